@@ -1,0 +1,2 @@
+//! What every emitter, provider and store must do, written once.
+#![forbid(unsafe_code)]

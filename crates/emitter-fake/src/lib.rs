@@ -1,0 +1,2 @@
+//! An in-process CI server: the reference emitter.
+#![forbid(unsafe_code)]

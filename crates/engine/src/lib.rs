@@ -1,0 +1,2 @@
+//! plan(observation, policy, now) -> Plan: the pure heart of Parmanu.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The polling loop and the mapping of jobs to pools.
+#![forbid(unsafe_code)]

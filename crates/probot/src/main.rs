@@ -1,0 +1,2 @@
+//! Entry point of `probot`.
+fn main() {}

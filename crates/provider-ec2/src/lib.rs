@@ -1,0 +1,2 @@
+//! EC2 through the AWS SDK (feature sdk); the typed configuration alone without it.
+#![forbid(unsafe_code)]

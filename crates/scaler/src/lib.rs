@@ -1,0 +1,2 @@
+//! The reconcile loop: observe, plan, act.
+#![forbid(unsafe_code)]

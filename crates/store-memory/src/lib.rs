@@ -1,0 +1,2 @@
+//! The store in one process: for parmanu up, the demo and tests.
+#![forbid(unsafe_code)]
