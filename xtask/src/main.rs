@@ -1,2 +1,66 @@
-//! Entry point of `xtask`.
-fn main() {}
+//! `cargo xtask`: finds, installs and starts the real parts the tests need, and runs the tests.
+//!
+//! It exists so that one command works on a fresh Debian machine with nothing but the Rust
+//! toolchain and the package registries. It does not know what any test does: it hands the tests
+//! the addresses of the parts by environment variables and reports what ran.
+//!
+//! | variable | holds |
+//! |---|---|
+//! | `PARMANU_TEST_REDIS_URL` | a Redis of this run only, `redis://127.0.0.1:PORT/` |
+//! | `PARMANU_TEST_MOTO_URL` | a moto server of this run only, `http://127.0.0.1:PORT` |
+//! | `PARMANU_TEST_BIN_DIR` | the folder with the freshly built `probot`, `scaler`, `parmanu` |
+//! | `PARMANU_TEST_SKIPS` | a file; a test that lacks a part appends `name<TAB>why` to it |
+//!
+//! With `PARMANU_CI=1` (or `CI=true`) a part that is missing and a test that skipped are failures.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program talks to the person at the terminal"
+)]
+
+mod command;
+mod parts;
+mod report;
+mod run;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the Parmanu repository")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs or finds the real parts, starts them, runs every test and says what ran.
+    Test {
+        /// Also the slow parts.
+        #[arg(long)]
+        extended: bool,
+        /// What follows `--` goes to the test runner, for example a name to filter by.
+        #[arg(last = true)]
+        runner: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.task {
+        Task::Test { extended, runner } => run::test(*extended, runner),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

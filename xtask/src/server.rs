@@ -1,0 +1,209 @@
+//! A started server and the guard that stops it.
+//!
+//! Each server listens on a free port of the loopback address, keeps its files in a temporary
+//! folder and is stopped, by its own process id, when the guard goes: after success, a failure or
+//! an interrupt alike. Nothing else on the machine is ever stopped.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+use crate::command::{find, wait_until};
+
+/// moto needs up to 5 s on a busy machine, Redis 0.1 s; a minute means broken.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A port that was free a moment ago may be taken before the server binds it.
+const PORT_ATTEMPTS: usize = 3;
+
+/// A running server; dropping it stops the server.
+pub(crate) struct Server {
+    name: &'static str,
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Server {
+    pub(crate) fn redis(program: &Path) -> anyhow::Result<Self> {
+        let start = |port: u16, folder: &Path| {
+            let mut command = stopped_with_us(program);
+            command
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(["--port", &port.to_string()])
+                .arg("--dir")
+                .arg(folder);
+            command
+        };
+        Self::start("redis", start, |address| {
+            ask(address, b"PING\r\n").is_some_and(|reply| reply.starts_with("+PONG"))
+        })
+    }
+
+    pub(crate) fn moto(program: &Path) -> anyhow::Result<Self> {
+        let start = |port: u16, _: &Path| {
+            let mut command = stopped_with_us(program);
+            command
+                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+                // Thousands of images that no test wants cost seconds and memory at the start.
+                .env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
+            command
+        };
+        Self::start("moto", start, |address| {
+            let request = b"GET /moto-api/ HTTP/1.0\r\nHost: localhost\r\n\r\n";
+            ask(address, request)
+                .is_some_and(|reply| reply.starts_with("HTTP/1.") && reply.contains(" 200"))
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn start(
+        name: &'static str,
+        command: impl Fn(u16, &Path) -> Command,
+        ready: impl Fn(SocketAddr) -> bool,
+    ) -> anyhow::Result<Self> {
+        let mut last = None;
+        for _ in 0..PORT_ATTEMPTS {
+            match Self::start_once(name, &command, &ready) {
+                Ok(server) => return Ok(server),
+                Err(error) => last = Some(error),
+            }
+            if crate::command::interrupted() {
+                break;
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no attempt was made")))
+            .with_context(|| format!("could not start {name}"))
+    }
+
+    fn start_once(
+        name: &'static str,
+        command: &impl Fn(u16, &Path) -> Command,
+        ready: &impl Fn(SocketAddr) -> bool,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("parmanu-").tempdir()?;
+        let log = folder.path().join(format!("{name}.log"));
+        let output = File::create(&log)?;
+        let port = free_port()?;
+        let child = command(port, folder.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut server = Self {
+            name,
+            child,
+            address,
+            log,
+            _folder: folder,
+        };
+        wait_until(name, START_LIMIT, || {
+            if let Some(status) = server.child.try_wait()? {
+                bail!(
+                    "{name} ended at once with {status}: {}",
+                    server.last_words()
+                );
+            }
+            Ok(ready(address).then_some(()))
+        })?;
+        Ok(server)
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both keep nothing worth saving, so the certain way of stopping is also the right one.
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!(
+                "could not stop {} (process {}): {error}",
+                self.name,
+                self.child.id()
+            );
+        }
+    }
+}
+
+/// A command that dies with this program even when this program is killed (`setpriv` is part of
+/// every Debian), and that a Ctrl-C at the terminal does not reach before its guard does.
+fn stopped_with_us(program: &Path) -> Command {
+    let mut command = match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.process_group(0);
+    command
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))
+        .context("no free port")?
+        .local_addr()?
+        .port())
+}
+
+/// Sends `request` and returns the beginning of the reply, or nothing when nobody answers.
+fn ask(address: SocketAddr, request: &[u8]) -> Option<String> {
+    let limit = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream.write_all(request).ok()?;
+    let mut reply = [0; 64];
+    let length = stream.read(&mut reply).ok()?;
+    Some(String::from_utf8_lossy(&reply[..length]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_at_once_is_reported_with_its_last_words() {
+        let command = |_: u16, _: &Path| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo no such option; exit 1"]);
+            command
+        };
+        let Err(error) = Server::start("thing", command, |_| false) else {
+            panic!("it started")
+        };
+        let text = format!("{error:#}");
+        assert!(text.contains("could not start thing"), "{text}");
+        assert!(text.contains("no such option"), "{text}");
+    }
+
+    #[test]
+    fn a_server_stops_when_its_guard_goes() {
+        let command = |_: u16, _: &Path| {
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            command
+        };
+        let server = Server::start("sleeper", command, |_| true).unwrap();
+        let folder = PathBuf::from(format!("/proc/{}", server.child.id()));
+        assert!(folder.exists());
+        drop(server);
+        assert!(!folder.exists());
+    }
+}
