@@ -1,2 +1,40 @@
-//! The nouns of Parmanu as plain data: no I/O, no async, no clock.
+//! The nouns of Parmanu as plain data.
+//!
+//! Everything another crate says about jobs, executors, machines and time is said with these types, so
+//! that one word means one thing from the wire to the log (docs/glossary.md). There is no I/O here, no
+//! async and no clock: a moment in time is always a value that somebody passed in.
+//!
+//! Doubt is a type: [`Seen`] tells a complete look from a partial one and from none at all, and nothing
+//! that was not seen may be read as zero.
+//!
+//! Where to read on: `engine` decides with these types, `ports` carries them over the border.
 #![forbid(unsafe_code)]
+
+mod batch;
+mod executor;
+mod ids;
+mod instance;
+mod intent;
+mod job;
+mod memory;
+mod policy;
+mod seen;
+mod workload;
+
+pub use batch::{BatchId, CreateBatch, InstanceName, UserData, idempotency_token};
+pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Reading, Work};
+pub use ids::{
+    ConfigHash, EmitterName, Epoch, ExecutorId, FleetId, GroupName, HolderId, IdError,
+    InstallationId, JobId, MachineName, PoolName, ProviderName, ProviderRef,
+};
+pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
+pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
+pub use job::{Fit, Job, JobClass, Requirement, Snapshot, SnapshotCost};
+pub use memory::{Missing, PoolMemory};
+pub use policy::{
+    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, ScaleIn, WorkloadTrust,
+};
+pub use seen::{Completeness, Seen};
+pub use workload::{Demand, StoredWorkload, Unmatched, Workload};
+
+pub use jiff::Timestamp;

@@ -1,0 +1,260 @@
+//! How machines are named and how a creation is made idempotent.
+//!
+//! A creation is a *batch*, `<pool>-<epoch>-<sequence>`; its machines are `<batch>-<index>`. The epoch
+//! grows with every active scaler and the sequence within it, so no name is ever used twice and an old
+//! name found anywhere tells who made the machine and when.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Epoch, ExecutorRef, FleetId, IdError, InstallationId, OfferId, PoolName};
+
+/// One creation: the unit of retry, of the idempotency token and of the batch tag.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BatchId {
+    /// The pool the machines are for.
+    pub pool: PoolName,
+    /// The term of the scaler that planned it.
+    pub epoch: Epoch,
+    /// Counts the batches of one epoch.
+    pub sequence: u32,
+}
+
+impl BatchId {
+    /// The name of machine number `index` (from 0) of this batch.
+    pub fn instance(&self, index: u32) -> InstanceName {
+        InstanceName {
+            batch: self.clone(),
+            index,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (rest, sequence) = text.rsplit_once('-')?;
+        let (pool, epoch) = rest.rsplit_once('-')?;
+        Some(BatchId {
+            pool: pool.parse().ok()?,
+            epoch: Epoch(canonical(epoch)?),
+            sequence: canonical(sequence)?,
+        })
+    }
+}
+
+/// Parses a number only in the form we print it, so that two texts never mean one name.
+fn canonical<N: FromStr + ToString>(text: &str) -> Option<N> {
+    let number: N = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.pool, self.epoch, self.sequence)
+    }
+}
+
+/// The name of one machine, the same at the cloud and at the CI server.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceName {
+    /// The creation it came from.
+    pub batch: BatchId,
+    /// Its number in the batch, from 0.
+    pub index: u32,
+}
+
+impl InstanceName {
+    /// The pool it was made for.
+    pub fn pool(&self) -> &PoolName {
+        &self.batch.pool
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (batch, index) = text.rsplit_once('-')?;
+        Some(InstanceName {
+            batch: BatchId::parse(batch)?,
+            index: canonical(index)?,
+        })
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.batch, self.index)
+    }
+}
+
+macro_rules! text_form {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::parse(text).ok_or_else(|| IdError::Batch {
+                    text: text.to_owned(),
+                })
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.to_string()
+            }
+        }
+    };
+}
+text_form!(BatchId);
+text_form!(InstanceName);
+
+/// What a provider is asked to create: `count` machines of one offer, named `<batch>-0` and up.
+///
+/// The same batch asked for again creates nothing new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateBatch {
+    /// Owner id, written on every machine in the same call that creates it.
+    pub fleet: FleetId,
+    /// Which installation asks; a second one with the same fleet id is noticed by this mark.
+    pub installation: InstallationId,
+    /// Name, epoch and pool of the creation.
+    pub batch: BatchId,
+    /// How many machines, 1 or more.
+    pub count: u32,
+    /// Which offer of the pool's machine description: the provider's own part of the YAML.
+    pub offer: OfferId,
+    /// The offer as the provider plugin's `Offer` type reads it.
+    pub spec: serde_json::Value,
+    /// Counts the tries of this batch that had a *known* failure; part of the token.
+    pub attempt: u32,
+    /// The executor registered for the machine before it exists; only when `count` is 1.
+    pub executor: Option<ExecutorRef>,
+    /// Boot script. Single-machine credentials may stand in it, so it is never logged.
+    pub user_data: UserData,
+}
+
+/// A boot script; `Debug` prints only its size, as it may carry a credential.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct UserData(pub String);
+
+impl fmt::Debug for UserData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+impl CreateBatch {
+    /// The idempotency token for one zone (see [`idempotency_token`]).
+    pub fn token(&self, zone: &str) -> String {
+        idempotency_token(&self.fleet, &self.batch, &self.offer, zone, self.attempt)
+    }
+}
+
+/// The provider's idempotency token of one creation call: 64 hexadecimal digits.
+///
+/// `zone` is part of it because EC2's ClientToken is zonal: the same token in another zone would launch
+/// a second set (EC2 developer guide, "Ensuring idempotency"). 64 is also EC2's limit for its length.
+pub fn idempotency_token(
+    fleet: &FleetId,
+    batch: &BatchId,
+    offer: &OfferId,
+    zone: &str,
+    attempt: u32,
+) -> String {
+    let mut hash = Sha256::new();
+    // Length-prefixed, so that no two different inputs run together to the same bytes.
+    for part in [
+        fleet.as_str(),
+        &batch.to_string(),
+        &offer.to_string(),
+        zone,
+        &attempt.to_string(),
+    ] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offer(index: u32) -> OfferId {
+        OfferId {
+            machine: "linux-m".parse().unwrap(),
+            index,
+        }
+    }
+
+    #[test]
+    fn names_with_hyphens_in_the_pool_parse_from_the_right() {
+        let name: InstanceName = "linux-x86-1795531234567-12-0".parse().unwrap();
+        assert_eq!(name.pool().as_str(), "linux-x86");
+        assert_eq!(name.batch.epoch, Epoch(1_795_531_234_567));
+        assert_eq!((name.batch.sequence, name.index), (12, 0));
+        for foreign in [
+            "linux",
+            "web-1",
+            "linux-1-2",
+            "linux-01-2-3",
+            "linux-1-2-+3",
+            "",
+        ] {
+            assert!(foreign.parse::<InstanceName>().is_err(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_longest_name_is_a_valid_host_name() {
+        let pool: PoolName = "a23456789012345678901234567890".parse().unwrap();
+        let batch = BatchId {
+            pool,
+            epoch: Epoch(9_999_999_999_999),
+            sequence: 99_999_999,
+        };
+        assert!(batch.instance(9_999).to_string().len() <= 63);
+    }
+
+    #[test]
+    fn the_token_differs_by_zone_and_attempt_and_is_short_enough_for_ec2() {
+        let fleet: FleetId = "acme".parse().unwrap();
+        let batch: BatchId = "linux-7-1".parse().unwrap();
+        let a = idempotency_token(&fleet, &batch, &offer(0), "a", 0);
+        assert_eq!(a.len(), 64);
+        assert_eq!(a, idempotency_token(&fleet, &batch, &offer(0), "a", 0));
+        for other in [
+            idempotency_token(&fleet, &batch, &offer(0), "b", 0),
+            idempotency_token(&fleet, &batch, &offer(0), "a", 1),
+            idempotency_token(&fleet, &batch, &offer(1), "a", 0),
+        ] {
+            assert_ne!(a, other);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_machine_name_survives_the_round_trip(
+            pool in "[a-z]([a-z0-9-]{0,28}[a-z0-9])?", epoch: u64, sequence: u32, index: u32,
+        ) {
+            let batch = BatchId { pool: pool.parse().unwrap(), epoch: Epoch(epoch), sequence };
+            let name = batch.instance(index);
+            prop_assert_eq!(&name.to_string().parse::<InstanceName>().unwrap(), &name);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The limits and rules of one pool, after the configuration has been checked.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EmitterName, MachineName, PoolName, ProviderName};
+
+/// All the engine needs to know of one pool's configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The pool.
+    pub pool: PoolName,
+    /// The CI server whose jobs it serves; `None` for nodes that join none.
+    pub emitter: Option<EmitterName>,
+    /// Jobs one machine runs at a time, 1 or more.
+    pub slots: u32,
+    /// Machines kept whatever the demand.
+    pub min: u32,
+    /// Machines that may exist in any state; everything not confirmed gone counts.
+    pub max: u32,
+    /// How long a machine takes to come up.
+    pub boot: Boot,
+    /// How the pool's executors are controlled.
+    pub executors: ExecutorMode,
+    /// Whether the boot script carries a credential for one machine.
+    pub bootstrap: Bootstrap,
+    /// Where machines can be had, in order of preference; at least one.
+    pub offers: Vec<OfferPolicy>,
+    /// How far the workload is trusted.
+    pub trust: WorkloadTrust,
+    /// When idle machines leave.
+    pub scale_in: ScaleIn,
+}
+
+/// Boot times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Usual time from launch to executor online.
+    pub expect: Duration,
+    /// After this the machine is given up as stuck.
+    pub timeout: Duration,
+}
+
+/// How a pool's executors are controlled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum ExecutorMode {
+    /// Parmanu registers, cordons, reads and removes executors.
+    Managed {
+        /// Longest time the CI server may take to hand out a job it already promised.
+        settle: Duration,
+    },
+    /// No right to control executors: the pool grows, but machines leave only by themselves.
+    ReadOnly,
+    /// Machines join no CI server; they are ready when they run.
+    None,
+}
+
+/// What the boot script carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bootstrap {
+    /// A credential that serves one machine: one creation call per machine.
+    #[default]
+    PerMachine,
+    /// Nothing that is for one machine only: one call may start a whole batch.
+    Shared,
+}
+
+/// One place where a pool's machines can be had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfferPolicy {
+    /// Its identity.
+    pub id: OfferId,
+    /// The cloud account.
+    pub provider: ProviderName,
+    /// Price of one machine per hour in the currency of the configuration, if stated.
+    pub price: Option<f64>,
+    /// How long this provider's listing may lag behind its own answers.
+    pub listing_lag: Duration,
+    /// Machines one creation call may ask for.
+    pub batch_limit: u32,
+}
+
+/// Names one offer: the machine description and the offer's place in its list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OfferId {
+    /// The machine description.
+    pub machine: MachineName,
+    /// Place in its `offers:` list, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for OfferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.machine, self.index)
+    }
+}
+
+impl std::str::FromStr for OfferId {
+    type Err = crate::IdError;
+    /// Reads the form that `Display` prints, as it stands in a machine's tag.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || crate::IdError::Name {
+            text: text.to_owned(),
+        };
+        let (machine, index) = text.split_once('/').ok_or_else(bad)?;
+        Ok(OfferId {
+            machine: machine.parse()?,
+            index: index.parse().map_err(|_| bad())?,
+        })
+    }
+}
+
+/// How far a workload is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadTrust {
+    /// Older than this, a workload may still hold or raise the pool, but not shrink it.
+    pub fresh_for: Duration,
+    /// What to aim at while the workload is not trusted.
+    pub on_stale: OnStale,
+}
+
+/// What to aim at while the workload is missing or stale. None of them ever shrinks a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    /// Keep what there is.
+    #[default]
+    Hold,
+    /// Keep what there is, and at least the pool's minimum.
+    Floor,
+    /// Keep what there is, and at least this many machines.
+    AtLeast(u32),
+}
+
+/// When idle machines leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleIn {
+    /// Idle time before a machine may leave, counted from registration or the end of its last job.
+    pub idle_for: Duration,
+    /// At most this many machines begin to leave within `per`; `None` is unlimited.
+    pub at_most: Option<u32>,
+    /// The window of `at_most`.
+    pub per: Duration,
+}

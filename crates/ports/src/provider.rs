@@ -1,0 +1,159 @@
+//! One cloud account: list, create, delete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::strict::Problems;
+use crate::{BoxError, Call, Clock, PluginError};
+
+/// One cloud account. Implementations keep no memory between calls: the cloud is the truth.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Lists every machine tagged as this fleet's, in any state, in one sweep for all pools. What could not be seen (a
+    /// zone that does not answer, a page that failed) is named in `unknown`, never left out: the engine acts on
+    /// absence. Machines of others are never listed.
+    async fn list(&self, fleet: &FleetId) -> Result<Listing, ProviderError>;
+
+    /// Creates the machines of one batch, one outcome for each of its names, in order. The same batch again creates
+    /// nothing new. Partial success is an answer, not an error. A call whose fate is not known is
+    /// [`Outcome::Unknown`], and is not retried here.
+    async fn create(&self, batch: &CreateBatch, call: &Call) -> Vec<Outcome<Instance>>;
+
+    /// Asks for deletion of machines as listed, one outcome for each, in order. One already gone is success; one bad
+    /// id does not fail the others.
+    async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>>;
+}
+
+/// How one machine of a call fared.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// The cloud says yes.
+    Done(T),
+    /// The cloud says no: nothing happened.
+    Failed(ProviderError),
+    /// Nobody knows: counts as existing until a listing proves otherwise.
+    Unknown(ProviderError),
+}
+
+impl<T> Outcome<T> {
+    /// A stable word for logs and metric labels.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Done(_) => "done",
+            Outcome::Failed(_) => "failed",
+            Outcome::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// What a provider plugin is made with, beside its own configuration.
+#[derive(Clone)]
+pub struct ProviderContext {
+    /// Its name in the configuration.
+    pub name: ProviderName,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What the rest of the system must know of a configured provider without asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderFacts {
+    /// How long its listing may lag behind its own answers: a machine created this long ago and still missing from
+    /// two complete listings was never made.
+    pub listing_lag: Duration,
+    /// Machines one creation call may ask for.
+    pub batch_limit: u32,
+}
+
+/// A provider as a plugin: one crate, and one line in the crate `plugins`.
+pub trait ProviderPlugin: 'static {
+    /// The value of `kind:` in YAML; lowercase, stable forever.
+    const KIND: &'static str;
+    /// Its keys in `providers:`, beside `kind`. Denies unknown fields.
+    type Config: DeserializeOwned + JsonSchema;
+    /// Its keys in an offer, beside `provider` and `price` which belong to everybody. Denies unknown fields.
+    type Offer: DeserializeOwned + JsonSchema;
+
+    /// What must be known without asking it.
+    fn facts(config: &Self::Config) -> ProviderFacts;
+    /// Finds what is wrong with the account beyond the types. Paths are relative to the provider's entry.
+    fn check(config: &Self::Config, problems: &mut Problems);
+    /// Finds what is wrong with an offer beyond the types. Paths are relative to the offer.
+    fn check_offer(config: &Self::Config, offer: &Self::Offer, problems: &mut Problems);
+    /// The provider. Makes no request yet.
+    fn provider(
+        config: Self::Config,
+        context: &ProviderContext,
+    ) -> Result<Arc<dyn Provider>, PluginError>;
+}
+
+/// Why a cloud did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{provider} could not {operation}: {message}")]
+pub struct ProviderError {
+    /// For code.
+    pub kind: ProviderErrorKind,
+    /// The provider.
+    pub provider: ProviderName,
+    /// What was tried, as a verb phrase ("create machines").
+    pub operation: &'static str,
+    /// The cloud's code and words, and what to do; never a credential or user data.
+    pub message: String,
+    /// What lies below, if anything.
+    #[source]
+    pub source: Option<BoxError>,
+}
+
+/// What the caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderErrorKind {
+    /// The API asks to wait; the same request may be sent later.
+    RateLimited {
+        /// How long, if it says.
+        retry_after: Option<Duration>,
+    },
+    /// No machine of this offer is to be had here now: try the next offer, remember for minutes.
+    OutOfCapacity,
+    /// The account's quota is used up: stop growing, tell the operator.
+    QuotaExceeded,
+    /// Credentials or policy: an operator has to act.
+    Unauthorized,
+    /// The offer or the request is wrong (no such image, subnet, type): an operator has to act.
+    InvalidRequest,
+    /// The machine is not there (or not visible yet).
+    NotFound,
+    /// Nobody answered, before anything was sent.
+    Unreachable,
+    /// The API answers with an error of its own.
+    Unavailable,
+    /// No answer in time, or the link broke: it may have happened.
+    UnknownOutcome,
+    /// The right to act was over before the call went out: nothing was sent.
+    LeaseOver,
+    /// The answer is not what the contract says.
+    BadAnswer,
+}
+
+impl ProviderErrorKind {
+    /// A stable word for metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProviderErrorKind::RateLimited { .. } => "rate_limited",
+            ProviderErrorKind::OutOfCapacity => "out_of_capacity",
+            ProviderErrorKind::QuotaExceeded => "quota_exceeded",
+            ProviderErrorKind::Unauthorized => "unauthorized",
+            ProviderErrorKind::InvalidRequest => "invalid_request",
+            ProviderErrorKind::NotFound => "not_found",
+            ProviderErrorKind::Unreachable => "unreachable",
+            ProviderErrorKind::Unavailable => "unavailable",
+            ProviderErrorKind::UnknownOutcome => "unknown_outcome",
+            ProviderErrorKind::LeaseOver => "lease_over",
+            ProviderErrorKind::BadAnswer => "bad_answer",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The plugins by their `kind:`, with their types erased.
+//!
+//! The configuration is checked, the JSON Schema made and the adapters built through these entries, so that nothing
+//! else in the system names a plugin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::strict::{self, Problems};
+use crate::{
+    Emitter, EmitterContext, EmitterFacts, EmitterPlugin, ExecutorControl, Matcher, PluginError,
+    Provider, ProviderContext, ProviderFacts, ProviderPlugin,
+};
+
+/// All emitters, by `kind:`.
+#[derive(Default)]
+pub struct EmitterRegistry(BTreeMap<&'static str, EmitterEntry>);
+
+/// All providers, by `kind:`.
+#[derive(Default)]
+pub struct ProviderRegistry(BTreeMap<&'static str, ProviderEntry>);
+
+/// One emitter plugin with its types erased.
+pub struct EmitterEntry {
+    /// Schema of its keys in `emitters:`.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Schema of one entry of a pool's `serves:`.
+    pub serves_schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Checks its keys; `None` when they cannot be read.
+    pub check: fn(&Value, &mut Problems) -> Option<EmitterFacts>,
+    /// Checks one `serves:` entry.
+    pub check_serves: fn(&Value, &mut Problems),
+    /// Makes a pool's matcher from checked entries.
+    pub matcher: fn(&[Value]) -> Made<Box<dyn Matcher>>,
+    /// Makes the probing half from a checked configuration.
+    pub emitter: fn(&Value, &EmitterContext) -> Made<Arc<dyn Emitter>>,
+    /// Makes the control half from a checked configuration.
+    pub control: fn(&Value, &EmitterContext) -> Made<Option<Arc<dyn ExecutorControl>>>,
+}
+
+/// What a plugin makes from a checked configuration.
+pub type Made<T> = Result<T, PluginError>;
+
+/// One provider plugin with its types erased.
+pub struct ProviderEntry {
+    /// Schema of its keys in `providers:`.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Schema of its keys in an offer.
+    pub offer_schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Checks its keys; `None` when they cannot be read.
+    pub check: fn(&Value, &mut Problems) -> Option<ProviderFacts>,
+    /// Checks the keys of an offer against the provider's keys.
+    pub check_offer: fn(&Value, &Value, &mut Problems),
+    /// Makes the provider from a checked configuration.
+    pub provider: fn(&Value, &ProviderContext) -> Made<Arc<dyn Provider>>,
+}
+
+fn typed<T: serde::de::DeserializeOwned>(
+    kind: &'static str,
+    value: &Value,
+) -> Result<T, PluginError> {
+    serde_path_to_error::deserialize(value).map_err(|error| PluginError {
+        kind,
+        message: "its configuration was not checked before use".into(),
+        source: Some(Box::new(error)),
+    })
+}
+
+impl EmitterRegistry {
+    /// Adds a plugin: the one line that a new CI server needs.
+    #[must_use]
+    pub fn with<P: EmitterPlugin>(mut self) -> Self {
+        let entry = EmitterEntry {
+            schema: |generator| generator.subschema_for::<P::Config>(),
+            serves_schema: |generator| generator.subschema_for::<P::Serves>(),
+            check: |value, problems| {
+                let config: P::Config = strict::read(value, problems)?;
+                P::check(&config, problems);
+                Some(P::facts(&config))
+            },
+            check_serves: |value, problems| {
+                let _: Option<P::Serves> = strict::read(value, problems);
+            },
+            matcher: |serves| {
+                let serves: Result<Vec<P::Serves>, _> =
+                    serves.iter().map(|value| typed(P::KIND, value)).collect();
+                Ok(P::matcher(serves?))
+            },
+            emitter: |value, context| P::emitter(typed(P::KIND, value)?, context),
+            control: |value, context| P::control(typed(P::KIND, value)?, context),
+        };
+        self.0.insert(P::KIND, entry);
+        self
+    }
+
+    /// The plugin of this `kind:`.
+    pub fn get(&self, kind: &str) -> Option<&EmitterEntry> {
+        self.0.get(kind)
+    }
+
+    /// All of them, sorted by kind.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &EmitterEntry)> {
+        self.0.iter().map(|(kind, entry)| (*kind, entry))
+    }
+}
+
+impl ProviderRegistry {
+    /// Adds a plugin: the one line that a new cloud needs.
+    #[must_use]
+    pub fn with<P: ProviderPlugin>(mut self) -> Self {
+        let entry = ProviderEntry {
+            schema: |generator| generator.subschema_for::<P::Config>(),
+            offer_schema: |generator| generator.subschema_for::<P::Offer>(),
+            check: |value, problems| {
+                let config: P::Config = strict::read(value, problems)?;
+                P::check(&config, problems);
+                Some(P::facts(&config))
+            },
+            check_offer: |config, offer, problems| {
+                // a broken account is reported where it stands, not once more for each offer
+                let account: Option<P::Config> = strict::read(config, &mut Problems::default());
+                let offer: Option<P::Offer> = strict::read(offer, problems);
+                if let (Some(account), Some(offer)) = (account, offer) {
+                    P::check_offer(&account, &offer, problems);
+                }
+            },
+            provider: |value, context| P::provider(typed(P::KIND, value)?, context),
+        };
+        self.0.insert(P::KIND, entry);
+        self
+    }
+
+    /// The plugin of this `kind:`.
+    pub fn get(&self, kind: &str) -> Option<&ProviderEntry> {
+        self.0.get(kind)
+    }
+
+    /// All of them, sorted by kind.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &ProviderEntry)> {
+        self.0.iter().map(|(kind, entry)| (*kind, entry))
+    }
+}
