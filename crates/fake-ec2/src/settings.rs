@@ -1,0 +1,107 @@
+//! What exists in the fake account and how slowly it shows its work.
+//!
+//! Strict by default: an id that is not listed here does not exist. Delays are zero by default, so
+//! that a test asks for exactly the lag it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// One machine type on offer.
+#[derive(Debug, Clone)]
+pub struct InstanceType {
+    /// Virtual CPUs, counted against [`Settings::vcpu_limit`].
+    pub vcpus: u32,
+    /// Zones that do not offer the type; asking there is `Unsupported`.
+    pub not_in: BTreeSet<String>,
+}
+
+/// The account, its region and its delays. Every value is valid; change what a test is about.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The region; a signature for another one is refused.
+    pub region: String,
+    /// Zones, in the order in which a call without zone or subnet tries them.
+    pub zones: Vec<String>,
+    /// Subnet id to zone.
+    pub subnets: BTreeMap<String, String>,
+    /// Image ids that exist.
+    pub images: BTreeSet<String>,
+    /// Machine types on offer.
+    pub types: BTreeMap<String, InstanceType>,
+    /// Security group ids that exist.
+    pub security_groups: BTreeSet<String>,
+    /// Key pair names that exist.
+    pub key_names: BTreeSet<String>,
+    /// Instance profile names that exist.
+    pub instance_profiles: BTreeSet<String>,
+    /// Launch template ids that exist; their contents are not modelled.
+    pub launch_templates: BTreeSet<String>,
+    /// Access key ids that exist.
+    pub access_keys: BTreeSet<String>,
+    /// Actions the policy denies: `UnauthorizedOperation`.
+    pub denied: BTreeSet<String>,
+    /// Refuse a request whose `X-Amz-Date` is further than this from now; `None` to accept any, as
+    /// virtual time must.
+    pub clock_skew: Option<Duration>,
+    /// How long a machine stays `pending`.
+    pub boot: Duration,
+    /// How long a machine stays `shutting-down`.
+    pub shutdown: Duration,
+    /// How long a new machine is missing from every answer but that of its creation.
+    pub appears_after: Duration,
+    /// How long a machine that was told to end is still shown as it was before.
+    pub ends_unseen_for: Duration,
+    /// How long a terminated machine stays visible; about one hour in the real service.
+    pub terminated_visible: Duration,
+    /// Most on-demand machines at once: `InstanceLimitExceeded`.
+    pub instance_limit: Option<u32>,
+    /// Most on-demand virtual CPUs at once: `VcpuLimitExceeded`.
+    pub vcpu_limit: Option<u32>,
+    /// Most spot machines at once: `MaxSpotInstanceCountExceeded`.
+    pub spot_limit: Option<u32>,
+    /// Enforce the documented request and resource buckets: `RequestLimitExceeded`.
+    pub throttling: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let zone = |letter: &str| format!("eu-central-1{letter}");
+        let kind = |vcpus| InstanceType {
+            vcpus,
+            not_in: BTreeSet::new(),
+        };
+        Self {
+            region: "eu-central-1".to_owned(),
+            zones: vec![zone("a"), zone("b"), zone("c")],
+            subnets: BTreeMap::from([
+                ("subnet-0000000000000000a".to_owned(), zone("a")),
+                ("subnet-0000000000000000b".to_owned(), zone("b")),
+                ("subnet-0000000000000000c".to_owned(), zone("c")),
+            ]),
+            images: set(&["ami-00000000000000001", "ami-00000000000000002"]),
+            types: BTreeMap::from([
+                ("m7i.large".to_owned(), kind(2)),
+                ("m7i.xlarge".to_owned(), kind(4)),
+                ("c7i.2xlarge".to_owned(), kind(8)),
+            ]),
+            security_groups: set(&["sg-00000000000000001", "sg-00000000000000002"]),
+            key_names: set(&["ci"]),
+            instance_profiles: set(&["ci-builder"]),
+            launch_templates: set(&["lt-00000000000000001"]),
+            access_keys: set(&["AKIAFAKEFAKEFAKEFAKE"]),
+            denied: BTreeSet::new(),
+            clock_skew: None,
+            boot: Duration::ZERO,
+            shutdown: Duration::ZERO,
+            appears_after: Duration::ZERO,
+            ends_unseen_for: Duration::ZERO,
+            // "about one hour"; long enough that a caller has to cope with machines that are no more
+            terminated_visible: Duration::from_secs(3600),
+            instance_limit: None,
+            vcpu_limit: None,
+            spot_limit: None,
+            throttling: false,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The fake's promises, asked for with hand-built form requests: no SDK between test and wire.
+
+mod client;
+mod faults;
+mod life;
+mod refusals;
+mod server;
