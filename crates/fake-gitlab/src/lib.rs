@@ -1,2 +1,36 @@
-//! A stateful GitLab that refuses what the real one refuses; depends on no product crate.
-#![forbid(unsafe_code)]
+//! A GitLab small enough to read and strict enough to believe.
+//!
+//! It exists so that the emitter, the end-to-end tests and the demo can talk to something that
+//! *refuses* what the real server refuses: a token without rights gets an empty list or a 403, a
+//! paused runner gets no job, a keyset page in the wrong order is a 405. Its state is plain data
+//! behind [`GitLab::handle`], which does no I/O and reads no clock; [`Server`] puts it on a loopback
+//! port. Every job remembers how it ended and on which runner, so that a test can assert that no
+//! build was killed and that each ran once.
+//!
+//! It deliberately knows no product crate, no pipelines beyond an id, no groups beyond a path
+//! prefix, and only the queries and endpoints an autoscaler needs; anything else is a 404 or a
+//! GraphQL error, so that a new call cannot pass a test by luck.
+
+mod auth;
+mod dispatch;
+mod fault;
+mod graphql;
+mod http;
+mod jobs;
+mod paging;
+mod query;
+mod route;
+mod runners;
+mod schema;
+mod server;
+mod world;
+
+pub use auth::{Access, Scope, User};
+pub use dispatch::JobRequest;
+pub use fault::{Fault, FaultKind, RateLimit};
+pub use http::{Request, Response, Transport};
+pub use server::Server;
+pub use world::{
+    Ending, GitLab, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,
+    RunnerId, RunnerType,
+};

@@ -1,0 +1,98 @@
+//! The REST lists of jobs: of a project, with tags, and of a runner, without.
+
+use serde_json::{Value, json};
+
+use crate::auth::Scope;
+use crate::http::{Request, Response};
+use crate::runners::{busy_projects, runner_id};
+use crate::world::{GitLab, Job, JobState};
+
+impl GitLab {
+    /// `GET /projects/:id/jobs`.
+    pub(crate) fn project_jobs(&self, key: &str, request: &Request) -> Result<Response, Response> {
+        let user = self.caller(request, &[Scope::ReadApi])?;
+        if let Some(moved) = self.moved(key, request) {
+            return Ok(moved);
+        }
+        let project = self.visible_project(&user, key)?;
+        if !user.can_read_jobs(project) {
+            return Err(Response::refusal(403, "Forbidden"));
+        }
+        let states = self.states(&request.params().list("scope"), "scope")?;
+        let listed = |job: &&Job| {
+            job.project == project.id && (states.is_empty() || states.contains(&job.state))
+        };
+        let jobs: Vec<&Job> = self.jobs.values().rev().filter(listed).collect();
+        self.job_page(request, &jobs, |job| {
+            let mut row = self.job_row(job);
+            row["tag_list"] = json!(job.tags);
+            row["runner"] = json!(job.runs.last().map(|run| json!({ "id": run.runner.0 })));
+            row
+        })
+    }
+
+    /// `GET /runners/:id/jobs`: rows carry no tags, and only jobs of projects the caller may read.
+    pub(crate) fn runner_jobs(&self, id: &str, request: &Request) -> Result<Response, Response> {
+        let user = self.caller(request, &[Scope::ReadApi, Scope::ManageRunner])?;
+        let runner = self.runner_by(runner_id(id)?)?;
+        let reads_some = || busy_projects(self, runner).any(|project| user.can_read_jobs(project));
+        if !(user.owns(runner) || reads_some()) {
+            return Err(Response::refusal(403, "Forbidden - No access granted"));
+        }
+        let params = request.params();
+        let states = match params.get("status") {
+            None => Vec::new(),
+            Some(word) => self.states(&[word.to_owned()], "status")?,
+        };
+        let system_id = params.get("system_id");
+        let listed = |job: &&Job| {
+            job.runs.last().is_some_and(|run| run.runner == runner.id)
+                && (states.is_empty() || states.contains(&job.state))
+                && system_id.is_none_or(|id| job.system_id.as_deref() == Some(id))
+                && self
+                    .projects
+                    .get(&job.project)
+                    .is_some_and(|project| user.can_read_jobs(project))
+        };
+        let jobs: Vec<&Job> = self.jobs.values().rev().filter(listed).collect();
+        self.job_page(request, &jobs, |job| {
+            let mut row = self.job_row(job);
+            let path = self
+                .projects
+                .get(&job.project)
+                .map(|project| project.path.as_str());
+            row["project"] = json!({ "id": job.project.0, "path_with_namespace": path });
+            row
+        })
+    }
+
+    fn states(&self, words: &[String], parameter: &str) -> Result<Vec<JobState>, Response> {
+        let state = |word: &String| {
+            JobState::from_word(word)
+                .filter(|state| state.word() == word)
+                .filter(|state| !(self.without_canceling && *state == JobState::Canceling))
+                .ok_or_else(|| {
+                    Response::error(400, &format!("{parameter} does not have a valid value"))
+                })
+        };
+        words.iter().map(state).collect()
+    }
+
+    fn job_row(&self, job: &Job) -> Value {
+        let started = job.runs.last().map(|run| run.started_at);
+        let finished = job.runs.last().and_then(|run| run.ended).map(|(at, _)| at);
+        json!({
+            "id": job.id.0,
+            "status": job.state.word(),
+            "stage": "test",
+            "name": job.name,
+            "ref": job.ref_name,
+            "tag": job.git_tag,
+            "created_at": job.created_at,
+            "started_at": started,
+            "finished_at": finished,
+            "failure_reason": job.failure_reason,
+            "pipeline": { "id": job.id.0, "project_id": job.project.0, "ref": job.ref_name },
+        })
+    }
+}
