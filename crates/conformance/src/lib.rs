@@ -4,3 +4,5 @@
 //! without it, and a macro that runs them all as tests of their own. A case that an adapter cannot show is skipped by
 //! name, never in silence.
 #![forbid(unsafe_code)]
+
+pub mod store;

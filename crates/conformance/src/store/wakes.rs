@@ -1,0 +1,74 @@
+//! Wake-ups: hints, never the truth.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ports::Wake;
+
+use super::{StoreHarness, look, pool, take_and_write, workload};
+
+/// The next hint. Ten seconds on the real clock mean that it will not come.
+async fn next(wakes: &mut BoxStream<'static, Wake>) -> Wake {
+    let hint = tokio::time::timeout(Duration::from_secs(10), wakes.next()).await;
+    hint.expect("a hint comes").expect("the hints never end")
+}
+
+/// Without it what changed between the last read and the subscription waits for the slow sweep.
+pub async fn the_first_hint_is_to_look_at_everything(harness: &dyn StoreHarness) {
+    let mut wakes = harness.store().wakes();
+    assert_eq!(next(&mut wakes).await, Wake::All);
+    harness.store().ping().await.expect("the store answers");
+}
+
+/// Without it a new job waits for the slow sweep, or every look of every emitter wakes the scaler.
+pub async fn a_change_wakes_and_no_change_does_not(harness: &dyn StoreHarness) {
+    let store = harness.store();
+    let mut wakes = store.wakes();
+    assert_eq!(next(&mut wakes).await, Wake::All);
+    let (mut linux, mut windows) = (
+        workload("linux", "gitlab", 1),
+        workload("windows", "gitlab", 1),
+    );
+    let epoch = take_and_write(store, "gitlab", vec![linux.clone(), windows.clone()]).await;
+    let mut first = [next(&mut wakes).await, next(&mut wakes).await];
+    first.sort_by_key(|wake| format!("{wake:?}"));
+    assert_eq!(
+        first,
+        [Wake::Pool(pool("linux")), Wake::Pool(pool("windows"))]
+    );
+
+    // The same jobs a little later: they waited longer, which is no news.
+    linux.demand.oldest_wait = Some(Duration::from_secs(60));
+    let same = look("gitlab", epoch, vec![linux.clone(), windows.clone()]);
+    store
+        .put_workloads(&same)
+        .await
+        .expect("the holder may write");
+    windows.demand.runnable = 2;
+    let changed = look("gitlab", epoch, vec![linux.clone(), windows.clone()]);
+    store
+        .put_workloads(&changed)
+        .await
+        .expect("the holder may write");
+    assert_eq!(next(&mut wakes).await, Wake::Pool(pool("windows")));
+    linux.executors.clear();
+    let changed = look("gitlab", epoch, vec![linux, windows]);
+    store
+        .put_workloads(&changed)
+        .await
+        .expect("the holder may write");
+    assert_eq!(next(&mut wakes).await, Wake::Pool(pool("linux")));
+}
+
+/// Without it a standby scaler that takes over listens to nothing.
+pub async fn every_listener_hears_every_change(harness: &dyn StoreHarness) {
+    let store = harness.store();
+    let (mut one, mut two) = (store.wakes(), store.wakes());
+    assert_eq!(next(&mut one).await, Wake::All);
+    assert_eq!(next(&mut two).await, Wake::All);
+    take_and_write(store, "gitlab", vec![workload("linux", "gitlab", 1)]).await;
+    for wakes in [&mut one, &mut two] {
+        assert_eq!(next(wakes).await, Wake::Pool(pool("linux")));
+    }
+}
