@@ -1,2 +1,29 @@
-//! plan(observation, policy, now) -> Plan: the pure heart of Parmanu.
+//! The heart of Parmanu: `plan(observation, policy, now) -> Plan`.
+//!
+//! Pure: no I/O, clock, randomness or logging, so equal inputs give an equal plan and any plan seen in production can
+//! be replayed from its recorded inputs. In order: trust, supply, demand, limits, who leaves. Every step that moves the
+//! target says why, and a plan that does nothing has reasons too.
+//!
+//! - Where is it decided that a machine leaves? [`plan`] in `decide.rs` compares, `leave.rs` chooses and carries each
+//!   departure through cordon, settle, first read, second read and deletion.
+//! - What must never happen? `invariants.rs`, used by the tests, the simulation and the production counters alike.
+//!
+//! It does not know how anything is done: no plugin, no wire, no store.
 #![forbid(unsafe_code)]
+
+mod create;
+mod decide;
+mod demand;
+pub mod invariants;
+mod leave;
+mod observation;
+mod plan;
+mod reason;
+mod supply;
+mod trust;
+
+pub use decide::plan;
+pub use observation::{FleetObservation, Observation, PoolSeen, Unavailable};
+pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
+pub use reason::Reason;
+pub use supply::{Machine, Phase, Supply};

@@ -34,7 +34,7 @@ pub use memory::{Missing, PoolMemory};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, ScaleIn, WorkloadTrust,
 };
-pub use seen::{Completeness, Seen};
+pub use seen::{Completeness, Seen, age};
 pub use workload::{Demand, StoredWorkload, Unmatched, Workload};
 
 pub use jiff::Timestamp;

@@ -24,6 +24,8 @@ pub struct PoolMemory {
     pub missing: BTreeMap<BatchId, Missing>,
     /// When machines of this pool began to leave, newest last; bounded by the window of the scale-in rule.
     pub departures: Vec<Timestamp>,
+    /// Machines that were coming up at the last tick.
+    pub booting: BTreeSet<InstanceName>,
     /// Machines that reached their boot deadline without an executor, in a row; cleared when one joins.
     pub failed_boots: BTreeSet<InstanceName>,
     /// Executors of ours without a machine, and when that was first seen.
@@ -51,6 +53,7 @@ impl Default for PoolMemory {
             idle_since: BTreeMap::new(),
             missing: BTreeMap::new(),
             departures: Vec::new(),
+            booting: BTreeSet::new(),
             failed_boots: BTreeSet::new(),
             ghosts: BTreeMap::new(),
         }

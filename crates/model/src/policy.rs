@@ -123,15 +123,14 @@ pub struct WorkloadTrust {
     pub on_stale: OnStale,
 }
 
-/// What to aim at while the workload is missing or stale. None of them ever shrinks a pool.
+/// What to aim at while the workload is missing or stale. None of them ever shrinks a pool, and the pool's minimum
+/// holds in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStale {
     /// Keep what there is.
     #[default]
     Hold,
-    /// Keep what there is, and at least the pool's minimum.
-    Floor,
     /// Keep what there is, and at least this many machines.
     AtLeast(u32),
 }

@@ -75,8 +75,8 @@ impl<T> Seen<T> {
     }
 }
 
-/// Time from `at` to `now`; a moment in the future has age zero (clocks of two hosts differ).
-pub(crate) fn age(at: Timestamp, now: Timestamp) -> std::time::Duration {
+/// Time from `at` to `now`. A moment in the future has age zero (clocks of two hosts differ).
+pub fn age(at: Timestamp, now: Timestamp) -> std::time::Duration {
     now.duration_since(at)
         .try_into()
         .unwrap_or(std::time::Duration::ZERO)

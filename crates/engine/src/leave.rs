@@ -1,0 +1,520 @@
+//! Departures: who leaves, and how each one is carried from cordon to gone.
+//!
+//! No machine leaves but through cordon → settle → strong read → settle → strong read → delete. The first three steps
+//! are actions of their own; the last read and the deletion are one, so that nothing lies between them. Doubt about the
+//! workload or the listing stops every step but the calling back of a machine.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{
+    ExecutorMode, ExecutorState, Instance, InstanceState, Intent, IntentKey, LeaveStep, Policy,
+    Seen, age,
+};
+
+use crate::plan::{DeleteProof, LeaveWhy};
+use crate::reason::{Reason, in_words};
+use crate::supply::{Leaving, Machine, Phase, Supply};
+use crate::trust::{Trust, listing_doubt};
+use crate::{Action, Observation, Plan};
+
+/// After this an action whose outcome was not heard is asked for again; all of them are idempotent.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
+/// whose intent was lost must have the time to show up.
+const GHOST_GRACE: Duration = Duration::from_secs(60);
+
+/// What every step looks at.
+pub(crate) struct Context<'a> {
+    pub(crate) seen: &'a Observation,
+    pub(crate) policy: &'a Policy,
+    pub(crate) supply: &'a Supply,
+    pub(crate) trust: &'a Trust,
+    pub(crate) now: Timestamp,
+}
+
+impl Context<'_> {
+    /// The settle time, if executors can be controlled at all.
+    fn settle(&self) -> Option<Duration> {
+        match self.policy.executors {
+            ExecutorMode::Managed { settle } => Some(settle),
+            ExecutorMode::ReadOnly => None,
+            ExecutorMode::None => Some(Duration::ZERO),
+        }
+    }
+
+    fn listing_is_whole(&self, machine: &Machine) -> bool {
+        listing_doubt(self.seen, &machine.provider, self.now).is_none()
+    }
+
+    /// Lets up to `short` machines that this very term cordoned take jobs again, before anything new is made.
+    pub(crate) fn call_back(&self, short: u32, plan: &mut Plan) -> u32 {
+        let mut candidates: Vec<(bool, &Machine)> = self
+            .supply
+            .machines
+            .iter()
+            .filter_map(|machine| match &machine.phase {
+                Phase::Cordoned { epoch, busy } if *epoch == self.seen.epoch => {
+                    self.may_return(machine).then_some((*busy, machine))
+                }
+                _ => None,
+            })
+            .collect();
+        candidates.sort_by_key(|(busy, machine)| (*busy, machine.name.clone()));
+        let mut count = 0;
+        for (_, machine) in candidates.into_iter().take(short as usize) {
+            let Some(executor) = machine.executor_ref.clone() else {
+                continue;
+            };
+            let instance = machine.name.clone();
+            plan.end.push(IntentKey::Leave(instance.clone()));
+            plan.actions.push(Action::Uncordon { instance, executor });
+            count += 1;
+        }
+        if count > 0 {
+            plan.reasons.push(Reason::CalledBack { count });
+        }
+        count
+    }
+
+    /// Whether a cordoned machine is whole and its deletion was not asked for yet.
+    fn may_return(&self, machine: &Machine) -> bool {
+        let alive = machine.executor.as_ref().is_some_and(|executor| {
+            matches!(
+                executor.state,
+                ExecutorState::Idle { .. } | ExecutorState::Busy { .. }
+            )
+        });
+        let running = machine
+            .instance
+            .as_ref()
+            .is_some_and(|i| i.state == InstanceState::Running);
+        let confirmed = machine
+            .leaving
+            .as_ref()
+            .is_none_or(|l| matches!(l.step, LeaveStep::Settling | LeaveStep::ProvenOnce));
+        alive && running && confirmed && machine.executor_ref.is_some()
+    }
+
+    /// Carries every departure one step further.
+    pub(crate) fn carry_on(&self, plan: &mut Plan) {
+        for machine in &self.supply.machines {
+            match (&machine.phase, &machine.leaving) {
+                _ if plan.end.contains(&IntentKey::Leave(machine.name.clone())) => {}
+                (Phase::ForeignCordon, _) => {
+                    plan.reasons.push(Reason::ForeignCordon {
+                        instance: machine.name.clone(),
+                    });
+                    self.give_up(machine, plan);
+                }
+                (Phase::Unclear { why }, _) => {
+                    let (instance, why) = (machine.name.clone(), why.clone());
+                    plan.reasons.push(Reason::Unclear { instance, why });
+                }
+                (Phase::Busy { unknown: Some(why) }, None) => {
+                    let (instance, why) = (machine.name.clone(), why.clone());
+                    plan.reasons.push(Reason::Unclear { instance, why });
+                }
+                (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
+                (Phase::Cordoned { epoch, .. }, None) => {
+                    let executor = machine.executor_ref.clone();
+                    plan.begin_leave(&machine.name, executor, *epoch, LeaveStep::Settling);
+                    let instance = machine.name.clone();
+                    plan.reasons.push(Reason::Adopted {
+                        instance,
+                        epoch: *epoch,
+                    });
+                }
+                (_, Some(leaving)) => self.step(machine, leaving, plan),
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// Ends a departure whose cordon is gone: the machine serves again, or is somebody else's business.
+    fn give_up(&self, machine: &Machine, plan: &mut Plan) {
+        if machine.leaving.is_some() {
+            plan.end.push(IntentKey::Leave(machine.name.clone()));
+            let what = "its cordon was lifted, so it stays".to_owned();
+            plan.reasons.push(Reason::Departing {
+                instance: machine.name.clone(),
+                what,
+            });
+        }
+    }
+
+    fn step(&self, machine: &Machine, leaving: &Leaving, plan: &mut Plan) {
+        if let Some(why) = &self.trust.no_shrink {
+            return self.departing(machine, format!("it waits, since {why}"), plan);
+        }
+        if !self.listing_is_whole(machine) {
+            let what = format!("it waits for a whole listing of {}", machine.provider);
+            return self.departing(machine, what, plan);
+        }
+        let Some(settle) = self.settle() else {
+            return self.departing(
+                machine,
+                "there is no right to control executors".into(),
+                plan,
+            );
+        };
+        let confirmed = matches!(
+            machine.executor.as_ref().map(|executor| executor.cordon),
+            Some(model::Cordon::Ours { .. })
+        );
+        match (leaving.step, &machine.executor_ref) {
+            (LeaveStep::Cordoning, None) if leaving.age >= settle && self.never_registered() => {
+                self.delete(machine, leaving, DeleteProof::NeverRegistered, plan);
+            }
+            (LeaveStep::Cordoning, None) => {
+                self.departing(machine, "it is looked for once more".into(), plan);
+            }
+            (LeaveStep::Cordoning, Some(executor)) if confirmed => {
+                let executor = Some(executor.clone());
+                plan.begin_leave(&machine.name, executor, leaving.epoch, LeaveStep::Settling);
+                self.departing(machine, "the cordon is confirmed".into(), plan);
+            }
+            (LeaveStep::Cordoning, Some(executor)) if leaving.age >= RETRY_AFTER => {
+                plan.begin_leave(
+                    &machine.name,
+                    Some(executor.clone()),
+                    leaving.epoch,
+                    LeaveStep::Cordoning,
+                );
+                let (instance, executor) = (machine.name.clone(), executor.clone());
+                plan.actions.push(Action::Cordon {
+                    instance,
+                    executor,
+                    why: why_bad(machine),
+                });
+                self.departing(machine, "the cordon is set once more".into(), plan);
+            }
+            (LeaveStep::Settling, Some(executor)) if leaving.age >= settle => {
+                let (instance, executor) = (machine.name.clone(), executor.clone());
+                plan.actions.push(Action::Verify { instance, executor });
+                self.departing(machine, format!("settled for {}", in_words(settle)), plan);
+            }
+            (LeaveStep::ProvenOnce, Some(executor)) if leaving.age >= settle => {
+                let proof = DeleteProof::ReadIdle {
+                    executor: executor.clone(),
+                };
+                self.delete(machine, leaving, proof, plan);
+            }
+            (LeaveStep::Deleting, _) if leaving.age >= RETRY_AFTER => {
+                let proof = self.proof_again(machine);
+                if let Some(proof) = proof {
+                    self.delete(machine, leaving, proof, plan);
+                }
+            }
+            (step, _) => self.departing(machine, step_in_words(step, settle), plan),
+        }
+    }
+
+    /// What a deletion that was not carried out may rest on when it is asked for again.
+    fn proof_again(&self, machine: &Machine) -> Option<DeleteProof> {
+        let stopped = machine
+            .instance
+            .as_ref()
+            .is_some_and(|i| i.state == InstanceState::Stopped);
+        if stopped {
+            return Some(DeleteProof::PoweredOff);
+        }
+        if self.policy.executors == ExecutorMode::None {
+            return Some(DeleteProof::NoExecutor);
+        }
+        match &machine.executor_ref {
+            Some(executor) => Some(DeleteProof::ReadIdle {
+                executor: executor.clone(),
+            }),
+            None => self
+                .never_registered()
+                .then_some(DeleteProof::NeverRegistered),
+        }
+    }
+
+    /// Whether the look is whole, so that an executor which is not in it did not register.
+    fn never_registered(&self) -> bool {
+        let fresh = self.policy.trust.fresh_for;
+        self.seen
+            .seen
+            .workload
+            .complete_within(fresh, self.now)
+            .is_some()
+    }
+
+    fn delete(&self, machine: &Machine, leaving: &Leaving, proof: DeleteProof, plan: &mut Plan) {
+        let instance = machine.name.clone();
+        let executor = machine.executor_ref.clone();
+        plan.begin_leave(&instance, executor, leaving.epoch, LeaveStep::Deleting);
+        let what = "its deletion is asked for".to_owned();
+        plan.reasons.push(Reason::Departing {
+            instance: instance.clone(),
+            what,
+        });
+        plan.actions.push(Action::Delete {
+            instance,
+            provider: machine.provider.clone(),
+            proof,
+        });
+    }
+
+    fn departing(&self, machine: &Machine, what: String, plan: &mut Plan) {
+        plan.reasons.push(Reason::Departing {
+            instance: machine.name.clone(),
+            what,
+        });
+    }
+
+    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, the longest idle first.
+    pub(crate) fn begin(&self, surplus: u32, plan: &mut Plan) {
+        if self.trust.no_shrink.is_some() {
+            return;
+        }
+        self.begin_broken(plan);
+        if surplus == 0 {
+            return;
+        }
+        let Some(_) = self.settle() else {
+            plan.reasons.push(Reason::ReadOnly { surplus });
+            return;
+        };
+        let rule = self.policy.scale_in;
+        let mut idle: Vec<(Timestamp, &Machine)> = self
+            .supply
+            .machines
+            .iter()
+            .filter_map(|machine| match machine.phase {
+                Phase::Idle { since } if self.may_leave(machine, since) => Some((since, machine)),
+                _ => None,
+            })
+            .collect();
+        idle.sort_by_key(|(since, machine)| (*since, machine.name.clone()));
+        idle.truncate(surplus as usize);
+        if idle.is_empty() {
+            plan.reasons.push(Reason::NotIdleLongEnough {
+                surplus,
+                idle_for: rule.idle_for,
+            });
+        }
+        let begun = plan.memory.departures.len();
+        let allowed = rule
+            .at_most
+            .map_or(usize::MAX, |n| (n as usize).saturating_sub(begun));
+        if let (Some(at_most), true) = (rule.at_most, idle.len() > allowed) {
+            let waiting = u32::try_from(idle.len() - allowed).unwrap_or(u32::MAX);
+            plan.reasons.push(Reason::ScaleInPace {
+                at_most,
+                per: rule.per,
+                waiting,
+            });
+        }
+        for (_, machine) in idle.into_iter().take(allowed) {
+            plan.memory.departures.push(self.now);
+            self.begin_one(machine, LeaveWhy::Idle, plan);
+        }
+    }
+
+    fn may_leave(&self, machine: &Machine, since: Timestamp) -> bool {
+        let young = machine.instance.as_ref().is_none_or(|instance| {
+            instance
+                .created_at
+                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect)
+        });
+        !young
+            && age(since, self.now) >= self.policy.scale_in.idle_for
+            && machine.leaving.is_none()
+            && self.listing_is_whole(machine)
+            && is_running(machine.instance.as_ref())
+            && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
+    }
+
+    fn begin_broken(&self, plan: &mut Plan) {
+        for machine in &self.supply.machines {
+            let why = match machine.phase {
+                Phase::Stuck => LeaveWhy::Stuck,
+                Phase::Lost => LeaveWhy::Lost,
+                Phase::Stopped => LeaveWhy::Stopped,
+                _ => continue,
+            };
+            let controls = self.settle().is_some() || why == LeaveWhy::Stopped;
+            if machine.leaving.is_none() && controls && self.listing_is_whole(machine) {
+                self.begin_one(machine, why, plan);
+            }
+        }
+    }
+
+    fn begin_one(&self, machine: &Machine, why: LeaveWhy, plan: &mut Plan) {
+        let (instance, epoch) = (machine.name.clone(), self.seen.epoch);
+        plan.reasons.push(Reason::Leaves {
+            instance: instance.clone(),
+            why,
+        });
+        let fresh = Leaving {
+            step: LeaveStep::Cordoning,
+            age: Duration::ZERO,
+            epoch,
+        };
+        match &machine.executor_ref {
+            _ if why == LeaveWhy::Stopped => {
+                self.delete(machine, &fresh, DeleteProof::PoweredOff, plan);
+            }
+            _ if self.policy.executors == ExecutorMode::None => {
+                self.delete(machine, &fresh, DeleteProof::NoExecutor, plan);
+            }
+            Some(executor) => {
+                let reference = Some(executor.clone());
+                plan.begin_leave(&instance, reference, epoch, LeaveStep::Cordoning);
+                plan.actions.push(Action::Cordon {
+                    instance,
+                    executor: executor.clone(),
+                    why,
+                });
+            }
+            // there is nothing to cordon; it is looked for once more before it goes
+            None => plan.begin_leave(&instance, None, epoch, LeaveStep::Cordoning),
+        }
+    }
+
+    /// Ends departures whose machine is gone, and removes executors that have no machine.
+    pub(crate) fn clear_away(&self, plan: &mut Plan) {
+        let fresh = self.policy.trust.fresh_for;
+        let looked = self
+            .seen
+            .seen
+            .workload
+            .complete_within(fresh, self.now)
+            .is_some();
+        for stored in &self.seen.seen.intents {
+            let Intent::Leave {
+                instance,
+                executor,
+                epoch,
+                step,
+            } = &stored.intent
+            else {
+                continue;
+            };
+            let exists = self
+                .supply
+                .machines
+                .iter()
+                .any(|machine| machine.name == *instance);
+            if exists || !self.is_gone(instance) {
+                continue;
+            }
+            let ghost = self.supply.ghosts.iter().find(|(name, _)| name == instance);
+            match (ghost, executor) {
+                (None, _) if looked || executor.is_none() => {
+                    plan.end.push(IntentKey::Leave(instance.clone()));
+                    let what = "it is gone".to_owned();
+                    plan.reasons.push(Reason::Departing {
+                        instance: instance.clone(),
+                        what,
+                    });
+                }
+                (Some((_, seen)), Some(executor))
+                    if !matches!(seen.state, ExecutorState::Busy { .. })
+                        && (*step != LeaveStep::Removing || stored.age >= RETRY_AFTER) =>
+                {
+                    let reference = Some(executor.clone());
+                    plan.begin_leave(instance, reference, *epoch, LeaveStep::Removing);
+                    self.remove(instance, executor, plan);
+                }
+                _ => {}
+            }
+        }
+        self.remove_ghosts(looked, plan);
+    }
+
+    fn remove(
+        &self,
+        instance: &model::InstanceName,
+        executor: &model::ExecutorRef,
+        plan: &mut Plan,
+    ) {
+        plan.reasons.push(Reason::Ghost {
+            instance: instance.clone(),
+        });
+        let (instance, executor) = (instance.clone(), executor.clone());
+        plan.actions
+            .push(Action::RemoveExecutor { instance, executor });
+    }
+
+    /// Whether every provider's listing is whole and shows no such machine, or shows it as gone.
+    fn is_gone(&self, name: &model::InstanceName) -> bool {
+        let listed = |list: &Vec<Instance>| list.iter().any(|i| i.name == *name);
+        self.seen
+            .listings
+            .iter()
+            .any(|(_, seen)| seen.any().is_some_and(listed))
+            || self.seen.listings.iter().all(|(provider, seen)| {
+                matches!(seen, Seen::Complete { .. })
+                    && listing_doubt(self.seen, provider, self.now).is_none()
+            })
+    }
+
+    /// Removes executors of ours that no machine, creation or departure explains, after watching them for a while.
+    fn remove_ghosts(&self, looked: bool, plan: &mut Plan) {
+        let lag = self
+            .policy
+            .offers
+            .iter()
+            .map(|o| o.listing_lag)
+            .max()
+            .unwrap_or_default();
+        let mut watched = std::collections::BTreeMap::new();
+        for (name, executor) in &self.supply.ghosts {
+            let departing = |i: &&model::StoredIntent| matches!(&i.intent, Intent::Leave { instance, .. } if instance == name);
+            let busy = matches!(executor.state, ExecutorState::Busy { .. });
+            if busy || self.seen.seen.intents.iter().any(|i| departing(&i)) {
+                continue;
+            }
+            let first = *plan.memory.ghosts.get(name).unwrap_or(&self.now);
+            let proven = looked && self.is_gone(name) && self.trust.no_shrink.is_none();
+            if proven && age(first, self.now) >= lag + GHOST_GRACE && self.settle().is_some() {
+                if let Some(emitter) = self.policy.emitter.clone() {
+                    let reference = model::ExecutorRef {
+                        emitter,
+                        id: executor.id.clone(),
+                    };
+                    self.remove(name, &reference, plan);
+                    // asked for again only after another time of watching
+                    watched.insert(name.clone(), self.now);
+                }
+            } else {
+                watched.insert(name.clone(), first);
+            }
+        }
+        plan.memory.ghosts = watched;
+    }
+}
+
+fn is_running(instance: Option<&Instance>) -> bool {
+    instance.is_some_and(|instance| instance.state == InstanceState::Running)
+}
+
+fn why_bad(machine: &Machine) -> LeaveWhy {
+    match machine.executor.as_ref().map(|executor| &executor.state) {
+        Some(ExecutorState::NeverJoined) => LeaveWhy::Stuck,
+        Some(ExecutorState::Offline { .. }) => LeaveWhy::Lost,
+        Some(ExecutorState::Idle { .. } | ExecutorState::Busy { .. })
+        | Some(ExecutorState::Unknown { .. })
+        | None => LeaveWhy::Idle,
+    }
+}
+
+fn step_in_words(step: LeaveStep, settle: Duration) -> String {
+    match step {
+        LeaveStep::Cordoning => "the cordon is being set".to_owned(),
+        LeaveStep::Settling => format!("cordoned, it settles for {}", in_words(settle)),
+        LeaveStep::ProvenOnce => {
+            format!(
+                "read idle once, it is read again after {}",
+                in_words(settle)
+            )
+        }
+        LeaveStep::Deleting => "its deletion was asked for".to_owned(),
+        LeaveStep::Removing => "its executor is being removed".to_owned(),
+    }
+}

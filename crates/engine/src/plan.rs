@@ -1,0 +1,266 @@
+//! What to do: actions on *named* machines, and why.
+//!
+//! A plan leaves no choice to the actuator, so acting twice is acting once. One [`std::fmt::Display`] serves the log,
+//! `parmanu plan` and the snapshots.
+
+use std::fmt;
+
+use model::{
+    BatchId, Epoch, ExecutorRef, InstanceName, Intent, IntentKey, LeaveStep, OfferId, PoolMemory,
+    PoolName, ProviderName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::reason::{Reason, count};
+
+/// What to do next for one pool.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[must_use]
+pub struct Plan {
+    /// The pool.
+    pub pool: PoolName,
+    /// Where it stands and what it aims at.
+    pub summary: Summary,
+    /// What to do, in the order in which it matters: call back, create, go on with departures, begin new ones.
+    pub actions: Vec<Action>,
+    /// Why; never empty.
+    pub reasons: Vec<Reason>,
+    /// Intents to record before any action begins.
+    pub put: Vec<Intent>,
+    /// Intents that ended.
+    pub end: Vec<IntentKey>,
+    /// What the engine wants to remember.
+    pub memory: PoolMemory,
+    /// The sequence of the next batch of this epoch.
+    pub next_sequence: u32,
+}
+
+/// The pool in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Machines wanted, after the limits.
+    pub target: u32,
+    /// Machines that work, or will work, for the pool.
+    pub serving: u32,
+    /// Machines that cost money.
+    pub costing: u32,
+    /// Jobs waiting for nothing but an executor.
+    pub queued: u32,
+    /// Jobs running.
+    pub running: u32,
+    /// Executors that are not ours.
+    pub static_executors: u32,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Let a departing machine take jobs again.
+    Uncordon {
+        /// The machine.
+        instance: InstanceName,
+        /// Its executor.
+        executor: ExecutorRef,
+    },
+    /// Make a batch of machines.
+    Create {
+        /// Its name.
+        batch: BatchId,
+        /// How many machines.
+        count: u32,
+        /// Where.
+        provider: ProviderName,
+        /// From which offer.
+        offer: OfferId,
+    },
+    /// Keep a machine from new jobs: the first step of every departure.
+    Cordon {
+        /// The machine.
+        instance: InstanceName,
+        /// Its executor.
+        executor: ExecutorRef,
+        /// Why it leaves.
+        why: LeaveWhy,
+    },
+    /// Read a settled machine's executor for the first time.
+    Verify {
+        /// The machine.
+        instance: InstanceName,
+        /// Its executor.
+        executor: ExecutorRef,
+    },
+    /// Read it once more and, if it is still certainly idle and cordoned, delete the machine.
+    Delete {
+        /// The machine.
+        instance: InstanceName,
+        /// Where it is.
+        provider: ProviderName,
+        /// What the deletion rests on.
+        proof: DeleteProof,
+    },
+    /// Remove the executor of a machine that is gone.
+    RemoveExecutor {
+        /// The machine it was.
+        instance: InstanceName,
+        /// The executor.
+        executor: ExecutorRef,
+    },
+}
+
+/// What a deletion rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "proof", rename_all = "snake_case")]
+pub enum DeleteProof {
+    /// Cordoned, settled, read as certainly idle a settle time ago; to be read again right before the deletion.
+    ReadIdle {
+        /// The executor to read again.
+        executor: ExecutorRef,
+    },
+    /// The cloud says it is powered off: nothing runs on it.
+    PoweredOff,
+    /// Nothing was ever registered for it and a complete look shows nothing that registered itself.
+    NeverRegistered,
+    /// The machine joins no CI server.
+    NoExecutor,
+}
+
+/// Why a machine leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveWhy {
+    /// Idle for long enough, and more machines than wanted.
+    Idle,
+    /// It never joined within the boot deadline.
+    Stuck,
+    /// Its executor went offline.
+    Lost,
+    /// It is powered off.
+    Stopped,
+}
+
+impl fmt::Display for LeaveWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeaveWhy::Idle => "idle for long enough",
+            LeaveWhy::Stuck => "it never joined within the boot deadline",
+            LeaveWhy::Lost => "its executor went offline",
+            LeaveWhy::Stopped => "it is powered off",
+        })
+    }
+}
+
+impl Action {
+    /// A stable word for metric labels.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Action::Uncordon { .. } => "uncordon",
+            Action::Create { .. } => "create",
+            Action::Cordon { .. } => "cordon",
+            Action::Verify { .. } => "verify",
+            Action::Delete { .. } => "delete",
+            Action::RemoveExecutor { .. } => "remove_executor",
+        }
+    }
+
+    /// What it is about, as text: the batch or the machine.
+    pub fn subject(&self) -> String {
+        match self {
+            Action::Create { batch, .. } => batch.to_string(),
+            Action::Uncordon { instance, .. }
+            | Action::Cordon { instance, .. }
+            | Action::Verify { instance, .. }
+            | Action::Delete { instance, .. }
+            | Action::RemoveExecutor { instance, .. } => instance.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Uncordon { instance, .. } => write!(f, "uncordon {instance}"),
+            Action::Create {
+                batch,
+                count: n,
+                provider,
+                offer,
+            } => {
+                write!(
+                    f,
+                    "create {batch}: {} at {provider} from {offer}",
+                    count(*n, "machine")
+                )
+            }
+            Action::Cordon { instance, why, .. } => write!(f, "cordon {instance}: {why}"),
+            Action::Verify { instance, .. } => write!(f, "verify {instance}: read its executor"),
+            Action::Delete {
+                instance,
+                provider,
+                proof,
+            } => write!(
+                f,
+                "delete {instance} at {provider}: {}",
+                match proof {
+                    DeleteProof::ReadIdle { .. } =>
+                        "cordoned, settled, read idle once; read again first",
+                    DeleteProof::PoweredOff => "it is powered off",
+                    DeleteProof::NeverRegistered => "it never registered",
+                    DeleteProof::NoExecutor => "it joins no CI server",
+                }
+            ),
+            Action::RemoveExecutor { instance, .. } => {
+                write!(f, "remove executor {instance}: its machine is gone")
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// What changes only when the decision changes: one log line is written for each new essence.
+    pub fn essence(&self) -> (u32, Vec<String>, Vec<&'static str>) {
+        let actions = self.actions.iter().map(ToString::to_string).collect();
+        let mut codes: Vec<&'static str> = self.reasons.iter().map(Reason::code).collect();
+        codes.dedup();
+        (self.summary.target, actions, codes)
+    }
+
+    /// The reasons as one sentence.
+    pub fn reasons_in_words(&self) -> String {
+        self.reasons
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    pub(crate) fn begin_leave(
+        &mut self,
+        instance: &InstanceName,
+        executor: Option<ExecutorRef>,
+        epoch: Epoch,
+        step: LeaveStep,
+    ) {
+        self.put.push(Intent::Leave {
+            instance: instance.clone(),
+            executor,
+            epoch,
+            step,
+        });
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.actions.is_empty() {
+            writeln!(f, "nothing to do")?;
+        }
+        for action in &self.actions {
+            writeln!(f, "{action}")?;
+        }
+        for reason in &self.reasons {
+            writeln!(f, "  {reason}")?;
+        }
+        Ok(())
+    }
+}

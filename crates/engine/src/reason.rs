@@ -1,0 +1,358 @@
+//! Why the engine chose what it chose, with the numbers an operator needs to agree or to object.
+
+use std::fmt;
+use std::time::Duration;
+
+use model::{Epoch, InstanceName, OfferId, ProviderName};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::LeaveWhy;
+
+/// One reason. The code is also a metric label: keep it stable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// What the jobs need.
+    Demand {
+        /// Runnable jobs.
+        queued: u32,
+        /// Running jobs.
+        running: u32,
+        /// Machines that run jobs.
+        busy: u32,
+        /// Free slots on busy machines and on executors that are not ours.
+        free: u32,
+        /// Slots per machine.
+        slots: u32,
+        /// Machines wanted.
+        wanted: u32,
+    },
+    /// Raised to the minimum.
+    Floor {
+        /// The minimum.
+        min: u32,
+        /// Wanted before.
+        wanted: u32,
+    },
+    /// Cut at the maximum, which counts everything not confirmed gone.
+    Ceiling {
+        /// The maximum.
+        max: u32,
+        /// Machines that exist, serving or not.
+        costing: u32,
+        /// Wanted before.
+        wanted: u32,
+        /// Machines serving after this plan.
+        reached: u32,
+    },
+    /// The workload allows no machine to leave.
+    HeldByWorkload {
+        /// Why.
+        why: String,
+    },
+    /// The workload is too old or was never heard: the pool keeps what it has, or at least a configured size.
+    HeldSize {
+        /// Machines kept.
+        keep: u32,
+    },
+    /// A provider's listing proves no absence: nothing is created or deleted there.
+    HeldByListing {
+        /// The provider.
+        provider: ProviderName,
+        /// Why.
+        why: String,
+    },
+    /// Creations in flight may have been forgotten: nothing is created until a later listing can show them.
+    HeldAfterLoss {
+        /// The provider's lag bound.
+        lag: Duration,
+    },
+    /// Nothing can be created for this pool now.
+    CreationHeld {
+        /// Why.
+        why: String,
+        /// Machines that would have been created.
+        short: u32,
+    },
+    /// An offer steps aside.
+    OfferUnavailable {
+        /// The offer.
+        offer: OfferId,
+        /// What its provider said.
+        why: String,
+    },
+    /// No offer is left to create from.
+    NoOffer {
+        /// Machines that would have been created.
+        short: u32,
+    },
+    /// Too many machines in a row never joined: one at a time until one does.
+    BootBreaker {
+        /// Failures in a row.
+        failures: u32,
+        /// Machines that would have been created.
+        short: u32,
+    },
+    /// Machines are created.
+    Grows {
+        /// How many.
+        count: u32,
+        /// From which offer.
+        offer: OfferId,
+    },
+    /// Departing machines are called back before new ones are made.
+    CalledBack {
+        /// How many.
+        count: u32,
+    },
+    /// A machine begins to leave.
+    Leaves {
+        /// The machine.
+        instance: InstanceName,
+        /// Why.
+        why: LeaveWhy,
+    },
+    /// More machines than wanted, but none has been idle for long enough.
+    NotIdleLongEnough {
+        /// Machines more than wanted.
+        surplus: u32,
+        /// The idle time required.
+        idle_for: Duration,
+    },
+    /// The scale-in rule lets no more machines begin to leave in its window.
+    ScaleInPace {
+        /// Machines that may begin to leave per window.
+        at_most: u32,
+        /// The window.
+        per: Duration,
+        /// Machines that wait for the next one.
+        waiting: u32,
+    },
+    /// More machines than wanted, but Parmanu has no right to control executors here.
+    ReadOnly {
+        /// Machines more than wanted.
+        surplus: u32,
+    },
+    /// A departure goes on.
+    Departing {
+        /// The machine.
+        instance: InstanceName,
+        /// What happens to it now, in words.
+        what: String,
+    },
+    /// A departure of an earlier term is taken over.
+    Adopted {
+        /// The machine.
+        instance: InstanceName,
+        /// The term that cordoned it.
+        epoch: Epoch,
+    },
+    /// A machine that cannot be told idle: counted, never touched.
+    Unclear {
+        /// The machine.
+        instance: InstanceName,
+        /// Why.
+        why: String,
+    },
+    /// Somebody else keeps this machine from taking jobs: counted, never touched.
+    ForeignCordon {
+        /// The machine.
+        instance: InstanceName,
+    },
+    /// A creation is settled: seen, or proven never to have happened.
+    CreationSettled {
+        /// The batch in words.
+        batch: String,
+        /// How.
+        how: String,
+    },
+    /// An executor of ours has no machine any more.
+    Ghost {
+        /// Its name.
+        instance: InstanceName,
+    },
+    /// As many machines as wanted.
+    Steady {
+        /// Machines serving.
+        serving: u32,
+    },
+}
+
+impl Reason {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Reason::Demand { .. } => "demand",
+            Reason::Floor { .. } => "floor",
+            Reason::Ceiling { .. } => "ceiling",
+            Reason::HeldByWorkload { .. } => "held_by_workload",
+            Reason::HeldSize { .. } => "held_size",
+            Reason::HeldByListing { .. } => "held_by_listing",
+            Reason::HeldAfterLoss { .. } => "held_after_loss",
+            Reason::CreationHeld { .. } => "creation_held",
+            Reason::OfferUnavailable { .. } => "offer_unavailable",
+            Reason::NoOffer { .. } => "no_offer",
+            Reason::BootBreaker { .. } => "boot_breaker",
+            Reason::Grows { .. } => "grows",
+            Reason::CalledBack { .. } => "called_back",
+            Reason::Leaves { .. } => "leaves",
+            Reason::NotIdleLongEnough { .. } => "not_idle_long_enough",
+            Reason::ScaleInPace { .. } => "scale_in_pace",
+            Reason::ReadOnly { .. } => "read_only",
+            Reason::Departing { .. } => "departing",
+            Reason::Adopted { .. } => "adopted",
+            Reason::Unclear { .. } => "unclear",
+            Reason::ForeignCordon { .. } => "foreign_cordon",
+            Reason::CreationSettled { .. } => "creation_settled",
+            Reason::Ghost { .. } => "ghost",
+            Reason::Steady { .. } => "steady",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Demand {
+                queued,
+                running,
+                busy,
+                free,
+                slots,
+                wanted,
+            } => write!(
+                f,
+                "demand: {queued} queued, {running} running; {} with work, {} free elsewhere, {} per machine -> {wanted}",
+                count(*busy, "machine"),
+                count(*free, "slot"),
+                count(*slots, "slot"),
+            ),
+            Reason::Floor { min, wanted } => write!(f, "floor: {wanted} -> {min} (min)"),
+            Reason::Ceiling {
+                max,
+                costing,
+                wanted,
+                reached,
+            } => write!(
+                f,
+                "ceiling: {wanted} -> {reached} (max {max}, {} now, serving or not)",
+                count(*costing, "machine")
+            ),
+            Reason::HeldByWorkload { why } => write!(f, "no machine may leave: {why}"),
+            Reason::HeldSize { keep } => {
+                write!(
+                    f,
+                    "the pool keeps {} until its emitter is heard",
+                    count(*keep, "machine")
+                )
+            }
+            Reason::HeldByListing { provider, why } => {
+                write!(f, "nothing is created or deleted at {provider}: {why}")
+            }
+            Reason::HeldAfterLoss { lag } => write!(
+                f,
+                "creations in flight may have been forgotten: nothing is created until a listing {} later can show them",
+                in_words(*lag)
+            ),
+            Reason::CreationHeld { why, short } => {
+                write!(
+                    f,
+                    "{} short, but nothing can be created now: {why}",
+                    count(*short, "machine")
+                )
+            }
+            Reason::OfferUnavailable { offer, why } => {
+                write!(f, "offer {offer} steps aside: {why}")
+            }
+            Reason::NoOffer { short } => {
+                write!(
+                    f,
+                    "{} short, but no offer is left to create from",
+                    count(*short, "machine")
+                )
+            }
+            Reason::BootBreaker { failures, short } => write!(
+                f,
+                "the last {} never joined: one at a time until one does ({} short)",
+                count(*failures, "machine"),
+                count(*short, "machine")
+            ),
+            Reason::Grows { count: n, offer } => {
+                write!(f, "grows by {} from {offer}", count(*n, "machine"))
+            }
+            Reason::CalledBack { count: n } => {
+                write!(f, "{} called back from leaving", count(*n, "machine"))
+            }
+            Reason::Leaves { instance, why } => write!(f, "{instance} begins to leave: {why}"),
+            Reason::NotIdleLongEnough { surplus, idle_for } => write!(
+                f,
+                "{} more than wanted, none idle for {}",
+                count(*surplus, "machine"),
+                in_words(*idle_for)
+            ),
+            Reason::ScaleInPace {
+                at_most,
+                per,
+                waiting,
+            } => write!(
+                f,
+                "pace: at most {at_most} begin to leave per {}, {waiting} wait",
+                in_words(*per)
+            ),
+            Reason::ReadOnly { surplus } => write!(
+                f,
+                "{} more than wanted, but there is no right to control executors here: machines leave by themselves only",
+                count(*surplus, "machine")
+            ),
+            Reason::Departing { instance, what } => write!(f, "{instance} is leaving: {what}"),
+            Reason::Adopted { instance, epoch } => {
+                write!(
+                    f,
+                    "{instance} was cordoned in epoch {epoch}: its departure is taken over"
+                )
+            }
+            Reason::Unclear { instance, why } => write!(f, "{instance} is left alone: {why}"),
+            Reason::ForeignCordon { instance } => {
+                write!(
+                    f,
+                    "{instance} is left alone: somebody else keeps it from taking jobs"
+                )
+            }
+            Reason::CreationSettled { batch, how } => {
+                write!(f, "creation {batch} is settled: {how}")
+            }
+            Reason::Ghost { instance } => {
+                write!(
+                    f,
+                    "executor {instance} has no machine any more: it is removed"
+                )
+            }
+            Reason::Steady { serving } => write!(f, "steady at {}", count(*serving, "machine")),
+        }
+    }
+}
+
+/// `1 machine`, `2 machines`.
+pub(crate) fn count(n: u32, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+
+/// `10m`, `1m 30s`, `45s`: the form in which the configuration states times.
+pub(crate) fn in_words(duration: Duration) -> String {
+    let total = duration.as_secs();
+    let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
+    let parts: Vec<String> = [(hours, "h"), (minutes, "m"), (seconds, "s")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    match parts.is_empty() {
+        true if duration.is_zero() => "0s".to_owned(),
+        true => format!("{}ms", duration.as_millis()),
+        false => parts.join(" "),
+    }
+}

@@ -1,0 +1,494 @@
+//! The pool's machines, each in one phase, and the two numbers that are never one: room for new work, and machines
+//! that cost money.
+//!
+//! Phases are derived from observations at every tick and never stored; an odd machine gets a phase that says so and
+//! never stops the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{
+    Cordon, Epoch, Executor, ExecutorMode, ExecutorRef, ExecutorState, Instance, InstanceName,
+    InstanceState, Intent, LeaveStep, Policy, ProviderName, Workload, age,
+};
+
+use crate::Observation;
+use crate::demand::free_slots;
+
+/// Where a machine stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Asked for, not listed yet. Counts as existing until a listing proves otherwise.
+    Requested,
+    /// Listed, not running.
+    Provisioning,
+    /// Running, its executor not online yet.
+    Booting,
+    /// Online without a job since this moment (as far as it has been watched without a break).
+    Idle {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Runs jobs, or may run some: a state that could not be read counts as busy.
+    Busy {
+        /// Why it counts as busy although no job was seen, if so.
+        unknown: Option<String>,
+    },
+    /// Kept from new jobs by a scaler; on its way out.
+    Cordoned {
+        /// Whose term.
+        epoch: Epoch,
+        /// Whether a job was seen on it.
+        busy: bool,
+    },
+    /// Kept from new jobs by somebody else: never touched.
+    ForeignCordon,
+    /// Its deletion was asked for, or the cloud is stopping it.
+    Deleting,
+    /// No executor within the boot deadline.
+    Stuck,
+    /// Its executor went offline while the machine runs.
+    Lost,
+    /// Powered off, and still there.
+    Stopped,
+    /// Cannot be told; counted, never acted on.
+    Unclear {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Phase {
+    /// A stable word for metric labels.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Requested => "requested",
+            Phase::Provisioning => "provisioning",
+            Phase::Booting => "booting",
+            Phase::Idle { .. } => "idle",
+            Phase::Busy { .. } => "busy",
+            Phase::Cordoned { .. } => "cordoned",
+            Phase::ForeignCordon => "foreign_cordon",
+            Phase::Deleting => "deleting",
+            Phase::Stuck => "stuck",
+            Phase::Lost => "lost",
+            Phase::Stopped => "stopped",
+            Phase::Unclear { .. } => "unclear",
+        }
+    }
+
+    /// All words of [`Phase::as_str`], so that a phase without machines can be shown as zero.
+    pub const ALL: [&'static str; 12] = [
+        "requested",
+        "provisioning",
+        "booting",
+        "idle",
+        "busy",
+        "cordoned",
+        "foreign_cordon",
+        "deleting",
+        "stuck",
+        "lost",
+        "stopped",
+        "unclear",
+    ];
+
+    /// Whether the machine works, or will work, for the pool.
+    pub fn serves(&self) -> bool {
+        matches!(
+            self,
+            Phase::Requested
+                | Phase::Provisioning
+                | Phase::Booting
+                | Phase::Idle { .. }
+                | Phase::Busy { .. }
+        )
+    }
+
+    /// Whether it is still on its way up.
+    pub fn is_coming(&self) -> bool {
+        matches!(
+            self,
+            Phase::Requested | Phase::Provisioning | Phase::Booting
+        )
+    }
+}
+
+/// One machine of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub name: InstanceName,
+    /// Where it is, or is to be.
+    pub provider: ProviderName,
+    /// As the cloud lists it.
+    pub instance: Option<Instance>,
+    /// As the CI server sees it.
+    pub executor: Option<Executor>,
+    /// Its executor, as the machine's tag, its departure or the CI server names it.
+    pub executor_ref: Option<ExecutorRef>,
+    /// Its departure, if one was begun, and for how long it has been in that step.
+    pub leaving: Option<Leaving>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Slots that a new job could take, now or once it is up.
+    pub free_slots: u32,
+}
+
+/// A departure that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// How far it is.
+    pub step: LeaveStep,
+    /// Time in this step.
+    pub age: Duration,
+    /// The term that began it.
+    pub epoch: Epoch,
+}
+
+impl Leaving {
+    /// Whether a look that began after the cordon was confirmed shows no cordon any more: somebody lifted it, or the
+    /// CI server forgot it. An older look proves nothing.
+    pub(crate) fn was_lifted(&self, seen: &Observation, now: Timestamp) -> bool {
+        let confirmed = matches!(self.step, LeaveStep::Settling | LeaveStep::ProvenOnce);
+        let look = seen.seen.workload.at();
+        confirmed && look.is_some_and(|at| age(at, now) < self.age)
+    }
+}
+
+/// The pool's machines at one tick.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Supply {
+    /// Everything not confirmed gone, sorted by name.
+    pub machines: Vec<Machine>,
+    /// Executors of ours without a machine or a creation.
+    pub ghosts: Vec<(InstanceName, Executor)>,
+    /// Free slots of executors that are not ours.
+    pub static_free: u32,
+    /// Executors that are not ours.
+    pub static_executors: u32,
+}
+
+impl Supply {
+    /// Machines that cost money: everything not confirmed gone.
+    pub fn costing(&self) -> u32 {
+        u32::try_from(self.machines.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Machines that work, or will work, for the pool.
+    pub fn serving(&self) -> u32 {
+        self.count(|machine| machine.phase.serves())
+    }
+
+    pub(crate) fn count(&self, which: impl Fn(&Machine) -> bool) -> u32 {
+        u32::try_from(self.machines.iter().filter(|m| which(m)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Joins instances with executors and intents, and gives each machine its phase.
+    pub fn of(seen: &Observation, policy: &Policy, now: Timestamp) -> Supply {
+        let workload = seen.seen.workload.any();
+        let mut executors = Executors::of(seen, workload);
+        let mut leaving = BTreeMap::new();
+        let mut supply = Supply::default();
+        for stored in &seen.seen.intents {
+            if let Intent::Leave {
+                instance,
+                executor,
+                epoch,
+                step,
+            } = &stored.intent
+            {
+                let entry = Leaving {
+                    step: *step,
+                    age: stored.age,
+                    epoch: *epoch,
+                };
+                leaving.insert(instance.clone(), (entry, executor.clone()));
+            }
+        }
+        let mut known = BTreeSet::new();
+        for (provider, listing) in &seen.listings {
+            for instance in listing.any().into_iter().flatten() {
+                let gone = instance.state.is_gone();
+                if !known.insert(instance.name.clone()) || gone {
+                    continue;
+                }
+                let executor = executors.take(instance);
+                let begun = leaving.get(&instance.name);
+                let executor_ref = reference(policy, instance, executor.as_ref(), begun);
+                let mut machine = Machine {
+                    name: instance.name.clone(),
+                    provider: provider.clone(),
+                    instance: Some(instance.clone()),
+                    executor,
+                    executor_ref,
+                    leaving: begun.map(|(leaving, _)| leaving.clone()),
+                    phase: Phase::Requested,
+                    free_slots: 0,
+                };
+                machine.phase = phase_of(&machine, seen, policy, now);
+                machine.free_slots = room(&machine, policy);
+                supply.machines.push(machine);
+            }
+        }
+        supply.add_requested(seen, policy, &known, &mut executors);
+        supply.machines.sort_by(|a, b| a.name.cmp(&b.name));
+        supply.static_executors = u32::try_from(executors.foreign.len()).unwrap_or(u32::MAX);
+        supply.static_free = executors.foreign.iter().map(|e| free_slots(e)).sum();
+        supply.ghosts = executors
+            .ours
+            .into_iter()
+            .map(|(n, e)| (n, e.clone()))
+            .collect();
+        supply
+    }
+
+    /// Machines of creations that no listing shows yet.
+    fn add_requested(
+        &mut self,
+        seen: &Observation,
+        policy: &Policy,
+        known: &BTreeSet<InstanceName>,
+        executors: &mut Executors<'_>,
+    ) {
+        for stored in &seen.seen.intents {
+            let Intent::Create {
+                batch,
+                count,
+                provider,
+                executor,
+                ..
+            } = &stored.intent
+            else {
+                continue;
+            };
+            for name in (0..*count).map(|index| batch.instance(index)) {
+                if known.contains(&name) {
+                    continue;
+                }
+                // its runner exists already and is no ghost
+                let seen_executor = executors.ours.remove(&name).cloned();
+                self.machines.push(Machine {
+                    name,
+                    provider: provider.clone(),
+                    instance: None,
+                    executor: seen_executor,
+                    executor_ref: executor.clone(),
+                    leaving: None,
+                    phase: Phase::Requested,
+                    free_slots: policy.slots,
+                });
+            }
+        }
+    }
+}
+
+/// The executors of one look: ours by name, and the others.
+struct Executors<'a> {
+    ours: BTreeMap<InstanceName, &'a Executor>,
+    foreign: Vec<&'a Executor>,
+}
+
+impl<'a> Executors<'a> {
+    fn of(seen: &'a Observation, workload: Option<&'a Workload>) -> Self {
+        let mut ours = BTreeMap::new();
+        let mut foreign = Vec::new();
+        for executor in workload.map_or(&[][..], |workload| &workload.executors) {
+            let marked = executor.fleet.as_ref() == Some(&seen.fleet);
+            match executor.name.parse::<InstanceName>() {
+                Ok(name) if marked => {
+                    // of two executors with one name keep the busier, so that neither job is overlooked
+                    let busy = matches!(executor.state, ExecutorState::Busy { .. });
+                    if busy || !ours.contains_key(&name) {
+                        ours.insert(name, executor);
+                    }
+                }
+                Ok(_) | Err(_) => foreign.push(executor),
+            }
+        }
+        Executors { ours, foreign }
+    }
+
+    /// The executor of an instance: by the reference in its tags, else by name.
+    fn take(&mut self, instance: &Instance) -> Option<Executor> {
+        let by_reference = instance.executor.as_ref().and_then(|reference| {
+            let found = self
+                .ours
+                .iter()
+                .find(|(_, executor)| executor.id == reference.id);
+            found.map(|(name, _)| name.clone())
+        });
+        let name = by_reference.unwrap_or_else(|| instance.name.clone());
+        self.ours.remove(&name).cloned()
+    }
+}
+
+fn reference(
+    policy: &Policy,
+    instance: &Instance,
+    executor: Option<&Executor>,
+    leaving: Option<&(Leaving, Option<ExecutorRef>)>,
+) -> Option<ExecutorRef> {
+    let observed = executor
+        .zip(policy.emitter.as_ref())
+        .map(|(e, emitter)| ExecutorRef {
+            emitter: emitter.clone(),
+            id: e.id.clone(),
+        });
+    observed
+        .or_else(|| instance.executor.clone())
+        .or_else(|| leaving.and_then(|(_, executor)| executor.clone()))
+}
+
+fn phase_of(machine: &Machine, seen: &Observation, policy: &Policy, now: Timestamp) -> Phase {
+    let Some(instance) = &machine.instance else {
+        return Phase::Requested;
+    };
+    let step = machine.leaving.as_ref().map(|leaving| leaving.step);
+    match &instance.state {
+        InstanceState::Stopping => return Phase::Deleting,
+        InstanceState::Stopped if step == Some(LeaveStep::Deleting) => return Phase::Deleting,
+        InstanceState::Stopped => return Phase::Stopped,
+        InstanceState::Unknown { what } => {
+            return Phase::Unclear {
+                why: format!("the provider calls its state `{what}`"),
+            };
+        }
+        InstanceState::Gone { .. } | InstanceState::Pending | InstanceState::Running => {}
+    }
+    if matches!(step, Some(LeaveStep::Deleting | LeaveStep::Removing)) {
+        return Phase::Deleting;
+    }
+    let pending = instance.state == InstanceState::Pending;
+    if policy.executors == ExecutorMode::None {
+        let since = seen
+            .seen
+            .memory
+            .idle_since
+            .get(&machine.name)
+            .copied()
+            .unwrap_or(now);
+        return if pending {
+            Phase::Provisioning
+        } else {
+            Phase::Idle { since }
+        };
+    }
+    match &machine.executor {
+        Some(executor) => phase_with(executor, machine, pending, seen, policy, now),
+        None => phase_without(machine, pending, seen, policy, now),
+    }
+}
+
+fn phase_with(
+    executor: &Executor,
+    machine: &Machine,
+    pending: bool,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) -> Phase {
+    let busy = matches!(executor.state, ExecutorState::Busy { .. });
+    match executor.cordon {
+        Cordon::Ours { epoch } => return Phase::Cordoned { epoch, busy },
+        Cordon::Foreign if busy => return Phase::Busy { unknown: None },
+        Cordon::Foreign => return Phase::ForeignCordon,
+        Cordon::None => {}
+    }
+    if let Some(leaving) = machine
+        .leaving
+        .as_ref()
+        .filter(|l| !l.was_lifted(seen, now))
+    {
+        return Phase::Cordoned {
+            epoch: leaving.epoch,
+            busy,
+        };
+    }
+    match &executor.state {
+        ExecutorState::Busy { .. } => Phase::Busy { unknown: None },
+        ExecutorState::Unknown { why } => Phase::Busy {
+            unknown: Some(why.clone()),
+        },
+        ExecutorState::Idle { since } => {
+            let watched = seen
+                .seen
+                .memory
+                .idle_since
+                .get(&machine.name)
+                .copied()
+                .unwrap_or(now);
+            // the CI server may know an earlier moment, but a later one wins: a job may have run in between
+            Phase::Idle {
+                since: since.map_or(watched, |since| since.max(watched)).min(now),
+            }
+        }
+        ExecutorState::NeverJoined if is_overdue(machine, policy, now) => Phase::Stuck,
+        ExecutorState::NeverJoined if pending => Phase::Provisioning,
+        ExecutorState::NeverJoined => Phase::Booting,
+        ExecutorState::Offline { .. } => Phase::Lost,
+    }
+}
+
+/// A machine whose executor is not in the look. Absent is not idle: it may be hidden, renamed, or not there yet.
+fn phase_without(
+    machine: &Machine,
+    pending: bool,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) -> Phase {
+    if !is_overdue(machine, policy, now) {
+        return if pending {
+            Phase::Provisioning
+        } else {
+            Phase::Booting
+        };
+    }
+    let registered = machine.executor_ref.is_some();
+    let looked = seen
+        .seen
+        .workload
+        .complete_within(policy.trust.fresh_for, now)
+        .is_some();
+    match (registered, looked) {
+        // nothing was registered before and nothing registered itself: no job can be on it
+        (false, true) => Phase::Stuck,
+        (true, true) => Phase::Unclear {
+            why: "its executor is not to be found at the CI server, and absent is not idle".into(),
+        },
+        (_, false) => Phase::Unclear {
+            why: "its executor could not be looked for".into(),
+        },
+    }
+}
+
+fn is_overdue(machine: &Machine, policy: &Policy, now: Timestamp) -> bool {
+    let created = machine
+        .instance
+        .as_ref()
+        .and_then(|instance| instance.created_at);
+    created.is_some_and(|at| age(at, now) > policy.boot.timeout)
+}
+
+fn room(machine: &Machine, policy: &Policy) -> u32 {
+    match &machine.phase {
+        Phase::Requested | Phase::Provisioning | Phase::Booting | Phase::Idle { .. } => {
+            policy.slots
+        }
+        Phase::Busy { unknown: None } => machine
+            .executor
+            .as_ref()
+            .map_or(0, free_slots)
+            .min(policy.slots.saturating_sub(1)),
+        Phase::Busy { unknown: Some(_) }
+        | Phase::Cordoned { .. }
+        | Phase::ForeignCordon
+        | Phase::Deleting
+        | Phase::Stuck
+        | Phase::Lost
+        | Phase::Stopped
+        | Phase::Unclear { .. } => 0,
+    }
+}
