@@ -1,0 +1,185 @@
+//! The keys as an operator writes them: everything that does not belong to a plugin.
+//!
+//! These types make the JSON Schema too, so their doc comments are what an editor shows while typing.
+
+use model::{EmitterName, MachineName};
+use ports::SecretRef;
+use ports::units::Span;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Top-level keys, in the order of the documentation.
+pub(crate) const SECTIONS: [&str; 8] = [
+    "version",
+    "fleet",
+    "store",
+    "emitters",
+    "providers",
+    "machines",
+    "pools",
+    "rules",
+];
+
+/// How often an emitter is asked, and how long it may take.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Probe {
+    /// Time between the starts of two looks. Default 10s.
+    pub(crate) every: Span,
+    /// Longest time one look may take in all. Default 30s.
+    pub(crate) timeout: Span,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Probe {
+            every: Span::seconds(10),
+            timeout: Span::seconds(30),
+        }
+    }
+}
+
+/// The store, reached over Redis.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedisStore {
+    /// Address, such as redis://redis:6379/ or rediss://…; usually ${env:REDIS_URL}.
+    pub(crate) url: SecretRef,
+}
+
+/// A store in one process; only for `parmanu up`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemoryStore {}
+
+/// What a pool's machines are.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Machine {
+    /// Jobs one machine runs at a time. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub(crate) slots: u32,
+    /// How long a machine takes to come up.
+    #[serde(default)]
+    pub(crate) boot: BootTimes,
+    /// User-data template (minijinja), a path relative to this file. It gets `machine`, `fleet`, `pool` and `executor`.
+    #[serde(default)]
+    pub(crate) bootstrap: Option<String>,
+    /// What the template carries: `per-machine` (a credential for one machine, so one creation call per machine) or
+    /// `shared` (nothing that is for one machine only, so one call may start a whole batch). Default per-machine.
+    #[serde(default)]
+    pub(crate) credential: CredentialKind,
+    /// `none` for nodes that join no CI server: ready when they run.
+    #[serde(default)]
+    pub(crate) executor: ExecutorKind,
+    /// Where it can be had, in order of preference.
+    #[schemars(length(min = 1))]
+    pub(crate) offers: Vec<Value>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What a bootstrap template carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CredentialKind {
+    /// A credential for one machine.
+    #[default]
+    PerMachine,
+    /// Nothing that is for one machine only.
+    Shared,
+}
+
+/// Whether machines join a CI server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ExecutorKind {
+    /// They join the pool's emitter.
+    #[default]
+    Joins,
+    /// They join none.
+    None,
+}
+
+/// How long a machine takes to come up.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BootTimes {
+    /// Usual time from launch to executor online. Default 60s.
+    pub(crate) expect: Span,
+    /// After this the machine is given up. Default 10m.
+    pub(crate) timeout: Span,
+}
+
+impl Default for BootTimes {
+    fn default() -> Self {
+        BootTimes {
+            expect: Span::seconds(60),
+            timeout: Span::minutes(10),
+        }
+    }
+}
+
+/// The keys of an offer that belong to everybody; the others are the provider's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offer {
+    /// The cloud account, from `providers:`.
+    pub(crate) provider: model::ProviderName,
+    /// Price of one machine per hour.
+    #[serde(default)]
+    pub(crate) price: Option<f64>,
+}
+
+/// A set of interchangeable machines and the jobs they serve.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pool {
+    /// The CI server whose jobs it serves, from `emitters:`.
+    #[serde(default)]
+    pub(crate) emitter: Option<EmitterName>,
+    /// Which jobs, in the CI server's own words; a job fits when it fits any entry.
+    #[serde(default)]
+    pub(crate) serves: Vec<Value>,
+    /// What its machines are, from `machines:`.
+    pub(crate) machine: MachineName,
+    /// Machines kept whatever the demand. Default 0.
+    #[serde(default)]
+    pub(crate) min: u32,
+    /// Machines that may exist at once, in any state.
+    pub(crate) max: u32,
+    /// A job that fits several pools goes to the one with the greatest precedence, then to the first by name. Default 0.
+    #[serde(default)]
+    pub(crate) precedence: i32,
+    /// Rules, from `rules:`.
+    #[serde(default)]
+    pub(crate) rules: Vec<String>,
+    /// How old a workload may be and still let machines leave. Default: four probes, at least 60s.
+    #[serde(default)]
+    pub(crate) fresh_for: Option<Span>,
+    /// Machines to keep at least while the CI server is not heard. Without it the pool keeps what it has.
+    #[serde(default)]
+    pub(crate) keep_on_stale: Option<u32>,
+}
+
+/// When idle machines leave.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScaleInRule {
+    /// Idle time before a machine may leave, from registration or the end of its last job.
+    pub(crate) idle_for: Span,
+    /// At most this many machines begin to leave within `per`. Without it there is no limit.
+    #[serde(default)]
+    pub(crate) at_most: Option<u32>,
+    /// The window of `at_most`. Default 1m.
+    #[serde(default = "minute")]
+    pub(crate) per: Span,
+}
+
+fn minute() -> Span {
+    Span::minutes(1)
+}

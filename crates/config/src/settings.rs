@@ -1,0 +1,98 @@
+//! The configuration after it has been checked: what the services are built from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{ConfigHash, EmitterName, FleetId, OfferId, Policy, PoolName, ProviderName};
+use ports::{EmitterFacts, ProviderFacts, SecretRef};
+use serde_json::Value;
+
+/// A whole checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Owner id on every machine.
+    pub fleet: FleetId,
+    /// Hash of the effective configuration.
+    pub hash: ConfigHash,
+    /// Where probot and scaler meet.
+    pub store: StoreSettings,
+    /// The CI servers.
+    pub emitters: BTreeMap<EmitterName, EmitterSettings>,
+    /// The cloud accounts.
+    pub providers: BTreeMap<ProviderName, ProviderSettings>,
+    /// The pools.
+    pub pools: BTreeMap<PoolName, PoolSettings>,
+}
+
+/// Where probot and scaler meet.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// Redis at this address.
+    Redis {
+        /// The address; may carry a password.
+        url: SecretRef,
+    },
+    /// In this process.
+    Memory,
+}
+
+/// One CI server.
+#[derive(Debug, Clone)]
+pub struct EmitterSettings {
+    /// Which plugin.
+    pub kind: String,
+    /// The plugin's own keys.
+    pub config: Value,
+    /// What the plugin says of itself.
+    pub facts: EmitterFacts,
+    /// Time between the starts of two looks.
+    pub every: Duration,
+    /// Longest time one look may take.
+    pub timeout: Duration,
+}
+
+/// One cloud account.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// Which plugin.
+    pub kind: String,
+    /// The plugin's own keys.
+    pub config: Value,
+    /// What the plugin says of itself.
+    pub facts: ProviderFacts,
+}
+
+/// One pool.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// What the engine needs to know.
+    pub policy: Policy,
+    /// Its `serves:` entries, as the emitter's plugin reads them.
+    pub serves: Vec<Value>,
+    /// Its rank when a job fits several pools; greater goes first.
+    pub precedence: i32,
+    /// The provider's own keys of each offer.
+    pub offers: BTreeMap<OfferId, Value>,
+    /// Its boot script, if it has one.
+    pub bootstrap: Option<Template>,
+}
+
+/// A boot script template whose syntax was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its file, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Settings {
+    /// The pools of one emitter, each with its `serves:` entries.
+    pub fn serves_of(&self, emitter: &EmitterName) -> BTreeMap<PoolName, Vec<Value>> {
+        self.pools
+            .iter()
+            .filter(|(_, pool)| pool.policy.emitter.as_ref() == Some(emitter))
+            .map(|(name, pool)| (name.clone(), pool.serves.clone()))
+            .collect()
+    }
+}
