@@ -1,0 +1,469 @@
+//! The CI server itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::{
+    Completeness, Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorState, FleetId,
+    InstanceName, Job, JobClass, JobId, PoolName, Reading, Requirement, Snapshot, SnapshotCost,
+    Work,
+};
+use ports::{
+    Clock, Credential, Emitter, EmitterError, EmitterErrorKind, ExecutorControl, Register,
+    Registration,
+};
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It ran to its end.
+    Done,
+    /// Its machine went away under it: the one thing that must never be our doing.
+    Killed,
+}
+
+/// One job of the fake CI server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeJob {
+    /// Tags an executor must have.
+    pub tags: Vec<String>,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// When it started, if it did.
+    pub started_at: Option<Timestamp>,
+    /// The executor that runs or ran it.
+    pub executor: Option<ExecutorId>,
+    /// How it ended, if it did.
+    pub end: Option<JobEnd>,
+}
+
+#[derive(Debug, Clone)]
+struct FakeExecutor {
+    name: String,
+    fleet: Option<FleetId>,
+    tags: Vec<String>,
+    slots: u32,
+    joined: bool,
+    online: bool,
+    cordon: Cordon,
+    /// A job request is on its way and will be answered whatever happens meanwhile.
+    promised: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: BTreeMap<u64, FakeJob>,
+    executors: BTreeMap<ExecutorId, FakeExecutor>,
+    next: u64,
+    failing: Option<String>,
+    blind: Option<String>,
+}
+
+/// An in-process CI server; clones share it.
+#[derive(Clone)]
+pub struct FakeCi {
+    name: EmitterName,
+    fleet: FleetId,
+    clock: Arc<dyn Clock>,
+    settle: Duration,
+    /// Tags of each pool's executors.
+    pools: Arc<BTreeMap<PoolName, Vec<String>>>,
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeCi {
+    /// An empty CI server whose executors are registered with these tags per pool.
+    pub fn new(
+        name: EmitterName,
+        fleet: FleetId,
+        clock: Arc<dyn Clock>,
+        settle: Duration,
+        pools: BTreeMap<PoolName, Vec<String>>,
+    ) -> Self {
+        FakeCi {
+            name,
+            fleet,
+            clock,
+            settle,
+            pools: Arc::new(pools),
+            state: Arc::default(),
+        }
+    }
+
+    /// Queues a job.
+    pub fn push(&self, tags: &[&str]) -> u64 {
+        let queued_at = self.clock.now();
+        let mut state = self.lock();
+        state.next += 1;
+        let id = state.next;
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let job = FakeJob {
+            tags,
+            queued_at,
+            started_at: None,
+            executor: None,
+            end: None,
+        };
+        state.jobs.insert(id, job);
+        id
+    }
+
+    /// Adds an executor that Parmanu did not register.
+    pub fn add_static(&self, name: &str, tags: &[&str], slots: u32) {
+        let executor = FakeExecutor {
+            name: name.to_owned(),
+            fleet: None,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            slots,
+            joined: true,
+            online: true,
+            cordon: Cordon::None,
+            promised: false,
+        };
+        self.lock()
+            .executors
+            .insert(ExecutorId::new(name), executor);
+    }
+
+    /// The machine of this name is up: its executor is online.
+    pub fn join(&self, name: &InstanceName) {
+        let name = name.to_string();
+        for executor in self
+            .lock()
+            .executors
+            .values_mut()
+            .filter(|e| e.name == name)
+        {
+            (executor.joined, executor.online) = (true, true);
+        }
+    }
+
+    /// The machine of this name is gone: whatever ran on it is killed.
+    pub fn vanish(&self, name: &InstanceName) {
+        let name = name.to_string();
+        let mut state = self.lock();
+        let ids: Vec<ExecutorId> = state
+            .executors
+            .iter()
+            .filter(|(_, e)| e.name == name)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            if let Some(executor) = state.executors.get_mut(&id) {
+                executor.online = false;
+            }
+            for job in state.jobs.values_mut() {
+                if job.executor.as_ref() == Some(&id) && job.end.is_none() {
+                    job.end = Some(JobEnd::Killed);
+                }
+            }
+        }
+    }
+
+    /// An executor's agent asks for a job: the answer comes at the next [`FakeCi::hand_out`], whatever happens between.
+    pub fn request(&self, executor: &ExecutorId) {
+        if let Some(executor) = self.lock().executors.get_mut(executor) {
+            executor.promised = executor.online && executor.cordon == Cordon::None;
+        }
+    }
+
+    /// Hands queued jobs, the oldest first, to executors that may take them.
+    pub fn hand_out(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let State {
+            jobs, executors, ..
+        } = &mut *state;
+        for (id, executor) in executors.iter_mut() {
+            let open = executor.online && (executor.cordon == Cordon::None || executor.promised);
+            let mut held = jobs.values().filter(|job| job.holds(id)).count();
+            while open && held < executor.slots as usize {
+                let next = jobs.values_mut().find(|job| {
+                    job.started_at.is_none() && job.tags.iter().all(|t| executor.tags.contains(t))
+                });
+                let Some(job) = next else { break };
+                (job.started_at, job.executor) = (Some(now), Some(id.clone()));
+                held += 1;
+            }
+            executor.promised = false;
+        }
+    }
+
+    /// A job runs to its end.
+    pub fn finish(&self, id: u64) {
+        if let Some(job) = self
+            .lock()
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.started_at.is_some())
+        {
+            job.end.get_or_insert(JobEnd::Done);
+        }
+    }
+
+    /// All jobs, with how they ended.
+    pub fn jobs(&self) -> BTreeMap<u64, FakeJob> {
+        self.lock().jobs.clone()
+    }
+
+    /// Names of the registered executors.
+    pub fn executor_names(&self) -> Vec<String> {
+        self.lock()
+            .executors
+            .values()
+            .map(|executor| executor.name.clone())
+            .collect()
+    }
+
+    /// Somebody else pauses an executor, or lets it go on.
+    pub fn pause(&self, name: &str, paused: bool) {
+        for executor in self
+            .lock()
+            .executors
+            .values_mut()
+            .filter(|e| e.name == name)
+        {
+            executor.cordon = if paused {
+                Cordon::Foreign
+            } else {
+                Cordon::None
+            };
+        }
+    }
+
+    /// Every request fails with these words, until `None`.
+    pub fn fail(&self, why: Option<&str>) {
+        self.lock().failing = why.map(str::to_owned);
+    }
+
+    /// Every look is partial for this reason and shows no jobs, until `None`: what a token without rights sees.
+    pub fn blind(&self, why: Option<&str>) {
+        self.lock().blind = why.map(str::to_owned);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn up(&self, operation: &'static str) -> Result<MutexGuard<'_, State>, EmitterError> {
+        let state = self.lock();
+        match &state.failing {
+            Some(why) => Err(self.error(EmitterErrorKind::Unavailable, operation, why.clone())),
+            None => Ok(state),
+        }
+    }
+
+    fn error(
+        &self,
+        kind: EmitterErrorKind,
+        operation: &'static str,
+        message: String,
+    ) -> EmitterError {
+        EmitterError {
+            kind,
+            emitter: self.name.clone(),
+            operation,
+            message,
+            source: None,
+        }
+    }
+
+    fn missing(&self, operation: &'static str, executor: &ExecutorId) -> EmitterError {
+        let message = format!("there is no executor {executor}");
+        self.error(EmitterErrorKind::NotFound, operation, message)
+    }
+}
+
+impl FakeJob {
+    fn holds(&self, executor: &ExecutorId) -> bool {
+        self.executor.as_ref() == Some(executor) && self.end.is_none()
+    }
+}
+
+impl State {
+    fn executor(&self, id: &ExecutorId, executor: &FakeExecutor) -> Executor {
+        let held: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.holds(id))
+            .map(|(id, _)| JobId::new(id.to_string()))
+            .collect();
+        Executor {
+            id: id.clone(),
+            name: executor.name.clone(),
+            fleet: executor.fleet.clone(),
+            labels: executor.tags.clone(),
+            run_untagged: false,
+            protected_only: false,
+            slots: executor.slots,
+            state: match (held.is_empty(), executor.joined, executor.online) {
+                (false, _, _) => ExecutorState::Busy { jobs: held },
+                (true, false, _) => ExecutorState::NeverJoined,
+                (true, true, false) => ExecutorState::Offline { since: None },
+                (true, true, true) => ExecutorState::Idle { since: None },
+            },
+            cordon: executor.cordon,
+        }
+    }
+}
+
+#[async_trait]
+impl Emitter for FakeCi {
+    async fn probe(&self) -> Result<Snapshot, EmitterError> {
+        let taken_at = self.clock.now();
+        let state = self.up("list jobs")?;
+        let job = |(id, job): (&u64, &FakeJob)| Job {
+            id: JobId::new(id.to_string()),
+            name: format!("job-{id}"),
+            project: "fake/project".to_owned(),
+            requirement: Requirement {
+                labels: job.tags.clone(),
+                ..Requirement::default()
+            },
+            queued_at: Some(job.queued_at),
+            class: match &job.executor {
+                Some(executor) => JobClass::Running {
+                    executor: Some(executor.clone()),
+                },
+                None => JobClass::Runnable,
+            },
+        };
+        let mut completeness = Completeness::Complete;
+        let mut jobs: Vec<Job> = state
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.end.is_none())
+            .map(job)
+            .collect();
+        if let Some(why) = &state.blind {
+            completeness.doubt(why.clone());
+            jobs.clear();
+        }
+        Ok(Snapshot {
+            jobs,
+            executors: state
+                .executors
+                .iter()
+                .map(|(id, e)| state.executor(id, e))
+                .collect(),
+            taken_at,
+            completeness,
+            cost: SnapshotCost {
+                requests: 2,
+                bytes: 0,
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl ExecutorControl for FakeCi {
+    async fn register(&self, request: &Register) -> Result<Registration, EmitterError> {
+        let mut state = self.up("register an executor")?;
+        let name = request.instance.to_string();
+        let tags = self
+            .pools
+            .get(request.instance.pool())
+            .cloned()
+            .unwrap_or_default();
+        let id = ExecutorId::new(format!("exec-{name}"));
+        state.executors.entry(id.clone()).or_insert(FakeExecutor {
+            name,
+            fleet: Some(self.fleet.clone()),
+            tags,
+            slots: 1,
+            joined: false,
+            online: false,
+            cordon: Cordon::None,
+            promised: false,
+        });
+        let token = Credential::Secret(format!("token-of-{id}").into());
+        Ok(Registration {
+            executor: id,
+            credentials: [("token".to_owned(), token)].into(),
+        })
+    }
+
+    async fn cordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+        let operation = "cordon an executor";
+        let mut state = self.up(operation)?;
+        let missing = self.missing(operation, executor);
+        let found = state.executors.get_mut(executor).ok_or(missing)?;
+        match found.cordon {
+            Cordon::Foreign => {
+                let message = format!("{executor} is paused by somebody else");
+                Err(self.error(EmitterErrorKind::Conflict, operation, message))
+            }
+            // the first mark stays: cordons are one-way across epochs
+            Cordon::Ours { .. } => Ok(()),
+            Cordon::None => {
+                found.cordon = Cordon::Ours { epoch };
+                Ok(())
+            }
+        }
+    }
+
+    async fn uncordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+        let operation = "uncordon an executor";
+        let mut state = self.up(operation)?;
+        let missing = self.missing(operation, executor);
+        let found = state.executors.get_mut(executor).ok_or(missing)?;
+        match found.cordon {
+            Cordon::Ours { epoch: mark } if mark != epoch => {
+                let message = format!("{executor} was cordoned in epoch {mark}");
+                Err(self.error(EmitterErrorKind::Conflict, operation, message))
+            }
+            Cordon::Foreign => {
+                let message = format!("{executor} is paused by somebody else");
+                Err(self.error(EmitterErrorKind::Conflict, operation, message))
+            }
+            Cordon::Ours { .. } | Cordon::None => {
+                found.cordon = Cordon::None;
+                Ok(())
+            }
+        }
+    }
+
+    async fn read(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {
+        let state = self.up("read an executor")?;
+        let Some(found) = state.executors.get(executor) else {
+            let why = format!("there is no executor {executor}");
+            return Ok(Reading {
+                cordon: Cordon::None,
+                work: Work::Unknown { why },
+            });
+        };
+        let held = state
+            .jobs
+            .values()
+            .filter(|job| job.holds(executor))
+            .count();
+        let work = match u32::try_from(held) {
+            Ok(0) => Work::None,
+            count => Work::Jobs {
+                count: count.unwrap_or(u32::MAX),
+            },
+        };
+        Ok(Reading {
+            cordon: found.cordon,
+            work,
+        })
+    }
+
+    async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        self.up("remove an executor")?.executors.remove(executor);
+        Ok(())
+    }
+}
+
+impl FakeCi {
+    /// The settle time it was made with.
+    pub fn settle(&self) -> Duration {
+        self.settle
+    }
+}
