@@ -250,6 +250,21 @@ impl Ec2 {
         true
     }
 
+    /// Turns termination protection on. False if there is no such machine.
+    pub fn protect(&mut self, id: &str) -> bool {
+        let machine = self.machines.get_mut(id);
+        machine.map(|machine| machine.protected = true).is_some()
+    }
+
+    /// Somebody changes a tag in the console. False if there is no such machine.
+    pub fn retag(&mut self, id: &str, key: &str, value: &str) -> bool {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return false;
+        };
+        machine.tags.insert(key.to_owned(), value.to_owned());
+        true
+    }
+
     /// Every machine that was ever launched and not yet forgotten (a day after its end), by id: the
     /// truth, without any lag.
     pub fn instances(&self) -> impl Iterator<Item = &Machine> {
