@@ -5,4 +5,5 @@
 //! name, never in silence.
 #![forbid(unsafe_code)]
 
+pub mod provider;
 pub mod store;

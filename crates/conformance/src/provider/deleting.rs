@@ -1,0 +1,71 @@
+//! Deletions: of exactly the machines named, once or often.
+
+use ports::{Outcome, ProviderErrorKind};
+
+use super::{
+    ProviderHarness, Shown, all_done, batch, call, create, ended_call, names, never_made, standing,
+    standing_names,
+};
+
+/// Without it a deletion that was asked for twice is an error for ever, and its intent never ends.
+pub async fn a_deleted_machine_is_gone_and_deleting_it_again_is_success(
+    harness: &dyn ProviderHarness,
+) -> Shown {
+    let batch = batch(harness, 1, 3);
+    let made = create(harness, &batch).await;
+    harness.settle().await;
+    let doomed = &made[..2];
+    let deleted = all_done(harness.provider().delete(doomed, &call(harness)).await);
+    assert_eq!(
+        deleted,
+        names(&batch)[..2],
+        "one outcome for each, in order"
+    );
+    harness.settle().await;
+    assert_eq!(standing_names(harness).await, [batch.batch.instance(2)]);
+    all_done(harness.provider().delete(doomed, &call(harness)).await);
+    harness.settle().await;
+    assert_eq!(standing_names(harness).await, [batch.batch.instance(2)]);
+    Ok(())
+}
+
+/// Without it a machine that somebody deleted by hand blocks the pool that still counts it.
+pub async fn deleting_what_never_was_is_success(harness: &dyn ProviderHarness) -> Shown {
+    let made = create(harness, &batch(harness, 1, 1)).await;
+    harness.settle().await;
+    let ghost = [never_made(harness, &made[0])];
+    all_done(harness.provider().delete(&ghost, &call(harness)).await);
+    assert_eq!(standing(harness).await.len(), 1);
+    Ok(())
+}
+
+/// Without it one machine that vanished keeps a hundred others running.
+pub async fn one_bad_id_fails_no_other(harness: &dyn ProviderHarness) -> Shown {
+    let mut doomed = create(harness, &batch(harness, 1, 4)).await;
+    harness.settle().await;
+    doomed.insert(2, never_made(harness, &doomed[0]));
+    let outcomes = harness.provider().delete(&doomed, &call(harness)).await;
+    assert_eq!(outcomes.len(), 5);
+    all_done(outcomes);
+    harness.settle().await;
+    assert!(standing_names(harness).await.is_empty());
+    Ok(())
+}
+
+/// Without it a scaler that lost its lease deletes a machine on which the next one has let a job start.
+pub async fn a_deletion_after_its_lease_deletes_nothing(harness: &dyn ProviderHarness) -> Shown {
+    let batch = batch(harness, 1, 2);
+    let made = create(harness, &batch).await;
+    harness.settle().await;
+    let outcomes = harness.provider().delete(&made, &ended_call(harness)).await;
+    assert_eq!(outcomes.len(), 2);
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Failed(error) => assert_eq!(error.kind, ProviderErrorKind::LeaseOver),
+            other => panic!("{other:?}"),
+        }
+    }
+    harness.settle().await;
+    assert_eq!(standing_names(harness).await, names(&batch));
+    Ok(())
+}
