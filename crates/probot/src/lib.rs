@@ -1,2 +1,14 @@
-//! The polling loop and the mapping of jobs to pools.
+//! probot: asks every CI server what it wants done and writes one workload per pool into the store.
+//!
+//! Stateless: kill it at any moment and start another anywhere. Each emitter has its own loop with its own frequency,
+//! deadline and lease, so a slow one delays no other and any number of replicas share the emitters among them.
+//!
+//! It maps jobs to pools ([`mapping`]) and decides nothing: how many machines that makes is the engine's business.
 #![forbid(unsafe_code)]
+
+pub mod mapping;
+mod poll;
+mod run;
+
+pub use poll::Polled;
+pub use run::{Probot, StartError};

@@ -7,6 +7,7 @@
 //! - [`chain`]: an error with everything that caused it, for the `error` field of a log line.
 //! - [`names`]: spans and fields; [`metrics`]: every metric there is.
 //! - [`SystemClock`]: the machine's clocks, read nowhere else.
+//! - [`process`]: who this process is, and when to stop.
 //! - [`health`]: readiness by named conditions; [`http`]: `/healthz`, `/readyz`, `/metrics`.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod names;
+pub mod process;
 
 pub use chain::{Chain, chain};
 pub use clock::SystemClock;

@@ -1,0 +1,405 @@
+//! From one look at a CI server to one workload per pool. Pure.
+//!
+//! Who may run a job is the CI server's rule, brought by the emitter's matcher; which of several fitting pools gets it
+//! is ours, by explicit precedence, so that every job is counted exactly once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{
+    ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId,
+    InstanceName, Job, JobClass, PoolName, Snapshot, Unmatched, Workload, age,
+};
+use ports::Matcher;
+
+/// Jobs without a pool that are reported by name; the rest is a number.
+const MAX_UNMATCHED: usize = 50;
+
+/// One pool of an emitter, as the mapping needs it.
+pub struct PoolRule {
+    /// The pool.
+    pub name: PoolName,
+    /// Its rank when a job fits several pools; greater goes first, then the name.
+    pub precedence: i32,
+    /// The CI server's own rule for its `serves:`.
+    pub matcher: Box<dyn Matcher>,
+}
+
+/// Who maps.
+pub struct Mapper {
+    emitter: EmitterName,
+    fleet: FleetId,
+    config: ConfigHash,
+    /// By rank.
+    pools: Vec<PoolRule>,
+}
+
+/// What a look means for the pools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// One for every pool, those without jobs too: zero is said, not left out.
+    pub workloads: Vec<Workload>,
+    /// Runnable jobs that no pool takes, with the pool that comes nearest.
+    pub unmatched: Vec<Unmatched>,
+    /// How many such jobs there are in all.
+    pub unmatched_total: u32,
+}
+
+impl Mapper {
+    /// A mapper for the pools of one emitter.
+    pub fn new(
+        emitter: EmitterName,
+        fleet: FleetId,
+        config: ConfigHash,
+        mut pools: Vec<PoolRule>,
+    ) -> Self {
+        pools.sort_by(|a, b| (b.precedence, &a.name).cmp(&(a.precedence, &b.name)));
+        Mapper {
+            emitter,
+            fleet,
+            config,
+            pools,
+        }
+    }
+
+    /// Maps one look. `now` is the clock that the CI server's times are compared with.
+    pub fn map(&self, snapshot: &Snapshot, now: Timestamp) -> Mapped {
+        let mut workloads: BTreeMap<&PoolName, Workload> = self
+            .pools
+            .iter()
+            .map(|pool| {
+                let workload = Workload {
+                    version: Workload::VERSION,
+                    pool: pool.name.clone(),
+                    emitter: self.emitter.clone(),
+                    config: self.config.clone(),
+                    demand: Demand::default(),
+                    executors: Vec::new(),
+                    completeness: snapshot.completeness.clone(),
+                };
+                (&pool.name, workload)
+            })
+            .collect();
+        let homes = self.place_executors(snapshot, &mut workloads);
+        let mut mapped = Mapped {
+            workloads: Vec::new(),
+            unmatched: Vec::new(),
+            unmatched_total: 0,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
+            match self.pool_of(job, &homes) {
+                Ok(pool) => {
+                    if let Some(workload) = workloads.get_mut(pool) {
+                        count(&mut workload.demand, job, now);
+                    }
+                }
+                Err(nearest) => mapped.miss(job, nearest),
+            }
+        }
+        mark_busy(snapshot, &homes, &mut workloads);
+        mapped.workloads = workloads.into_values().collect();
+        mapped
+    }
+
+    /// Gives every executor to one pool: ours by the pool in its name, others to the first pool they would serve.
+    fn place_executors<'a>(
+        &'a self,
+        snapshot: &Snapshot,
+        workloads: &mut BTreeMap<&'a PoolName, Workload>,
+    ) -> BTreeMap<ExecutorId, &'a PoolName> {
+        let mut homes = BTreeMap::new();
+        for executor in &snapshot.executors {
+            let home = if self.is_ours(executor) {
+                let name: Option<InstanceName> = executor.name.parse().ok();
+                name.and_then(|name| self.pools.iter().find(|pool| pool.name == *name.pool()))
+            } else {
+                self.pools
+                    .iter()
+                    .find(|pool| pool.matcher.is_served_by(executor))
+            };
+            let Some(pool) = home else { continue };
+            homes.insert(executor.id.clone(), &pool.name);
+            if let Some(workload) = workloads.get_mut(&pool.name) {
+                workload.executors.push(executor.clone());
+            }
+        }
+        homes
+    }
+
+    fn is_ours(&self, executor: &Executor) -> bool {
+        executor.fleet.as_ref() == Some(&self.fleet)
+    }
+
+    /// The one pool of a job: where it runs already, else the first that fits; else the one that comes nearest.
+    fn pool_of<'a>(
+        &'a self,
+        job: &Job,
+        homes: &BTreeMap<ExecutorId, &'a PoolName>,
+    ) -> Result<&'a PoolName, Option<(&'a PoolName, Vec<String>)>> {
+        if let JobClass::Running {
+            executor: Some(executor),
+        } = &job.class
+            && let Some(home) = homes.get(executor)
+        {
+            return Ok(home);
+        }
+        let mut nearest: Option<(&PoolName, Vec<String>)> = None;
+        for pool in &self.pools {
+            match pool.matcher.fit(job) {
+                Fit::Yes => return Ok(&pool.name),
+                Fit::No { missing } => {
+                    if nearest
+                        .as_ref()
+                        .is_none_or(|(_, least)| missing.len() < least.len())
+                    {
+                        nearest = Some((&pool.name, missing));
+                    }
+                }
+            }
+        }
+        Err(nearest)
+    }
+}
+
+impl Mapped {
+    fn miss(&mut self, job: &Job, nearest: Option<(&PoolName, Vec<String>)>) {
+        if job.class != JobClass::Runnable {
+            return;
+        }
+        self.unmatched_total += 1;
+        if self.unmatched.len() < MAX_UNMATCHED {
+            let (nearest, missing) = match nearest {
+                Some((pool, missing)) => (Some(pool.clone()), missing),
+                None => (None, Vec::new()),
+            };
+            let job = format!("{} {} #{}", job.project, job.name, job.id);
+            self.unmatched.push(Unmatched {
+                job,
+                nearest,
+                missing,
+            });
+        }
+    }
+}
+
+fn count(demand: &mut Demand, job: &Job, now: Timestamp) {
+    match &job.class {
+        JobClass::Runnable => {
+            demand.runnable += 1;
+            let wait = job.queued_at.map(|at| age(at, now));
+            demand.oldest_wait = demand.oldest_wait.max(wait);
+        }
+        JobClass::Running { .. } => demand.running += 1,
+        JobClass::Scheduled { .. } => demand.scheduled += 1,
+        JobClass::Blocked { .. } => demand.blocked += 1,
+        JobClass::Unrunnable { .. } => demand.unrunnable += 1,
+    }
+}
+
+/// A running job makes its executor busy, whatever the executor list said a moment later: the two were not read at the
+/// same time, and unknown is busy.
+fn mark_busy(
+    snapshot: &Snapshot,
+    homes: &BTreeMap<ExecutorId, &PoolName>,
+    workloads: &mut BTreeMap<&PoolName, Workload>,
+) {
+    for job in &snapshot.jobs {
+        let JobClass::Running { executor: Some(id) } = &job.class else {
+            continue;
+        };
+        let workload = homes.get(id).and_then(|pool| workloads.get_mut(*pool));
+        let Some(workload) = workload else { continue };
+        for executor in workload
+            .executors
+            .iter_mut()
+            .filter(|executor| executor.id == *id)
+        {
+            match &mut executor.state {
+                ExecutorState::Busy { jobs } if jobs.contains(&job.id) => {}
+                ExecutorState::Busy { jobs } => jobs.push(job.id.clone()),
+                other => {
+                    *other = ExecutorState::Busy {
+                        jobs: vec![job.id.clone()],
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Longest wait in whole seconds, for logs.
+pub(crate) fn oldest_wait(mapped: &Mapped) -> Duration {
+    let waits = mapped
+        .workloads
+        .iter()
+        .filter_map(|workload| workload.demand.oldest_wait);
+    waits.max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use emitter_fake::{Serves, TagMatcher};
+    use model::{Completeness, Cordon, JobId, Requirement, SnapshotCost};
+    use ports::EmitterPlugin;
+
+    use super::*;
+
+    fn rule(name: &str, precedence: i32, tags: &[&str]) -> PoolRule {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let matcher: Box<dyn Matcher> = emitter_fake::FakeEmitter::matcher(vec![Serves { tags }]);
+        PoolRule {
+            name: name.parse().unwrap(),
+            precedence,
+            matcher,
+        }
+    }
+
+    fn mapper(pools: Vec<PoolRule>) -> Mapper {
+        let config = ConfigHash::new("c");
+        Mapper::new(
+            "ci".parse().unwrap(),
+            "acme".parse().unwrap(),
+            config,
+            pools,
+        )
+    }
+
+    fn job(id: u32, tags: &[&str], class: JobClass) -> Job {
+        let labels = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        Job {
+            id: JobId::new(id.to_string()),
+            name: "build".into(),
+            project: "acme/app".into(),
+            requirement: Requirement {
+                labels,
+                ..Requirement::default()
+            },
+            queued_at: Some(Timestamp::UNIX_EPOCH),
+            class,
+        }
+    }
+
+    fn executor(name: &str, fleet: Option<&str>, labels: &[&str]) -> Executor {
+        Executor {
+            id: ExecutorId::new(name),
+            name: name.into(),
+            fleet: fleet.map(|fleet| fleet.parse().unwrap()),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            run_untagged: false,
+            protected_only: false,
+            slots: 1,
+            state: ExecutorState::Idle { since: None },
+            cordon: Cordon::None,
+        }
+    }
+
+    fn look(jobs: Vec<Job>, executors: Vec<Executor>) -> Snapshot {
+        let cost = SnapshotCost::default();
+        let completeness = Completeness::Complete;
+        Snapshot {
+            jobs,
+            executors,
+            taken_at: Timestamp::UNIX_EPOCH,
+            completeness,
+            cost,
+        }
+    }
+
+    fn demands(mapped: &Mapped) -> Vec<(String, u32, u32)> {
+        let row = |w: &Workload| (w.pool.to_string(), w.demand.runnable, w.demand.running);
+        mapped.workloads.iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_job_that_fits_two_pools_is_counted_once_by_precedence_then_name() {
+        let pools = || {
+            vec![
+                rule("big", 0, &["linux", "docker"]),
+                rule("any", 0, &["linux"]),
+            ]
+        };
+        let jobs = vec![job(1, &["linux"], JobClass::Runnable)];
+        let mapped = mapper(pools()).map(&look(jobs.clone(), vec![]), Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            demands(&mapped),
+            [("any".into(), 1, 0), ("big".into(), 0, 0)]
+        );
+        let mut pools = pools();
+        pools[0].precedence = 1;
+        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            demands(&mapped),
+            [("any".into(), 0, 0), ("big".into(), 1, 0)]
+        );
+    }
+
+    #[test]
+    fn a_job_without_a_pool_is_reported_with_the_nearest_pool_and_what_it_lacks() {
+        let pools = vec![
+            rule("linux", 0, &["linux"]),
+            rule("mac", 0, &["macos", "gpu"]),
+        ];
+        let jobs = vec![job(7, &["macos", "gpu", "xcode"], JobClass::Runnable)];
+        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        assert_eq!(mapped.unmatched_total, 1);
+        let unmatched = &mapped.unmatched[0];
+        assert_eq!(unmatched.job, "acme/app build #7");
+        assert_eq!(unmatched.nearest.as_ref().unwrap().as_str(), "mac");
+        assert_eq!(unmatched.missing, ["tag `xcode`"]);
+    }
+
+    #[test]
+    fn only_runnable_and_running_jobs_are_demand_and_a_repeated_id_counts_once() {
+        let blocked = JobClass::Blocked {
+            by: "stage build".into(),
+        };
+        let jobs = vec![
+            job(1, &["linux"], JobClass::Runnable),
+            job(1, &["linux"], JobClass::Runnable),
+            job(2, &["linux"], blocked),
+            job(3, &["linux"], JobClass::Running { executor: None }),
+        ];
+        let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(90);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(&look(jobs, vec![]), later);
+        let demand = &mapped.workloads[0].demand;
+        assert_eq!((demand.runnable, demand.running, demand.blocked), (1, 1, 1));
+        assert_eq!(demand.oldest_wait, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn a_running_job_makes_its_executor_busy_though_the_list_said_idle() {
+        let ours = executor("linux-7-1-0", Some("acme"), &["linux"]);
+        let running = JobClass::Running {
+            executor: Some(ours.id.clone()),
+        };
+        let jobs = vec![job(1, &["other"], running)];
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
+            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        let workload = &mapped.workloads[0];
+        assert_eq!(
+            workload.demand.running, 1,
+            "it runs here, whatever its tags say"
+        );
+        assert!(
+            matches!(&workload.executors[0].state, ExecutorState::Busy { jobs } if jobs.len() == 1)
+        );
+    }
+
+    #[test]
+    fn executors_of_another_fleet_are_capacity_only_where_they_serve() {
+        let executors = vec![
+            executor("linux-9-1-0", Some("other"), &["linux"]),
+            executor("mac-mini", None, &["macos"]),
+        ];
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
+            .map(&look(vec![], executors), Timestamp::UNIX_EPOCH);
+        let names: Vec<_> = mapped.workloads[0]
+            .executors
+            .iter()
+            .map(|e| &e.name)
+            .collect();
+        assert_eq!(names, ["linux-9-1-0"]);
+    }
+}

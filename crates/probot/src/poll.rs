@@ -1,0 +1,287 @@
+//! One emitter's loop: hold the lease, look, map, write, wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{EmitterName, Epoch, HolderId};
+use ports::{
+    Acquired, Clock, Emitter, EmitterError, EmitterErrorKind, LeaseName, Store, StoreError,
+    StoreErrorKind, WorkloadWrite, timeout,
+};
+use telemetry::{Condition, Metrics, chain};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::mapping::{Mapped, Mapper, oldest_wait};
+
+/// A failing emitter is asked ever more rarely, up to this: often enough to notice within a minute that it is back.
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+/// While the store is away there is nowhere to write to; it is asked again after this.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Jobs without a pool are named in the log up to this number.
+const LOGGED_UNMATCHED: usize = 5;
+
+/// One emitter and everything its loop needs.
+pub struct Polled {
+    /// Its name.
+    pub name: EmitterName,
+    /// The plugin.
+    pub emitter: Arc<dyn Emitter>,
+    /// Maps its jobs to pools.
+    pub mapper: Mapper,
+    /// Time between the starts of two looks.
+    pub every: Duration,
+    /// Longest time one look may take.
+    pub timeout: Duration,
+}
+
+pub(crate) struct Poller {
+    pub(crate) polled: Polled,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) holder: HolderId,
+    pub(crate) condition: Condition,
+    failures: u32,
+    /// What was logged last, so that a repeated line is logged once.
+    said: String,
+}
+
+/// How a look went, for the wait after it.
+enum Look {
+    Good,
+    Failed { retry_after: Option<Duration> },
+}
+
+impl Poller {
+    pub(crate) fn new(
+        polled: Polled,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        holder: HolderId,
+        condition: Condition,
+    ) -> Self {
+        Poller {
+            polled,
+            store,
+            clock,
+            metrics,
+            holder,
+            condition,
+            failures: 0,
+            said: String::new(),
+        }
+    }
+
+    /// Runs until `stop`; gives the lease back then.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut held = None;
+        loop {
+            let pause = tokio::select! {
+                () = stop.cancelled() => break,
+                pause = self.turn(&mut held) => pause,
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.clock.sleep(pause) => {}
+            }
+        }
+        if let Some(epoch) = held
+            && let Err(error) = self.store.release(&self.lease(), &self.holder, epoch).await
+        {
+            debug!(emitter = %self.polled.name, error = %chain(&error), "lease not given back");
+        }
+    }
+
+    fn lease(&self) -> LeaseName {
+        LeaseName::Emitter(self.polled.name.clone())
+    }
+
+    /// Long enough for one whole look and the wait after a failed one; short enough that another replica takes over
+    /// before workloads are stale.
+    fn ttl(&self) -> Duration {
+        self.polled.timeout + self.polled.every * 2
+    }
+
+    /// One turn; returns how long to wait before the next.
+    async fn turn(&mut self, held: &mut Option<Epoch>) -> Duration {
+        let lease = self.lease();
+        match self
+            .store
+            .acquire(&lease, &self.holder, self.ttl(), Epoch(0))
+            .await
+        {
+            Ok(Acquired::Held(granted)) => {
+                if *held != Some(granted.epoch) {
+                    info!(emitter = %self.polled.name, epoch = %granted.epoch, "this replica looks at the emitter");
+                }
+                *held = Some(granted.epoch);
+            }
+            Ok(Acquired::By { holder, remaining }) => {
+                *held = None;
+                self.condition.ready();
+                self.say(format!("another replica looks at the emitter: {holder}"));
+                return remaining
+                    .min(self.polled.every)
+                    .max(Duration::from_millis(50));
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                return STORE_RETRY;
+            }
+        }
+        let Some(epoch) = *held else {
+            return STORE_RETRY;
+        };
+        let began = self.clock.boottime();
+        let look = self.look(epoch, began).await;
+        let took = self.clock.boottime().saturating_sub(began);
+        self.pause(&look, took)
+    }
+
+    fn pause(&mut self, look: &Look, took: Duration) -> Duration {
+        let every = self.polled.every;
+        match look {
+            Look::Good => {
+                self.failures = 0;
+                // a little jitter, so that replicas and emitters do not march in step
+                every
+                    .saturating_sub(took)
+                    .mul_f64(0.95 + fastrand::f64() * 0.1)
+            }
+            Look::Failed { retry_after } => {
+                self.failures = self.failures.saturating_add(1);
+                let doubled = every.saturating_mul(1 << self.failures.min(6).saturating_sub(1));
+                let back_off = doubled.min(MAX_BACK_OFF.max(every));
+                let back_off = back_off.mul_f64(0.8 + fastrand::f64() * 0.2);
+                retry_after.map_or(back_off, |asked| asked.max(back_off))
+            }
+        }
+    }
+
+    async fn look(&mut self, epoch: Epoch, began: Duration) -> Look {
+        let probe = timeout(
+            &*self.clock,
+            self.polled.timeout,
+            self.polled.emitter.probe(),
+        )
+        .await;
+        let name = self.polled.name.to_string();
+        let took = self.clock.boottime().saturating_sub(began);
+        let snapshot = match probe {
+            Some(Ok(snapshot)) => snapshot,
+            Some(Err(error)) => {
+                self.metrics
+                    .probot
+                    .probed(&name, error.kind.as_str(), took, 0, 0);
+                return self.failed(epoch, &error).await;
+            }
+            None => {
+                self.metrics.probot.probed(&name, "timed_out", took, 0, 0);
+                let error = EmitterError {
+                    kind: EmitterErrorKind::TimedOut,
+                    emitter: self.polled.name.clone(),
+                    operation: "answer in time",
+                    message: format!("no whole look within {:?}", self.polled.timeout),
+                    source: None,
+                };
+                return self.failed(epoch, &error).await;
+            }
+        };
+        let outcome = if snapshot.completeness.is_complete() {
+            "ok"
+        } else {
+            "partial"
+        };
+        let (requests, bytes) = (u64::from(snapshot.cost.requests), snapshot.cost.bytes);
+        self.metrics
+            .probot
+            .probed(&name, outcome, took, requests, bytes);
+        let mapped = self.polled.mapper.map(&snapshot, self.clock.now());
+        self.report(&snapshot.completeness, &mapped);
+        let write = WorkloadWrite {
+            emitter: self.polled.name.clone(),
+            epoch,
+            elapsed: self.clock.boottime().saturating_sub(began),
+            workloads: mapped.workloads,
+            unmatched: mapped.unmatched,
+            unmatched_total: mapped.unmatched_total,
+        };
+        match self.store.put_workloads(&write).await {
+            Ok(()) => {
+                self.condition.ready();
+                Look::Good
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                Look::Failed {
+                    retry_after: Some(STORE_RETRY),
+                }
+            }
+        }
+    }
+
+    async fn failed(&mut self, epoch: Epoch, error: &EmitterError) -> Look {
+        let why = chain(error).to_string();
+        if self.is_new(format!("failed {why}")) {
+            warn!(emitter = %self.polled.name, error = %why, "look failed: its pools hold");
+        }
+        self.condition.not_ready(why.clone());
+        if let Err(error) = self.store.put_failure(&self.polled.name, epoch, &why).await {
+            self.store_failed(&error);
+        }
+        let retry_after = match error.kind {
+            EmitterErrorKind::RateLimited { retry_after } => retry_after,
+            _ => None,
+        };
+        Look::Failed { retry_after }
+    }
+
+    fn store_failed(&mut self, error: &StoreError) {
+        self.metrics.store_error();
+        let why = chain(error).to_string();
+        if error.kind != StoreErrorKind::Fenced {
+            self.condition.not_ready(why.clone());
+        }
+        if self.is_new(format!("store {why}")) {
+            warn!(emitter = %self.polled.name, error = %why, "workloads not written");
+        }
+    }
+
+    /// One line when what was seen changes, and the reasons when it is not all there is.
+    fn report(&mut self, completeness: &model::Completeness, mapped: &Mapped) {
+        let row =
+            |w: &model::Workload| format!("{}={}+{}", w.pool, w.demand.runnable, w.demand.running);
+        let pools: Vec<String> = mapped.workloads.iter().map(row).collect();
+        let pools = pools.join(" ");
+        let doubts = completeness.doubts().join("; ");
+        let text = format!("{pools} {doubts} {}", mapped.unmatched_total);
+        if !self.is_new(text) {
+            return;
+        }
+        let emitter = &self.polled.name;
+        let oldest = oldest_wait(mapped).as_secs();
+        info!(%emitter, queued_and_running = pools, oldest_wait_s = oldest, "workload changed");
+        if !doubts.is_empty() {
+            warn!(%emitter, why = doubts, "look is partial: its pools may grow but not shrink");
+        }
+        for job in mapped.unmatched.iter().take(LOGGED_UNMATCHED) {
+            let nearest = job.nearest.as_ref().map_or("none", |pool| pool.as_str());
+            let missing = job.missing.join(", ");
+            info!(%emitter, job = job.job, nearest, missing, "no pool takes this job");
+        }
+    }
+
+    fn say(&mut self, text: String) {
+        if self.is_new(text.clone()) {
+            info!(emitter = %self.polled.name, "{text}");
+        }
+    }
+
+    fn is_new(&mut self, text: String) -> bool {
+        let new = self.said != text;
+        self.said = text;
+        new
+    }
+}
