@@ -204,12 +204,7 @@ impl<'a> Walk<'a> {
     }
 
     fn jobs(&mut self, field: &Field, jobs: &[&'a Job]) -> Value {
-        let states: Option<Vec<JobState>> = field.words("statuses").map(|words| {
-            words
-                .iter()
-                .filter_map(|word| JobState::from_word(word))
-                .collect()
-        });
+        let states = states(field);
         let listed = |job: &&&Job| {
             states
                 .as_ref()
@@ -358,6 +353,17 @@ impl<'a> Walk<'a> {
             "contactedAt" => json!(runner.contacted_at),
             "createdAt" => json!(runner.created_at),
             "jobExecutionStatus" => json!(gitlab.execution(runner.id, None).to_uppercase()),
+            "jobCount" => {
+                let states = states(field);
+                let taken = |job: &&Job| job.runs.last().is_some_and(|run| run.runner == runner.id);
+                let jobs = gitlab.jobs.values().filter(taken);
+                json!(
+                    jobs.filter(|job| states
+                        .as_ref()
+                        .is_none_or(|states| states.contains(&job.state)))
+                        .count()
+                )
+            }
             "maintenanceNote" if owner => json!(runner.maintenance_note),
             "jobs" => {
                 walk.job_lists += 1;
@@ -418,6 +424,16 @@ impl GitLab {
                 .filter(online)
                 .any(|runner| self.may_take(runner, job))
     }
+}
+
+fn states(field: &Field) -> Option<Vec<JobState>> {
+    let words = field.words("statuses")?;
+    Some(
+        words
+            .iter()
+            .filter_map(|word| JobState::from_word(word))
+            .collect(),
+    )
 }
 
 fn page_size(field: &Field) -> usize {

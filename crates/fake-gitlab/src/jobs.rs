@@ -1,5 +1,6 @@
 //! The REST lists of jobs: of a project, with tags, and of a runner, without.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::auth::Scope;
@@ -9,7 +10,12 @@ use crate::world::{GitLab, Job, JobState};
 
 impl GitLab {
     /// `GET /projects/:id/jobs`.
-    pub(crate) fn project_jobs(&self, key: &str, request: &Request) -> Result<Response, Response> {
+    pub(crate) fn project_jobs(
+        &self,
+        key: &str,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::ReadApi])?;
         if let Some(moved) = self.moved(key, request) {
             return Ok(moved);
@@ -24,7 +30,7 @@ impl GitLab {
         };
         let jobs: Vec<&Job> = self.jobs.values().rev().filter(listed).collect();
         self.job_page(request, &jobs, |job| {
-            let mut row = self.job_row(job);
+            let mut row = self.job_row(job, now);
             row["tag_list"] = json!(job.tags);
             row["runner"] = json!(job.runs.last().map(|run| json!({ "id": run.runner.0 })));
             row
@@ -32,7 +38,12 @@ impl GitLab {
     }
 
     /// `GET /runners/:id/jobs`: rows carry no tags, and only jobs of projects the caller may read.
-    pub(crate) fn runner_jobs(&self, id: &str, request: &Request) -> Result<Response, Response> {
+    pub(crate) fn runner_jobs(
+        &self,
+        id: &str,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::ReadApi, Scope::ManageRunner])?;
         let runner = self.runner_by(runner_id(id)?)?;
         let reads_some = || busy_projects(self, runner).any(|project| user.can_read_jobs(project));
@@ -56,7 +67,7 @@ impl GitLab {
         };
         let jobs: Vec<&Job> = self.jobs.values().rev().filter(listed).collect();
         self.job_page(request, &jobs, |job| {
-            let mut row = self.job_row(job);
+            let mut row = self.job_row(job, now);
             let path = self
                 .projects
                 .get(&job.project)
@@ -78,11 +89,15 @@ impl GitLab {
         words.iter().map(state).collect()
     }
 
-    fn job_row(&self, job: &Job) -> Value {
+    fn job_row(&self, job: &Job, now: Timestamp) -> Value {
         let started = job.runs.last().map(|run| run.started_at);
         let finished = job.runs.last().and_then(|run| run.ended).map(|(at, _)| at);
+        let waited = job
+            .queued_at
+            .map(|at| started.unwrap_or(now).duration_since(at).as_secs_f64());
         json!({
             "id": job.id.0,
+            "queued_duration": waited,
             "status": job.state.word(),
             "stage": "test",
             "name": job.name,

@@ -41,7 +41,7 @@ impl GitLab {
             ("GET", ["v4", "user"]) => self.current_user(request),
             ("GET", ["v4", "version"]) => self.version(request),
             ("GET", ["v4", "projects", key]) => self.show_project(key, request),
-            ("GET", ["v4", "projects", key, "jobs"]) => self.project_jobs(key, request),
+            ("GET", ["v4", "projects", key, "jobs"]) => self.project_jobs(key, request, now),
             ("GET", ["v4", "projects", key, "runners"]) => self.project_runners(key, request, now),
             ("GET", ["v4", "projects", key, "protected_branches"]) => {
                 self.protected(key, request, false)
@@ -55,7 +55,7 @@ impl GitLab {
             ("GET", ["v4", "runners", id]) => self.show_runner(id, request, now),
             ("PUT", ["v4", "runners", id]) => self.update_runner(id, request, now),
             ("DELETE", ["v4", "runners", id]) => self.delete_runner(id, request, now),
-            ("GET", ["v4", "runners", id, "jobs"]) => self.runner_jobs(id, request),
+            ("GET", ["v4", "runners", id, "jobs"]) => self.runner_jobs(id, request, now),
             ("GET", ["v4", "runners", id, "managers"]) => self.managers(id, request, now),
             ("POST", ["v4", "jobs", "request"]) => self.job_request(request, now),
             ("PUT", ["v4", "jobs", id]) => self.job_update(id, request, now),

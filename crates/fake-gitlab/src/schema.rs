@@ -35,7 +35,7 @@ const SCHEMA: &[(&str, &str, &str, &str)] = &[
     ("CiRunner", "status", "", ""), ("CiRunner", "paused", "", ""), ("CiRunner", "locked", "", ""),
     ("CiRunner", "runUntagged", "", ""), ("CiRunner", "accessLevel", "", ""), ("CiRunner", "tagList", "", ""),
     ("CiRunner", "contactedAt", "", ""), ("CiRunner", "createdAt", "", ""), ("CiRunner", "jobExecutionStatus", "", ""),
-    ("CiRunner", "maintenanceNote", "", ""),
+    ("CiRunner", "maintenanceNote", "", ""), ("CiRunner", "jobCount", "statuses", ""),
     ("CiRunner", "jobs", "statuses first after", "CiJobConnection"),
     ("CiRunner", "managers", "first after systemId status", "CiRunnerManagerConnection"),
     ("CiRunnerManager", "id", "", ""), ("CiRunnerManager", "systemId", "", ""), ("CiRunnerManager", "status", "", ""),

@@ -130,9 +130,15 @@ fn send(response: Response) -> axum::response::Response {
         Transport::Lost => broken(Vec::new()),
     };
     let broken = matches!(response.transport, Transport::Cut | Transport::Lost);
+    // a lost answer must not look whole: a 204 would, as it has no body that could be missing
+    let status = if response.transport == Transport::Lost {
+        200
+    } else {
+        response.status
+    };
     let mut answer = axum::response::Response::new(body);
     *answer.status_mut() =
-        StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();
     for (name, value) in response.headers {
         let name = HeaderName::from_bytes(name.as_bytes());
