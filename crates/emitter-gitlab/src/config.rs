@@ -1,0 +1,350 @@
+//! What an operator writes: the keys of an emitter of kind `gitlab`, and one entry of `serves:`.
+//!
+//! Only types and what can be said about them without a server. Whether a token has its rights is
+//! learnt by probing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::PoolName;
+use ports::PluginError;
+use ports::secret::SecretRef;
+use ports::strict::Problems;
+use ports::units::Span;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+/// The value of `kind:`.
+pub(crate) const KIND: &str = "gitlab";
+
+/// The longest time GitLab may take to hand out a job it already promised.
+///
+/// Workhorse holds a runner's job request for up to 50 s (`apiCiLongPollingDuration`, the default of
+/// the GitLab charts and packages), and a runner asks every 3 s (`check_interval`). A request that
+/// began before a pause can be answered with a job after it, so a shorter settle could call a
+/// machine idle that is about to be given a build. Longer only delays the deletion of idle machines.
+/// 60 s leaves a few seconds for the two answers themselves.
+pub const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
+
+/// Below this a warning is given: 50 s of long poll and 3 s of `check_interval`.
+const SHORTEST_SETTLE: Duration = Duration::from_secs(53);
+
+/// The keys of an emitter of kind `gitlab`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GitLabConfig {
+    /// Address of the server, such as https://gitlab.example.com.
+    pub url: String,
+    /// Token of scope read_api that may see the jobs of the scope: an administrator's for
+    /// `instance`, a Reporter's (better: a Maintainer's, who sees runners too) for `projects`.
+    pub token: SecretRef,
+    /// Token of scopes create_runner and manage_runner that lets Parmanu create, pause and remove
+    /// runners. Without it Parmanu only looks.
+    #[serde(default)]
+    pub manage_token: Option<SecretRef>,
+    /// Whose jobs are looked at.
+    pub scope: Scope,
+    /// Longest time GitLab may take to hand out a job to a runner that was paused meanwhile; 60s
+    /// unless the long poll of Workhorse was changed.
+    #[serde(default)]
+    pub settle: Option<Span>,
+}
+
+/// Whose jobs are looked at: exactly one key.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// All jobs of the instance; needs an administrator's token.
+    #[serde(default)]
+    pub instance: Option<bool>,
+    /// The jobs of these projects, by full path (`group/project`).
+    #[serde(default)]
+    pub projects: Option<Vec<String>>,
+    /// Not supported yet.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub groups: Option<Value>,
+}
+
+/// One entry of a pool's `serves:`. A pool's runners are registered with the tags of all its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, try_from = "RawServes")]
+pub struct Serves {
+    /// Runner tags: a job is served when all of its tags are among these.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether jobs without tags are served too.
+    #[serde(default)]
+    pub run_untagged: bool,
+    /// Whether only jobs of protected branches and tags are served.
+    #[serde(default)]
+    pub protected: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawServes {
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    run_untagged: bool,
+    #[serde(default)]
+    protected: bool,
+}
+
+impl TryFrom<RawServes> for Serves {
+    type Error = String;
+
+    fn try_from(raw: RawServes) -> Result<Self, String> {
+        if raw.tags.is_empty() && !raw.run_untagged {
+            return Err("it serves no job: give `tags`, or `run_untagged: true`".to_owned());
+        }
+        if let Some(bad) = raw.tags.iter().find(|tag| !is_tag(tag)) {
+            return Err(format!(
+                "`{bad}` is not a runner tag: GitLab divides tags by commas and trims them"
+            ));
+        }
+        Ok(Self {
+            tags: raw.tags,
+            run_untagged: raw.run_untagged,
+            protected: raw.protected,
+        })
+    }
+}
+
+fn is_tag(tag: &str) -> bool {
+    !tag.is_empty() && tag.trim() == tag && !tag.contains(',')
+}
+
+/// The scope, after it was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Instance,
+    /// One or more full paths.
+    Projects(Vec<String>),
+}
+
+impl Scope {
+    pub(crate) fn reach(&self) -> Result<Reach, String> {
+        if self.groups.is_some() {
+            return Err(
+                "`groups` is not supported yet: list `projects`, or use `instance: true`"
+                    .to_owned(),
+            );
+        }
+        match (self.instance, &self.projects) {
+            (Some(true), None) => Ok(Reach::Instance),
+            (Some(false), None) | (None, None) => Err(
+                "it is empty: write `instance: true`, or `projects:` with full paths".to_owned(),
+            ),
+            (Some(_), Some(_)) => {
+                Err("`instance` and `projects` exclude each other: keep one of them".to_owned())
+            }
+            (None, Some(paths)) if paths.is_empty() => {
+                Err("`projects` lists no project".to_owned())
+            }
+            (None, Some(paths)) => match paths.iter().find(|path| !is_full_path(path)) {
+                Some(bad) => Err(format!(
+                    "`{bad}` is not the full path of a project, such as `group/project`"
+                )),
+                None => Ok(Reach::Projects(paths.clone())),
+            },
+        }
+    }
+}
+
+fn is_full_path(path: &str) -> bool {
+    path.contains('/')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part.trim() == part)
+}
+
+impl GitLabConfig {
+    pub(crate) fn settle(&self) -> Duration {
+        self.settle.map_or(DEFAULT_SETTLE, |span| span.0)
+    }
+
+    /// The address without a slash at its end.
+    pub(crate) fn base(&self) -> Result<Url, String> {
+        let url = Url::parse(self.url.trim_end_matches('/'))
+            .map_err(|error| format!("`{}` is not an address: {error}", self.url))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(format!(
+                "`{}` does not begin with https:// and a host",
+                self.url
+            ));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("the address carries a name or password: use `token`".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(format!("`{}` has more than a host and a path", self.url));
+        }
+        Ok(url)
+    }
+
+    /// Finds what is wrong beyond the types.
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        match self.base() {
+            Err(message) => problems.error(["url".into()], message),
+            Ok(url) if url.scheme() == "http" && !is_loopback(&url) => {
+                problems.warning(["url".into()], "the tokens travel unencrypted: use https");
+            }
+            Ok(_) => {}
+        }
+        match self.scope.reach() {
+            Err(message) => problems.error(["scope".into()], message),
+            Ok(Reach::Projects(paths)) if self.manage_token.is_some() && paths.len() > 1 => {
+                problems.error(
+                    ["manage_token".into()],
+                    "a runner can be made for one project or for the instance, not for several \
+                     projects: list one project, or use `instance: true`",
+                );
+            }
+            Ok(_) => {}
+        }
+        for (key, token) in [
+            ("token", Some(&self.token)),
+            ("manage_token", self.manage_token.as_ref()),
+        ] {
+            if token.is_some_and(SecretRef::is_literal) {
+                problems.warning(
+                    [key.into()],
+                    "the token stands in the configuration itself: use ${env:NAME} or ${file:/path}",
+                );
+            }
+        }
+        if self.settle() < SHORTEST_SETTLE {
+            problems.warning(
+                ["settle".into()],
+                "shorter than 53s: GitLab's long poll (50s) and a runner's check_interval (3s) may \
+                 hand out a job after the runner was read as idle; lower it only if you lowered them",
+            );
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Reads the `serves:` entries of all pools.
+pub(crate) fn read_serves(
+    pools: &BTreeMap<PoolName, Vec<Value>>,
+) -> Result<BTreeMap<PoolName, Vec<Serves>>, PluginError> {
+    let entries = |(pool, values): (&PoolName, &Vec<Value>)| {
+        let entries = values
+            .iter()
+            .map(Serves::deserialize)
+            .collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|error| PluginError {
+            kind: KIND,
+            message: format!("the `serves` of pool {pool} cannot be read"),
+            source: Some(Box::new(error)),
+        })?;
+        Ok((pool.clone(), entries))
+    };
+    pools.iter().map(entries).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(config: &Value) -> Vec<String> {
+        let mut problems = Problems::default();
+        if let Some(config) = ports::strict::read::<GitLabConfig>(config, &mut problems) {
+            config.check(&mut problems);
+        }
+        let line = |problem: &ports::strict::Problem| {
+            format!(
+                "{:?} {:?} {}",
+                problem.severity, problem.path, problem.message
+            )
+        };
+        problems.0.iter().map(line).collect()
+    }
+
+    fn with(key: &str, value: Value) -> Value {
+        let mut config = json!({
+            "url": "https://gitlab.example.com/",
+            "token": "${env:T}",
+            "scope": { "instance": true },
+        });
+        config[key] = value;
+        config
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_problem() {
+        assert_eq!(
+            problems(&with("manage_token", json!("${file:/run/t}"))),
+            [""; 0]
+        );
+        let one = with("scope", json!({ "projects": ["acme/app"] }));
+        assert_eq!(problems(&one), [""; 0]);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (key, value, words) in [
+            ("scope", json!({ "groups": ["acme"] }), "not supported yet"),
+            (
+                "scope",
+                json!({ "groups": null, "instance": false }),
+                "it is empty",
+            ),
+            ("scope", json!({}), "it is empty"),
+            ("scope", json!({ "projects": [] }), "lists no project"),
+            ("scope", json!({ "projects": ["app"] }), "full path"),
+            (
+                "scope",
+                json!({ "projects": ["a/b"], "instance": true }),
+                "exclude",
+            ),
+            ("scope", json!({ "project": ["a/b"] }), "unknown key"),
+            ("url", json!("gitlab.example.com"), "not an address"),
+            ("url", json!("ftp://gitlab"), "https://"),
+            ("url", json!("https://me:secret@gitlab"), "use `token`"),
+            ("url", json!("http://gitlab.example.com"), "unencrypted"),
+            ("token", json!("glpat-xyz"), "use ${env:NAME}"),
+            ("settle", json!("10s"), "53s"),
+            ("settle", json!(10), "unit"),
+            ("tokn", json!("x"), "unknown key"),
+        ] {
+            let found = problems(&with(key, value.clone())).join("\n");
+            assert!(found.contains(words), "{key}: {value} gives {found}");
+            assert!(!found.contains("glpat-xyz"), "{found}");
+        }
+    }
+
+    #[test]
+    fn managing_several_projects_is_refused() {
+        let mut config = with("scope", json!({ "projects": ["a/b", "a/c"] }));
+        config["manage_token"] = json!("${env:T}");
+        assert!(problems(&config)[0].contains("not for several"));
+    }
+
+    #[test]
+    fn an_entry_that_serves_nothing_is_refused() {
+        for (entry, words) in [
+            (json!({}), "serves no job"),
+            (json!({ "tags": ["a,b"] }), "not a runner tag"),
+            (json!({ "tags": ["a"], "protect": true }), "unknown field"),
+        ] {
+            let error = Serves::deserialize(&entry).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(Serves::deserialize(&json!({ "run_untagged": true })).is_ok());
+    }
+}

@@ -1,0 +1,54 @@
+//! The GraphQL queries, each narrow on purpose.
+//!
+//! Never `count`: GitLab times out on it. Never `RUNNING` over the whole instance: no index suits it,
+//! and a page took two minutes on a large server. Running jobs are learnt from the pool's runners.
+
+/// Fields of a job. Not `stuck`, which costs the server a look at every runner per row.
+const JOB: &str =
+    "id name status tags kind createdAt queuedAt scheduledAt refName project { fullPath }";
+
+const PAGE: &str = "pageInfo { hasNextPage endCursor }";
+
+/// The waiting jobs of the whole instance. `any` is the newest job in any state: it proves that the
+/// token sees jobs at all, since one without the right is answered an empty list and no error.
+pub(crate) fn pending() -> String {
+    format!(
+        "query Pending($after: String) {{ currentUser {{ username }} \
+         any: jobs(first: 1) {{ nodes {{ id }} }} \
+         jobs(statuses: [PENDING], first: 100, after: $after) {{ {PAGE} nodes {{ {JOB} }} }} }}"
+    )
+}
+
+/// The jobs that hold one runner.
+pub(crate) fn runner_jobs(holding: &str) -> String {
+    format!(
+        "query RunnerJobs($id: CiRunnerID!, $after: String) {{ runner(id: $id) {{ id \
+         jobs(statuses: [{holding}], first: 100, after: $after) {{ {PAGE} nodes {{ {JOB} }} }} }} }}"
+    )
+}
+
+/// Fields of a runner. `jobCount` is one batched query of the server for the whole page.
+fn runner(holding: &str) -> String {
+    format!(
+        "id description status paused runUntagged accessLevel tagList contactedAt \
+         jobExecutionStatus maintenanceNote jobCount(statuses: [{holding}])"
+    )
+}
+
+/// Runners of the instance that have all of some tags.
+pub(crate) fn runners(holding: &str) -> String {
+    format!(
+        "query Runners($tags: [String!], $type: CiRunnerType, $after: String) {{ \
+         runners(tagList: $tags, type: $type, first: 100, after: $after) {{ {PAGE} nodes {{ {} }} }} }}",
+        runner(holding)
+    )
+}
+
+/// Runners that serve one project and have all of some tags.
+pub(crate) fn project_runners(holding: &str) -> String {
+    format!(
+        "query ProjectRunners($path: ID!, $tags: [String!], $after: String) {{ project(fullPath: $path) {{ \
+         runners(tagList: $tags, first: 100, after: $after) {{ {PAGE} nodes {{ {} }} }} }} }}",
+        runner(holding)
+    )
+}

@@ -1,0 +1,179 @@
+//! The real plugin against a GitLab on a loopback port, on a clock the test moves.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use emitter_gitlab::GitLab as Plugin;
+use fake_gitlab::{Access, GitLab, JobId, ProjectId, RunnerId, Scope, Server};
+use jiff::{SignedDuration, Timestamp};
+use model::{Epoch, ExecutorId, InstanceName};
+use ports::{
+    Clock, Emitter, EmitterContext, EmitterRegistry, ExecutorControl, Register, Registration,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// The secret that must be found in no message.
+pub(crate) const TOKEN: &str = "glpat-never-print-me";
+pub(crate) const MANAGE: &str = "glpat-never-print-me-either";
+
+/// A clock that stands still until the test moves it.
+pub(crate) struct Hands(watch::Sender<Duration>);
+
+impl Hands {
+    fn start() -> Arc<Self> {
+        Arc::new(Self(watch::Sender::new(Duration::ZERO)))
+    }
+
+    pub(crate) fn forward(&self, time: Duration) {
+        self.0.send_modify(|now| *now += time);
+    }
+}
+
+#[async_trait]
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        let began: Timestamp = "2026-09-01T10:00:00Z".parse().unwrap();
+        began + SignedDuration::try_from(*self.0.borrow()).unwrap()
+    }
+
+    fn boottime(&self) -> Duration {
+        *self.0.borrow()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let until = self.boottime() + duration;
+        let mut seen = self.0.subscribe();
+        seen.wait_for(|now| *now >= until).await.unwrap();
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) gitlab: Arc<Mutex<GitLab>>,
+    pub(crate) clock: Arc<Hands>,
+    pub(crate) project: ProjectId,
+    pub(crate) admin: u64,
+    pub(crate) server: Server,
+    config: Value,
+    pools: BTreeMap<model::PoolName, Vec<Value>>,
+}
+
+impl World {
+    /// An instance with one project, read and managed by an administrator, and one pool.
+    pub(crate) async fn instance() -> Self {
+        Self::with(json!({ "instance": true }), true).await
+    }
+
+    /// The same, seen by a Maintainer of the one project.
+    pub(crate) async fn project() -> Self {
+        Self::with(json!({ "projects": ["acme/app"] }), false).await
+    }
+
+    async fn with(scope: Value, admin: bool) -> Self {
+        let mut gitlab = GitLab::new();
+        let project = gitlab.add_project("acme/app");
+        let user = gitlab.add_user("parmanu", admin);
+        gitlab.grant(user, project, Access::Maintainer);
+        gitlab.add_token(user, TOKEN, &[Scope::ReadApi]);
+        gitlab.add_token(user, MANAGE, &[Scope::CreateRunner, Scope::ManageRunner]);
+        let gitlab = Arc::new(Mutex::new(gitlab));
+        let clock = Hands::start();
+        let hands = clock.clone();
+        let server = Server::start(gitlab.clone(), move || hands.now())
+            .await
+            .unwrap();
+        let config = json!({
+            "url": server.url(), "token": TOKEN, "manage_token": MANAGE, "scope": scope,
+        });
+        let pools = [(
+            "linux".parse().unwrap(),
+            vec![json!({ "tags": ["linux", "docker"] })],
+        )];
+        Self {
+            gitlab,
+            clock,
+            project,
+            admin: user,
+            server,
+            config,
+            pools: pools.into(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        self.config[key] = value;
+    }
+
+    pub(crate) fn pool(&mut self, serves: Value) {
+        self.pools
+            .insert("linux".parse().unwrap(), serves.as_array().unwrap().clone());
+    }
+
+    fn context(&self) -> EmitterContext {
+        EmitterContext {
+            name: "gitlab".parse().unwrap(),
+            fleet: "acme-ci".parse().unwrap(),
+            pools: self.pools.clone(),
+            probe_timeout: Duration::from_secs(20),
+            clock: self.clock.clone(),
+        }
+    }
+
+    pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("gitlab").unwrap().emitter)(&self.config, &self.context()).unwrap()
+    }
+
+    pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("gitlab").unwrap().control)(&self.config, &self.context())
+            .unwrap()
+            .unwrap()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, GitLab> {
+        self.gitlab.lock().unwrap()
+    }
+
+    pub(crate) fn push(&self, tags: &[&str]) -> JobId {
+        self.lock()
+            .push_job(self.project, "build", tags, "main", self.clock.now())
+    }
+
+    /// Registers machine number `index` of the pool.
+    pub(crate) async fn machine(&self, index: u32) -> (ExecutorId, RunnerId, String) {
+        let made = self.control().register(&register(index)).await.unwrap();
+        let token = secret(&made);
+        let id = RunnerId(made.executor.as_str().parse().unwrap());
+        (made.executor, id, token)
+    }
+
+    /// The machine asks for a job.
+    pub(crate) fn ask(&self, token: &str) -> Option<JobId> {
+        self.lock().request_job(token, self.clock.now())
+    }
+
+    pub(crate) fn nobody_was_killed(&self) {
+        assert_eq!(self.lock().killed().count(), 0);
+    }
+}
+
+pub(crate) fn register(index: u32) -> Register {
+    let name: InstanceName = format!("linux-{}-1-{index}", EPOCH.0).parse().unwrap();
+    Register { instance: name }
+}
+
+pub(crate) fn secret(made: &Registration) -> String {
+    use secrecy::ExposeSecret as _;
+    match &made.credentials["token"] {
+        ports::Credential::Secret(token) => token.expose_secret().to_owned(),
+        ports::Credential::Plain(_) => panic!("the token is not a secret"),
+    }
+}
+
+pub(crate) const EPOCH: Epoch = Epoch(7);
