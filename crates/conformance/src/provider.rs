@@ -33,6 +33,10 @@ pub trait ProviderHarness: Send + Sync {
     fn fleet(&self) -> FleetId;
     /// A well-formed id that no machine has.
     fn nobody(&self) -> ProviderRef;
+    /// Machines that one creation may ask for.
+    fn largest_batch(&self) -> u32 {
+        u32::MAX
+    }
     /// Lets time pass until listings tell what happened before.
     async fn settle(&self);
     /// The machines that exist in truth, whoever made them: not by the provider's listing.
@@ -145,7 +149,7 @@ fn ended_call(harness: &dyn ProviderHarness) -> Call {
     Call::within(harness.clock(), Duration::ZERO)
 }
 
-/// A batch of the harness's fleet.
+/// A batch of the harness's fleet, of so many machines or as many as one may have.
 fn batch(harness: &dyn ProviderHarness, sequence: u32, count: u32) -> CreateBatch {
     CreateBatch {
         fleet: harness.fleet(),
@@ -155,7 +159,7 @@ fn batch(harness: &dyn ProviderHarness, sequence: u32, count: u32) -> CreateBatc
             epoch: Epoch(1_795_531_234_567),
             sequence,
         },
-        count,
+        count: count.min(harness.largest_batch()),
         offer: OfferId {
             machine: "large".parse().expect("the name of a machine"),
             index: 1,
@@ -184,6 +188,29 @@ async fn create(harness: &dyn ProviderHarness, batch: &CreateBatch) -> Vec<Insta
         }
     });
     made.collect()
+}
+
+/// So many machines, in as few batches as may be, in the order of their names.
+async fn machines(harness: &dyn ProviderHarness, count: u32) -> Vec<Instance> {
+    let mut made = Vec::new();
+    for sequence in 1.. {
+        let left = count - u32::try_from(made.len()).expect("a small number");
+        if left == 0 {
+            break;
+        }
+        made.extend(create(harness, &batch(harness, sequence, left)).await);
+    }
+    made
+}
+
+/// The names of these machines, sorted.
+fn names_of(machines: &[Instance]) -> Vec<InstanceName> {
+    let mut names: Vec<_> = machines
+        .iter()
+        .map(|machine| machine.name.clone())
+        .collect();
+    names.sort();
+    names
 }
 
 /// Lists and expects everything to be seen.

@@ -87,7 +87,7 @@ pub async fn a_lost_reply_is_unknown_and_the_listing_finds_the_machines(
     let batch = batch(harness, 1, 2);
     harness.lose_reply().await?;
     let outcomes = harness.provider().create(&batch, &call(harness)).await;
-    assert_eq!(outcomes.len(), 2);
+    assert_eq!(outcomes.len(), names(&batch).len());
     for outcome in &outcomes {
         assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
     }
@@ -104,10 +104,10 @@ pub async fn a_batch_asked_for_again_after_a_lost_reply_is_one_set(
     harness.lose_reply().await?;
     harness.provider().create(&batch, &call(harness)).await;
     let made = create(harness, &batch).await;
-    assert_eq!(made.len(), 2);
+    assert_eq!(made.len(), names(&batch).len());
     harness.settle().await;
     assert_eq!(standing_names(harness).await, names(&batch));
-    assert_eq!(harness.alive().await?, 2);
+    assert_eq!(harness.alive().await?, names(&batch).len());
     Ok(())
 }
 
@@ -116,6 +116,9 @@ pub async fn what_there_is_no_room_for_fails_and_the_rest_is_made(
     harness: &dyn ProviderHarness,
 ) -> Shown {
     let batch = batch(harness, 1, 5);
+    if batch.count < 5 {
+        return Err("its batches are too small to be met in part");
+    }
     harness.room(3).await?;
     let outcomes = harness.provider().create(&batch, &call(harness)).await;
     assert_eq!(outcomes.len(), 5, "one outcome for each name");
@@ -166,7 +169,7 @@ pub async fn a_refusal_says_what_can_be_done_and_makes_nothing(
         let batch = batch(harness, sequence, 2);
         harness.refuse(refusal).await?;
         let outcomes = harness.provider().create(&batch, &call(harness)).await;
-        assert_eq!(outcomes.len(), 2);
+        assert_eq!(outcomes.len(), names(&batch).len());
         for outcome in outcomes {
             match outcome {
                 Outcome::Failed(error) => assert!(fits(error.kind), "{refusal:?}: {error:?}"),
@@ -184,7 +187,7 @@ pub async fn an_offer_that_cannot_be_read_is_refused(harness: &dyn ProviderHarne
     let mut batch = batch(harness, 1, 2);
     batch.spec = serde_json::json!({"no such key": 1});
     let outcomes = harness.provider().create(&batch, &call(harness)).await;
-    assert_eq!(outcomes.len(), 2);
+    assert_eq!(outcomes.len(), names(&batch).len());
     for outcome in outcomes {
         match outcome {
             Outcome::Failed(error) => assert_eq!(error.kind, ProviderErrorKind::InvalidRequest),
@@ -201,7 +204,7 @@ pub async fn a_creation_after_its_lease_makes_nothing(harness: &dyn ProviderHarn
         .provider()
         .create(&batch, &ended_call(harness))
         .await;
-    assert_eq!(outcomes.len(), 2);
+    assert_eq!(outcomes.len(), names(&batch).len());
     for outcome in outcomes {
         match outcome {
             Outcome::Failed(error) => assert_eq!(error.kind, ProviderErrorKind::LeaseOver),

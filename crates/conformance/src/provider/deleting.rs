@@ -3,7 +3,7 @@
 use ports::{Outcome, ProviderErrorKind};
 
 use super::{
-    ProviderHarness, Shown, all_done, batch, call, create, ended_call, names, never_made, standing,
+    ProviderHarness, Shown, all_done, call, ended_call, machines, names_of, never_made, standing,
     standing_names,
 };
 
@@ -11,27 +11,22 @@ use super::{
 pub async fn a_deleted_machine_is_gone_and_deleting_it_again_is_success(
     harness: &dyn ProviderHarness,
 ) -> Shown {
-    let batch = batch(harness, 1, 3);
-    let made = create(harness, &batch).await;
+    let made = machines(harness, 3).await;
     harness.settle().await;
-    let doomed = &made[..2];
+    let (doomed, left) = made.split_at(2);
     let deleted = all_done(harness.provider().delete(doomed, &call(harness)).await);
-    assert_eq!(
-        deleted,
-        names(&batch)[..2],
-        "one outcome for each, in order"
-    );
+    assert_eq!(deleted, names_of(doomed), "one outcome for each, in order");
     harness.settle().await;
-    assert_eq!(standing_names(harness).await, [batch.batch.instance(2)]);
+    assert_eq!(standing_names(harness).await, names_of(left));
     all_done(harness.provider().delete(doomed, &call(harness)).await);
     harness.settle().await;
-    assert_eq!(standing_names(harness).await, [batch.batch.instance(2)]);
+    assert_eq!(standing_names(harness).await, names_of(left));
     Ok(())
 }
 
 /// Without it a machine that somebody deleted by hand blocks the pool that still counts it.
 pub async fn deleting_what_never_was_is_success(harness: &dyn ProviderHarness) -> Shown {
-    let made = create(harness, &batch(harness, 1, 1)).await;
+    let made = machines(harness, 1).await;
     harness.settle().await;
     let ghost = [never_made(harness, &made[0])];
     all_done(harness.provider().delete(&ghost, &call(harness)).await);
@@ -41,7 +36,7 @@ pub async fn deleting_what_never_was_is_success(harness: &dyn ProviderHarness) -
 
 /// Without it one machine that vanished keeps a hundred others running.
 pub async fn one_bad_id_fails_no_other(harness: &dyn ProviderHarness) -> Shown {
-    let mut doomed = create(harness, &batch(harness, 1, 4)).await;
+    let mut doomed = machines(harness, 4).await;
     harness.settle().await;
     doomed.insert(2, never_made(harness, &doomed[0]));
     let outcomes = harness.provider().delete(&doomed, &call(harness)).await;
@@ -54,8 +49,7 @@ pub async fn one_bad_id_fails_no_other(harness: &dyn ProviderHarness) -> Shown {
 
 /// Without it a scaler that lost its lease deletes a machine on which the next one has let a job start.
 pub async fn a_deletion_after_its_lease_deletes_nothing(harness: &dyn ProviderHarness) -> Shown {
-    let batch = batch(harness, 1, 2);
-    let made = create(harness, &batch).await;
+    let made = machines(harness, 2).await;
     harness.settle().await;
     let outcomes = harness.provider().delete(&made, &ended_call(harness)).await;
     assert_eq!(outcomes.len(), 2);
@@ -66,6 +60,6 @@ pub async fn a_deletion_after_its_lease_deletes_nothing(harness: &dyn ProviderHa
         }
     }
     harness.settle().await;
-    assert_eq!(standing_names(harness).await, names(&batch));
+    assert_eq!(standing_names(harness).await, names_of(&made));
     Ok(())
 }
