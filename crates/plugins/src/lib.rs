@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use model::FleetId;
+use model::{FleetId, InstallationId};
 use ports::{
     Clock, EmitterRegistry, ProviderRegistry, SecretRef, Store, StoreError, StoreErrorKind,
 };
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 
 /// Every CI server Parmanu can serve.
 pub fn emitters() -> EmitterRegistry {
@@ -41,4 +43,43 @@ pub fn store(
         source: Some(Box::new(error)),
     })?;
     Ok(Arc::new(store_redis::RedisStore::new(&url, fleet)?))
+}
+
+/// The mark of this installation on its machines: made from the store's address without its credentials, so that all
+/// replicas of one installation have the same mark, it survives a wipe, and a second installation with the same fleet id
+/// but another store has another one.
+pub fn installation(url: Option<&SecretRef>) -> InstallationId {
+    let address = url.and_then(|url| url.read().ok()).map(|url| {
+        let text = url.expose_secret();
+        match text.split_once("://") {
+            Some((scheme, rest)) => {
+                let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+                format!("{scheme}://{host}")
+            }
+            None => String::new(),
+        }
+    });
+    let digest = Sha256::digest(address.unwrap_or_default().as_bytes());
+    InstallationId::new(
+        digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_an_installation_does_not_depend_on_the_password() {
+        let mark = |url: &str| installation(Some(&SecretRef::parse(url)));
+        assert_eq!(
+            mark("redis://:a@redis:6379/"),
+            mark("redis://user:b@redis:6379/")
+        );
+        assert_ne!(mark("redis://redis:6379/"), mark("redis://other:6379/"));
+    }
 }

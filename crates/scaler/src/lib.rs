@@ -1,2 +1,26 @@
-//! The reconcile loop: observe, plan, act.
+//! scaler: observes, lets the engine plan, and carries the plan out.
+//!
+//! Stateless: the truth about machines is the provider's tagged listing, the truth about jobs is the emitter. A scaler
+//! that starts on a running fleet takes it over. Of a fleet's scalers one is active, by a lease with a growing epoch;
+//! the others stand by.
+//!
+//! - `lease.rs` holds the term, `lister.rs` one listing loop per provider, `observe.rs` puts together what is known;
+//! - `tick.rs` is one pass: read, plan, check, commit, dispatch. It never waits for a CI server or a cloud;
+//! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
+//!   `ledger.rs` and so into the next tick.
+//!
+//! Where is it decided that a machine leaves? In the crate `engine`, `leave.rs`. Nothing here chooses.
 #![forbid(unsafe_code)]
+
+mod act;
+mod bootstrap;
+mod lease;
+mod ledger;
+mod lister;
+mod observe;
+mod run;
+mod tick;
+mod view;
+
+pub use run::{Pool, Scaler, StartError, Timing};
+pub use view::{FleetView, MachineView, PoolView};

@@ -1,0 +1,548 @@
+//! The actuator: carries out what the engine named. The dull part: it chooses nothing and retries nothing.
+//!
+//! Every action is idempotent and has a deadline inside the lease it was planned under. What it learns goes to the
+//! ledger. The one judgement here is the last strong read before a deletion, which must be *certainly idle and still
+//! cordoned by us*; anything else sends the machine back to settling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Action, DeleteProof};
+use model::{
+    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Policy, Reading, Work,
+};
+use ports::{
+    Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
+    ProviderErrorKind, Register, Registration, timeout,
+};
+use telemetry::chain;
+use tracing::{info, warn};
+
+use crate::bootstrap;
+use crate::lease::Term;
+use crate::ledger::Update;
+use crate::run::{Fleet, Pool};
+
+/// Longest time one control verb may take; a CI server that needs longer is asked again at a later tick.
+const CONTROL_LIMIT: Duration = Duration::from_secs(20);
+/// An offer without capacity steps aside for this long (what comparable systems keep such an answer for).
+const NO_CAPACITY_WAIT: Duration = Duration::from_secs(180);
+/// After an answer that only an operator can change, it is asked again after this.
+const OPERATOR_WAIT: Duration = Duration::from_secs(60);
+/// After an answer that time may change.
+const SHORT_WAIT: Duration = Duration::from_secs(10);
+
+/// One action with all it needs.
+pub(crate) struct Job {
+    pub(crate) action: Action,
+    pub(crate) term: Term,
+    /// The machine as it was listed, where there is one.
+    pub(crate) instance: Option<Instance>,
+    /// The departure or creation as it is recorded now.
+    pub(crate) intent: Option<Intent>,
+}
+
+/// How an action ended, for the audit line and the metric.
+struct Done {
+    outcome: &'static str,
+    detail: String,
+    updates: Vec<Update>,
+}
+
+impl Done {
+    fn ok(updates: Vec<Update>) -> Self {
+        Done {
+            outcome: "done",
+            detail: String::new(),
+            updates,
+        }
+    }
+    fn failed(detail: impl Into<String>, updates: Vec<Update>) -> Self {
+        Done {
+            outcome: "failed",
+            detail: detail.into(),
+            updates,
+        }
+    }
+    fn refused(detail: impl Into<String>, updates: Vec<Update>) -> Self {
+        Done {
+            outcome: "refused",
+            detail: detail.into(),
+            updates,
+        }
+    }
+}
+
+/// Carries one action out and writes its audit line.
+pub(crate) async fn act(fleet: &Fleet, job: Job) -> Vec<Update> {
+    let action = job.action.as_str();
+    let subject = job.action.subject();
+    let (words, epoch) = (job.action.to_string(), job.term.epoch);
+    let pool = pool_of(&job.action);
+    let done = match fleet.pools.get(&pool) {
+        Some(settings) => carry_out(fleet, settings, job).await,
+        None => Done::failed("its pool is not configured", Vec::new()),
+    };
+    fleet
+        .metrics
+        .scaler
+        .acted(pool.as_str(), action, done.outcome);
+    if done.outcome == "done" {
+        info!(%pool, instance = subject, %epoch, action = words, "done");
+    } else {
+        let outcome = done.outcome;
+        warn!(%pool, instance = subject, %epoch, action = words, outcome, error = done.detail, "not done");
+    }
+    done.updates
+}
+
+fn pool_of(action: &Action) -> model::PoolName {
+    match action {
+        Action::Create { batch, .. } => batch.pool.clone(),
+        Action::Uncordon { instance, .. }
+        | Action::Cordon { instance, .. }
+        | Action::Verify { instance, .. }
+        | Action::Delete { instance, .. }
+        | Action::RemoveExecutor { instance, .. } => instance.pool().clone(),
+    }
+}
+
+async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
+    let call = job.term.call(&fleet.clock);
+    if call.remaining().is_none() {
+        return Done::refused("the lease was over before it began", Vec::new());
+    }
+    match &job.action {
+        Action::Create { .. } => create(fleet, pool, &job, &call).await,
+        Action::Cordon { executor, .. } => cordon(fleet, pool, executor, &job, &call).await,
+        Action::Uncordon { executor, .. } => {
+            let Some(control) = control(fleet, pool) else {
+                return no_control();
+            };
+            let verb = control.uncordon(&executor.id, job.term.epoch);
+            match bounded(fleet, &call, verb).await {
+                Ok(()) => Done::ok(Vec::new()),
+                Err(why) => Done::failed(why.1, Vec::new()),
+            }
+        }
+        Action::Verify { executor, .. } => verify(fleet, pool, executor, &job, &call).await,
+        Action::Delete { proof, .. } => delete(fleet, pool, proof, &job, &call).await,
+        Action::RemoveExecutor { executor, .. } => {
+            let Some(control) = control(fleet, pool) else {
+                return no_control();
+            };
+            match bounded(fleet, &call, control.remove(&executor.id)).await {
+                Ok(()) => Done::ok(Vec::new()),
+                Err(why) => Done::failed(why.1, Vec::new()),
+            }
+        }
+    }
+}
+
+fn control<'a>(fleet: &'a Fleet, pool: &Pool) -> Option<&'a Arc<dyn ExecutorControl>> {
+    fleet.controls.get(pool.policy.emitter.as_ref()?)
+}
+
+fn no_control() -> Done {
+    Done::refused(
+        "there is no right to control executors of this pool's emitter",
+        Vec::new(),
+    )
+}
+
+/// Runs one control verb within its limit and the lease.
+async fn bounded<T>(
+    fleet: &Fleet,
+    call: &Call,
+    verb: impl Future<Output = Result<T, EmitterError>>,
+) -> Result<T, (Option<EmitterErrorKind>, String)> {
+    let Some(left) = call.remaining() else {
+        return Err((None, "the lease was over before the call".to_owned()));
+    };
+    let limit = left.min(CONTROL_LIMIT);
+    match timeout(&*fleet.clock, limit, verb).await {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err((Some(error.kind), chain(&error).to_string())),
+        None => Err((
+            Some(EmitterErrorKind::TimedOut),
+            format!("no answer within {limit:?}"),
+        )),
+    }
+}
+
+/// The departure of this job in another step.
+fn stepped(job: &Job, to: LeaveStep) -> Vec<Update> {
+    match &job.intent {
+        Some(Intent::Leave {
+            instance,
+            executor,
+            epoch,
+            ..
+        }) => vec![Update::Put(Intent::Leave {
+            instance: instance.clone(),
+            executor: executor.clone(),
+            epoch: *epoch,
+            step: to,
+        })],
+        Some(Intent::Create { .. }) | None => Vec::new(),
+    }
+}
+
+fn ended(job: &Job) -> Vec<Update> {
+    job.intent
+        .iter()
+        .map(|intent| Update::End(intent.key()))
+        .collect()
+}
+
+async fn cordon(
+    fleet: &Fleet,
+    pool: &Pool,
+    executor: &ExecutorRef,
+    job: &Job,
+    call: &Call,
+) -> Done {
+    let Some(control) = control(fleet, pool) else {
+        return no_control();
+    };
+    match bounded(fleet, call, control.cordon(&executor.id, job.term.epoch)).await {
+        Ok(()) => Done::ok(stepped(job, LeaveStep::Settling)),
+        Err((Some(EmitterErrorKind::Conflict), why)) => Done::refused(why, ended(job)),
+        Err((_, why)) => Done::failed(why, Vec::new()),
+    }
+}
+
+/// Reads one executor; `Err` is what forbids the next step, and what to record.
+async fn certainly_idle(
+    fleet: &Fleet,
+    pool: &Pool,
+    executor: &ExecutorRef,
+    job: &Job,
+    call: &Call,
+) -> Result<(), Done> {
+    let control = control(fleet, pool).ok_or_else(no_control)?;
+    let reading = match bounded(fleet, call, control.read(&executor.id)).await {
+        Ok(reading) => reading,
+        Err((_, why)) => {
+            let why = format!("it could not be read, and unknown is busy: {why}");
+            return Err(Done::refused(why, stepped(job, LeaveStep::Settling)));
+        }
+    };
+    let why = match reading {
+        Reading {
+            cordon: Cordon::Ours { .. },
+            work: Work::None,
+        } => return Ok(()),
+        Reading {
+            cordon: Cordon::Foreign,
+            ..
+        } => {
+            let why = "somebody else keeps it from taking jobs now";
+            return Err(Done::refused(why, ended(job)));
+        }
+        Reading {
+            work: Work::Unknown { why },
+            ..
+        } => {
+            format!("it is not certainly idle, and unknown is busy: {why}")
+        }
+        Reading {
+            work: Work::Jobs { count },
+            ..
+        } => {
+            format!("it holds {count} jobs: they are left to finish")
+        }
+        Reading {
+            cordon: Cordon::None,
+            work: Work::None,
+        } => {
+            return Err(Done::refused("its cordon is gone", ended(job)));
+        }
+    };
+    Err(Done::refused(why, stepped(job, LeaveStep::Settling)))
+}
+
+async fn verify(
+    fleet: &Fleet,
+    pool: &Pool,
+    executor: &ExecutorRef,
+    job: &Job,
+    call: &Call,
+) -> Done {
+    match certainly_idle(fleet, pool, executor, job, call).await {
+        Ok(()) => Done::ok(stepped(job, LeaveStep::ProvenOnce)),
+        Err(done) => done,
+    }
+}
+
+async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call: &Call) -> Done {
+    let Action::Delete { provider: name, .. } = &job.action else {
+        return no_control();
+    };
+    let Some(instance) = &job.instance else {
+        return Done::refused("it is not listed any more", Vec::new());
+    };
+    let Some(provider) = fleet.providers.get(name) else {
+        return Done::failed(format!("provider {name} is not configured"), Vec::new());
+    };
+    if let DeleteProof::ReadIdle { executor } = proof
+        && let Err(done) = certainly_idle(fleet, pool, executor, job, call).await
+    {
+        return done;
+    }
+    let Some(left) = call.remaining() else {
+        return Done::refused("the lease was over before the call", Vec::new());
+    };
+    let asked = provider.delete(std::slice::from_ref(instance), call);
+    let outcome = timeout(&*fleet.clock, left, asked).await;
+    let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
+    let word = outcome.as_ref().map_or("unknown", Outcome::as_str);
+    fleet
+        .metrics
+        .scaler
+        .called_provider(name.as_str(), "delete", word);
+    fleet.listings.again(name);
+    match outcome {
+        Some(Outcome::Done(_)) => Done::ok(Vec::new()),
+        Some(Outcome::Failed(error)) if error.kind == ProviderErrorKind::NotFound => {
+            Done::ok(Vec::new())
+        }
+        Some(Outcome::Failed(error) | Outcome::Unknown(error)) => {
+            Done::failed(chain(&error).to_string(), Vec::new())
+        }
+        None => Done::failed(format!("no answer within {left:?}"), Vec::new()),
+    }
+}
+
+async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
+    let Action::Create {
+        batch,
+        count,
+        provider: name,
+        offer,
+    } = &job.action
+    else {
+        return no_control();
+    };
+    let policy = &pool.policy;
+    let end = || Update::End(IntentKey::Create(batch.clone()));
+    let (Some(provider), Some(spec)) = (fleet.providers.get(name), pool.offers.get(offer)) else {
+        return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
+    };
+    let registration = match register(fleet, pool, job, call).await {
+        Ok(registration) => registration,
+        Err(why) => {
+            let why = format!("no executor could be registered: {why}");
+            let wait = OPERATOR_WAIT;
+            let held = Update::Held {
+                pool: policy.pool.clone(),
+                why: why.clone(),
+                wait,
+            };
+            return Done::failed(why, vec![end(), held]);
+        }
+    };
+    let template = pool.bootstrap.as_ref();
+    let script = bootstrap::render(template, &fleet.id, batch, *count, registration.as_ref());
+    let user_data = match script {
+        Ok(user_data) => user_data,
+        Err(error) => {
+            remove_again(fleet, pool, registration.as_ref(), call).await;
+            let why = format!("the boot script cannot be made: {error}");
+            let wait = OPERATOR_WAIT;
+            let held = Update::Held {
+                pool: policy.pool.clone(),
+                why: why.clone(),
+                wait,
+            };
+            return Done::failed(why, vec![end(), held]);
+        }
+    };
+    let executor = executor_ref(policy, registration.as_ref());
+    let request = CreateBatch {
+        fleet: fleet.id.clone(),
+        installation: fleet.installation.clone(),
+        batch: batch.clone(),
+        count: *count,
+        offer: offer.clone(),
+        spec: spec.clone(),
+        attempt: 0,
+        executor: executor.clone(),
+        user_data,
+    };
+    let Some(left) = call.remaining() else {
+        remove_again(fleet, pool, registration.as_ref(), call).await;
+        return Done::refused("the lease was over before the call", vec![end()]);
+    };
+    let outcomes = timeout(&*fleet.clock, left, provider.create(&request, call)).await;
+    fleet.listings.again(name);
+    let Some(outcomes) = outcomes else {
+        fleet
+            .metrics
+            .scaler
+            .called_provider(name.as_str(), "create", "unknown");
+        let why = format!(
+            "no answer within {left:?}: they count as existing until a listing says otherwise"
+        );
+        return Done {
+            outcome: "unknown",
+            detail: why,
+            updates: recorded(job, executor),
+        };
+    };
+    let done = judge(job, executor, outcomes);
+    fleet
+        .metrics
+        .scaler
+        .called_provider(name.as_str(), "create", done.outcome);
+    if done.updates.contains(&end()) {
+        remove_again(fleet, pool, registration.as_ref(), call).await;
+    }
+    done
+}
+
+async fn register(
+    fleet: &Fleet,
+    pool: &Pool,
+    job: &Job,
+    call: &Call,
+) -> Result<Option<Registration>, String> {
+    let Action::Create { batch, count, .. } = &job.action else {
+        return Ok(None);
+    };
+    let managed = matches!(pool.policy.executors, model::ExecutorMode::Managed { .. });
+    let single = pool.policy.bootstrap == model::Bootstrap::PerMachine && *count == 1;
+    if !managed || !single {
+        return Ok(None);
+    }
+    let Some(control) = control(fleet, pool) else {
+        return Err("there is no right to register one".to_owned());
+    };
+    let request = Register {
+        instance: batch.instance(0),
+    };
+    let registered = bounded(fleet, call, control.register(&request)).await;
+    registered.map(Some).map_err(|(_, why)| why)
+}
+
+/// Removes an executor whose machine is certainly not made. A failure is no harm: the engine finds it as a ghost.
+async fn remove_again(
+    fleet: &Fleet,
+    pool: &Pool,
+    registration: Option<&Registration>,
+    call: &Call,
+) {
+    let (Some(control), Some(registration)) = (control(fleet, pool), registration) else {
+        return;
+    };
+    if let Err((_, why)) = bounded(fleet, call, control.remove(&registration.executor)).await {
+        let executor = &registration.executor;
+        warn!(pool = %pool.policy.pool, %executor, error = why, "executor without a machine stays for now");
+    }
+}
+
+fn executor_ref(policy: &Policy, registration: Option<&Registration>) -> Option<ExecutorRef> {
+    let emitter = policy.emitter.clone()?;
+    registration.map(|registration| ExecutorRef {
+        emitter,
+        id: registration.executor.clone(),
+    })
+}
+
+/// The creation with the executor that was registered for it.
+fn recorded(job: &Job, executor: Option<ExecutorRef>) -> Vec<Update> {
+    match (&job.intent, executor) {
+        (
+            Some(Intent::Create {
+                batch,
+                count,
+                provider,
+                offer,
+                ..
+            }),
+            Some(executor),
+        ) => {
+            vec![Update::Put(Intent::Create {
+                batch: batch.clone(),
+                count: *count,
+                provider: provider.clone(),
+                offer: offer.clone(),
+                executor: Some(executor),
+            })]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What the outcomes of one creation mean: a machine that was certainly not made frees its place at once, one whose fate
+/// is unknown keeps it.
+fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instance>>) -> Done {
+    let Action::Create {
+        batch,
+        count,
+        offer,
+        provider,
+    } = &job.action
+    else {
+        return no_control();
+    };
+    let mut kept = 0;
+    let mut unknown = 0;
+    let mut refusal: Option<ProviderError> = None;
+    let mut doubt: Option<ProviderError> = None;
+    for (index, outcome) in (1..).zip(outcomes) {
+        match outcome {
+            Outcome::Done(_) => kept = index,
+            Outcome::Unknown(error) => {
+                (kept, unknown) = (index, unknown + 1);
+                doubt = doubt.or(Some(error));
+            }
+            Outcome::Failed(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    let mut updates = match kept {
+        0 => vec![Update::End(IntentKey::Create(batch.clone()))],
+        // names behind the last one that may exist were certainly not made
+        kept if kept < *count => vec![Update::Put(Intent::Create {
+            batch: batch.clone(),
+            count: kept,
+            provider: provider.clone(),
+            offer: offer.clone(),
+            executor,
+        })],
+        _ => recorded(job, executor),
+    };
+    if let Some(error) = &refusal {
+        let why = chain(error).to_string();
+        updates.push(Update::Aside {
+            offer: offer.clone(),
+            why,
+            wait: wait_after(error.kind),
+        });
+    }
+    match (&refusal, &doubt) {
+        (_, Some(error)) => Done {
+            outcome: "unknown",
+            detail: format!("{unknown} of {count}: {}", chain(error)),
+            updates,
+        },
+        (Some(error), None) => Done::failed(chain(error).to_string(), updates),
+        (None, None) => Done::ok(updates),
+    }
+}
+
+fn wait_after(kind: ProviderErrorKind) -> Duration {
+    match kind {
+        ProviderErrorKind::RateLimited { retry_after } => retry_after.unwrap_or(SHORT_WAIT),
+        ProviderErrorKind::OutOfCapacity => NO_CAPACITY_WAIT,
+        ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Unauthorized
+        | ProviderErrorKind::InvalidRequest => OPERATOR_WAIT,
+        ProviderErrorKind::NotFound
+        | ProviderErrorKind::Unreachable
+        | ProviderErrorKind::Unavailable
+        | ProviderErrorKind::UnknownOutcome
+        | ProviderErrorKind::BadAnswer => SHORT_WAIT,
+        ProviderErrorKind::LeaseOver => Duration::ZERO,
+    }
+}

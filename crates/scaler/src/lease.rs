@@ -1,0 +1,153 @@
+//! The term of the active scaler: taken, kept, lost, given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{Epoch, HolderId};
+use ports::{Acquired, Call, Clock, LeaseName, Store};
+use telemetry::{Condition, Metrics, chain};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::lister::Listings;
+use crate::run::Timing;
+
+/// The right to act, as it stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// Our epoch.
+    pub(crate) epoch: Epoch,
+    /// When it ends if it is not extended, on the clock's boot time. Counted from before the request was sent.
+    pub(crate) until: Duration,
+    /// When intents of calls in flight may have been lost: the store did not remember an earlier term.
+    pub(crate) intents_lost_at: Option<Timestamp>,
+}
+
+impl Term {
+    /// The right to make one call within this term.
+    pub(crate) fn call(&self, clock: &Arc<dyn Clock>) -> Call {
+        Call::until(clock.clone(), self.until)
+    }
+}
+
+pub(crate) struct Keeper {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) holder: HolderId,
+    pub(crate) timing: Timing,
+    pub(crate) listings: Listings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) condition: Condition,
+    pub(crate) term: watch::Sender<Option<Term>>,
+    /// Told when a write was fenced: the term is over whatever the timer says.
+    pub(crate) fenced: Arc<tokio::sync::Notify>,
+}
+
+impl Keeper {
+    /// Keeps the term until `stop`. The lease is given back by [`Keeper::release`], after the last action.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        // the highest epoch among the machines counts, so each provider is heard first, if it answers soon
+        self.listings.first(&*self.clock, self.timing.lease).await;
+        let mut said = String::new();
+        loop {
+            let pause = self.turn(&mut said).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.fenced.notified() => self.drop_term("another scaler has taken over"),
+                () = self.clock.sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn turn(&self, said: &mut String) -> Duration {
+        let sent_at = self.clock.boottime();
+        let renew_every = self.timing.lease / 3;
+        let floor = self.listings.highest_epoch();
+        let asked = self
+            .store
+            .acquire(&LeaseName::Scaler, &self.holder, self.timing.lease, floor)
+            .await;
+        match asked {
+            Ok(Acquired::Held(lease)) => {
+                self.condition.ready();
+                said.clear();
+                self.held(lease.epoch, lease.remembered, sent_at + self.timing.lease);
+                renew_every
+            }
+            Ok(Acquired::By { holder, remaining }) => {
+                self.condition.ready();
+                self.drop_term("another scaler has the lease");
+                let text = format!("standing by for {holder}");
+                if *said != text {
+                    info!(active = %holder, "standing by");
+                    *said = text;
+                }
+                remaining.min(renew_every).max(Duration::from_millis(50))
+            }
+            Err(error) => {
+                self.metrics.store_error();
+                let why = chain(&error).to_string();
+                self.condition.not_ready(why.clone());
+                if *said != why {
+                    warn!(error = %why, "lease not extended");
+                    *said = why;
+                }
+                let over = self
+                    .term
+                    .borrow()
+                    .is_some_and(|t| t.until <= self.clock.boottime());
+                if over {
+                    self.drop_term("the lease ran out while the store was away");
+                }
+                self.timing.store_retry
+            }
+        }
+    }
+
+    fn held(&self, epoch: Epoch, remembered: bool, until: Duration) {
+        let before = *self.term.borrow();
+        let same = before.filter(|term| term.epoch == epoch);
+        let intents_lost_at = match same {
+            Some(term) => term.intents_lost_at,
+            None => (!remembered).then(|| self.clock.now()),
+        };
+        if same.is_none() {
+            info!(%epoch, remembered, "this scaler is active");
+            if !remembered {
+                warn!(
+                    %epoch,
+                    "the store knew of no earlier scaler: it is new or was wiped, so nothing is created until each provider's listing can show what was in flight"
+                );
+            }
+        }
+        self.metrics.scaler.set_lease(Some(epoch.0));
+        self.term.send_replace(Some(Term {
+            epoch,
+            until,
+            intents_lost_at,
+        }));
+    }
+
+    fn drop_term(&self, why: &str) {
+        if self.term.send_replace(None).is_some() {
+            warn!(why, "this scaler is no longer active");
+            self.metrics.scaler.set_lease(None);
+        }
+    }
+
+    /// Gives the lease back, so that a standby takes over at once.
+    pub(crate) async fn release(&self) {
+        let Some(term) = self.term.send_replace(None) else {
+            return;
+        };
+        let released = self
+            .store
+            .release(&LeaseName::Scaler, &self.holder, term.epoch)
+            .await;
+        if let Err(error) = released {
+            debug!(error = %chain(&error), "lease not given back: it runs out by itself");
+        }
+    }
+}

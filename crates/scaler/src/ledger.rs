@@ -1,0 +1,178 @@
+//! What actions taught us since the last tick.
+//!
+//! Kept in this process only, until the next commit writes it. Losing it is safe: an intent that is not updated stays
+//! as doubtful as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::Unavailable;
+use model::{Intent, IntentKey, OfferId, PoolName, StoredIntent};
+use tokio::sync::Notify;
+
+/// One thing an action learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// An intent is further than it was.
+    Put(Intent),
+    /// An intent ended.
+    End(IntentKey),
+    /// An offer steps aside for a while.
+    Aside {
+        offer: OfferId,
+        why: String,
+        wait: Duration,
+    },
+    /// Nothing can be created for a pool for a while.
+    Held {
+        pool: PoolName,
+        why: String,
+        wait: Duration,
+    },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_flight: BTreeSet<String>,
+    put: BTreeMap<IntentKey, Intent>,
+    end: BTreeSet<IntentKey>,
+    aside: BTreeMap<OfferId, (String, Duration)>,
+    held: BTreeMap<PoolName, (String, Duration)>,
+}
+
+/// Shared by the tick and the actions it began.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger {
+    state: Arc<Mutex<State>>,
+    news: Arc<Notify>,
+}
+
+/// Intent changes of one pool that are to be written.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) put: Vec<Intent>,
+    pub(crate) end: Vec<IntentKey>,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks an action as begun; `false` when one about the same machine or batch is still on its way.
+    pub(crate) fn begin(&self, subject: &str) -> bool {
+        self.lock().in_flight.insert(subject.to_owned())
+    }
+
+    /// An action ended and this is what it learned.
+    pub(crate) fn finish(&self, subject: &str, updates: Vec<Update>, boottime: Duration) {
+        let mut state = self.lock();
+        state.in_flight.remove(subject);
+        for update in updates {
+            match update {
+                Update::Put(intent) => {
+                    state.end.remove(&intent.key());
+                    state.put.insert(intent.key(), intent);
+                }
+                Update::End(key) => {
+                    state.put.remove(&key);
+                    state.end.insert(key);
+                }
+                Update::Aside { offer, why, wait } => {
+                    state.aside.insert(offer, (why, boottime + wait));
+                }
+                Update::Held { pool, why, wait } => {
+                    state.held.insert(pool, (why, boottime + wait));
+                }
+            }
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Completes when an action ended.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// How many actions are on their way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight.len()
+    }
+
+    /// Lays what was learned over a pool's stored intents. What concerns an intent that is no longer there is stale and
+    /// dropped: a tick has ended it meanwhile.
+    pub(crate) fn overlay(&self, pool: &PoolName, stored: &mut Vec<StoredIntent>) -> Changes {
+        let state = self.lock();
+        let mut changes = Changes::default();
+        for entry in stored.iter_mut() {
+            let key = entry.intent.key();
+            if let Some(intent) = state.put.get(&key) {
+                // what does not change keeps its age: the age is the time in the step
+                if *intent != entry.intent || matches!(intent, Intent::Leave { .. }) {
+                    *entry = StoredIntent {
+                        intent: intent.clone(),
+                        age: Duration::ZERO,
+                    };
+                }
+                changes.put.push(intent.clone());
+            }
+            if state.end.contains(&key) {
+                changes.end.push(key);
+            }
+        }
+        stored.retain(|entry| !changes.end.contains(&entry.intent.key()));
+        debug_assert!(changes.put.iter().all(|intent| intent.pool() == pool));
+        changes
+    }
+
+    /// What was learned up to an overlay is written, or was about intents that are gone.
+    pub(crate) fn written(&self, learned: &Learned) {
+        let mut state = self.lock();
+        state
+            .put
+            .retain(|key, intent| learned.put.get(key) != Some(intent));
+        state.end.retain(|key| !learned.end.contains(key));
+    }
+
+    /// What is to be written, to be handed to [`Ledger::written`] afterwards.
+    pub(crate) fn learned(&self) -> Learned {
+        let state = self.lock();
+        Learned {
+            put: state.put.clone(),
+            end: state.end.clone(),
+        }
+    }
+
+    /// Offers that step aside now.
+    pub(crate) fn unavailable(&self, boottime: Duration) -> BTreeMap<OfferId, Unavailable> {
+        let mut state = self.lock();
+        state.aside.retain(|_, (_, until)| *until > boottime);
+        let entry = |(offer, (why, until)): (&OfferId, &(String, Duration))| {
+            let remaining = until.saturating_sub(boottime);
+            (
+                offer.clone(),
+                Unavailable {
+                    why: why.clone(),
+                    remaining,
+                },
+            )
+        };
+        state.aside.iter().map(entry).collect()
+    }
+
+    /// Why nothing can be created for a pool now, if so.
+    pub(crate) fn held(&self, pool: &PoolName, boottime: Duration) -> Option<String> {
+        let mut state = self.lock();
+        state.held.retain(|_, (_, until)| *until > boottime);
+        state.held.get(pool).map(|(why, _)| why.clone())
+    }
+}
+
+/// What was learned at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Learned {
+    put: BTreeMap<IntentKey, Intent>,
+    end: BTreeSet<IntentKey>,
+}

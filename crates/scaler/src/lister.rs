@@ -1,0 +1,174 @@
+//! One listing loop per provider: a provider that hangs or lies delays no other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{Epoch, FleetId, Instance, Listing, ProviderName, Seen};
+use ports::{Clock, Provider, ProviderError, timeout};
+use telemetry::{Condition, Metrics, chain};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// What each provider listed last.
+#[derive(Clone, Default)]
+pub(crate) struct Listings {
+    seen: BTreeMap<ProviderName, watch::Receiver<Seen<Vec<Instance>>>>,
+    again: BTreeMap<ProviderName, Arc<Notify>>,
+}
+
+impl Listings {
+    /// Adds a provider; returns what its loop writes to and is woken by.
+    pub(crate) fn add(
+        &mut self,
+        provider: &ProviderName,
+    ) -> (watch::Sender<Seen<Vec<Instance>>>, Arc<Notify>) {
+        let (sender, receiver) = watch::channel(Seen::Never { why: None });
+        let again = Arc::new(Notify::new());
+        self.seen.insert(provider.clone(), receiver);
+        self.again.insert(provider.clone(), again.clone());
+        (sender, again)
+    }
+
+    /// What is known now.
+    pub(crate) fn now(&self) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+        self.seen
+            .iter()
+            .map(|(name, seen)| (name.clone(), seen.borrow().clone()))
+            .collect()
+    }
+
+    /// Asks a provider to be listed again soon.
+    pub(crate) fn again(&self, provider: &ProviderName) {
+        if let Some(again) = self.again.get(provider) {
+            again.notify_one();
+        }
+    }
+
+    /// Waits until every provider was heard or failed once, for at most `limit`.
+    pub(crate) async fn first(&self, clock: &dyn Clock, limit: Duration) {
+        let heard = self.seen.values().cloned().map(|mut seen| async move {
+            let silent = |seen: &Seen<Vec<Instance>>| matches!(seen, Seen::Never { why: None });
+            let _ = seen.wait_for(|seen| !silent(seen)).await;
+        });
+        let _ = timeout(clock, limit, futures::future::join_all(heard)).await;
+    }
+
+    /// The highest epoch among the machines that are known.
+    pub(crate) fn highest_epoch(&self) -> Epoch {
+        let epochs = self.seen.values().filter_map(|seen| {
+            let seen = seen.borrow();
+            seen.any()
+                .into_iter()
+                .flatten()
+                .map(|instance| instance.name.batch.epoch)
+                .max()
+        });
+        epochs.max().unwrap_or_default()
+    }
+}
+
+pub(crate) struct Lister {
+    pub(crate) name: ProviderName,
+    pub(crate) fleet: FleetId,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) every: Duration,
+    pub(crate) limit: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) condition: Condition,
+    pub(crate) seen: watch::Sender<Seen<Vec<Instance>>>,
+    pub(crate) again: Arc<Notify>,
+}
+
+/// Two listings are at least this far apart, however often one is asked for.
+const AT_LEAST: Duration = Duration::from_millis(500);
+
+impl Lister {
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut said = String::new();
+        loop {
+            let at = self.clock.now();
+            let listed = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet)).await;
+            let text = self.publish(listed, at);
+            if said != text {
+                if text.is_empty() {
+                    info!(provider = %self.name, "the whole listing is seen again");
+                } else {
+                    warn!(provider = %self.name, why = text, "listing is not whole: nothing is created or deleted there");
+                }
+                said = text;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.sleep(AT_LEAST) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.again.notified() => {}
+                () = self.clock.sleep(self.every.saturating_sub(AT_LEAST)) => {}
+            }
+        }
+    }
+
+    /// Publishes one listing; returns what is wrong with it, in words.
+    fn publish(&self, listed: Option<Result<Listing, ProviderError>>, at: Timestamp) -> String {
+        let name = self.name.as_str();
+        let (why, outcome) = match listed {
+            Some(Ok(listing)) if listing.unknown.is_empty() => {
+                self.metrics.scaler.called_provider(name, "list", "ok");
+                self.condition.ready();
+                let value = listing.instances;
+                self.seen.send_replace(Seen::Complete { value, at });
+                return String::new();
+            }
+            Some(Ok(listing)) => {
+                let why = listing.unknown;
+                let value = self.with_last_known(listing.instances);
+                self.seen.send_replace(Seen::Partial {
+                    value,
+                    at,
+                    why: why.clone(),
+                });
+                (why.join("; "), "partial")
+            }
+            Some(Err(error)) => (self.failed(chain(&error).to_string()), error.kind.as_str()),
+            None => (
+                self.failed(format!("no listing within {:?}", self.limit)),
+                "timed_out",
+            ),
+        };
+        self.metrics.scaler.called_provider(name, "list", outcome);
+        self.condition.not_ready(why.clone());
+        why
+    }
+
+    /// Machines that were known before and are not in a partial listing are still counted.
+    fn with_last_known(&self, mut instances: Vec<Instance>) -> Vec<Instance> {
+        let last = self.seen.borrow();
+        for known in last.any().into_iter().flatten() {
+            if !instances.iter().any(|instance| instance.name == known.name) {
+                instances.push(known.clone());
+            }
+        }
+        instances
+    }
+
+    fn failed(&self, why: String) -> String {
+        let last = self.seen.borrow().clone();
+        let reasons = vec![why.clone()];
+        self.seen.send_replace(match last {
+            Seen::Complete { value, at } | Seen::Partial { value, at, .. } => Seen::Partial {
+                value,
+                at,
+                why: reasons,
+            },
+            Seen::Never { .. } => Seen::Never {
+                why: Some(why.clone()),
+            },
+        });
+        why
+    }
+}

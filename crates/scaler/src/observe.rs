@@ -1,0 +1,96 @@
+//! Puts together what is known: the store's record, the providers' listings, and what actions taught since.
+
+use std::collections::BTreeMap;
+
+use engine::{FleetObservation, PoolSeen};
+use jiff::Timestamp;
+use model::{EmitterName, PoolName, Seen, Workload};
+use ports::{FleetRecord, PoolRecord};
+
+use crate::lease::Term;
+use crate::ledger::Changes;
+use crate::run::Fleet;
+
+/// One observation, and the intent changes that are to be written with the next commit.
+pub(crate) struct Observed {
+    pub(crate) fleet: FleetObservation,
+    pub(crate) changes: BTreeMap<PoolName, Changes>,
+}
+
+pub(crate) fn observe(
+    fleet: &Fleet,
+    term: Term,
+    mut record: FleetRecord,
+    sequences: &BTreeMap<PoolName, u32>,
+    now: Timestamp,
+) -> Observed {
+    let boottime = fleet.clock.boottime();
+    let mut pools = BTreeMap::new();
+    let mut changes = BTreeMap::new();
+    for (name, pool) in &fleet.pools {
+        let mut stored = record.pools.remove(name).unwrap_or_default();
+        let changed = fleet.ledger.overlay(name, &mut stored.intents);
+        changes.insert(name.clone(), changed);
+        let emitter = pool.policy.emitter.as_ref();
+        let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
+            workload(&record, &stored, emitter, now)
+        });
+        let seen = PoolSeen {
+            workload,
+            intents: stored.intents,
+            memory: stored.memory.unwrap_or_default(),
+            next_sequence: sequences.get(name).copied().unwrap_or_default(),
+            creation_held: fleet.ledger.held(name, boottime),
+        };
+        pools.insert(name.clone(), seen);
+    }
+    let observation = FleetObservation {
+        fleet: fleet.id.clone(),
+        config: fleet.config.clone(),
+        epoch: term.epoch,
+        listings: fleet.listings.now(),
+        pools,
+        intents_lost_at: term.intents_lost_at,
+        unavailable: fleet.ledger.unavailable(boottime),
+    };
+    Observed {
+        fleet: observation,
+        changes,
+    }
+}
+
+/// The workload of one emitter; while its last look failed, the one before is a lower bound at best.
+fn workload(
+    record: &FleetRecord,
+    stored: &PoolRecord,
+    emitter: &EmitterName,
+    now: Timestamp,
+) -> Seen<Workload> {
+    let seen = stored.seen(emitter, now);
+    let failure = record
+        .emitters
+        .get(emitter)
+        .and_then(|status| status.failure.as_ref());
+    let Some(failure) = failure else { return seen };
+    let why = format!("the last look at {emitter} failed: {}", failure.why);
+    match seen {
+        Seen::Complete { value, at } => Seen::Partial {
+            value,
+            at,
+            why: vec![why],
+        },
+        Seen::Partial {
+            value,
+            at,
+            why: mut doubts,
+        } => {
+            doubts.insert(0, why);
+            Seen::Partial {
+                value,
+                at,
+                why: doubts,
+            }
+        }
+        Seen::Never { .. } => Seen::Never { why: Some(why) },
+    }
+}

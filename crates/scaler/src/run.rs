@@ -1,0 +1,304 @@
+//! From settings to a running scaler.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Registries, Settings, Template};
+use model::{
+    ConfigHash, EmitterName, FleetId, HolderId, InstallationId, OfferId, Policy, PoolName,
+    ProviderName,
+};
+use ports::{
+    Clock, EmitterContext, ExecutorControl, PluginError, Provider, ProviderContext, Store,
+};
+use serde_json::Value;
+use telemetry::{Metrics, Readiness};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::lease::Keeper;
+use crate::ledger::Ledger;
+use crate::lister::{Lister, Listings};
+use crate::tick::Ticker;
+use crate::view::FleetView;
+
+/// Actions carried out at once, over all pools. A bound on sockets and memory; API rates are the adapters' business.
+const MAX_PARALLEL: usize = 64;
+
+/// How often things are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Length of the lease; extended three times within it. A provider call must fit into what is left of it, and after a
+    /// crash the next scaler waits for it.
+    pub lease: Duration,
+    /// The slow sweep: a tick happens at least this often, whatever hints are lost.
+    pub sweep: Duration,
+    /// Time between two listings of one provider.
+    pub list_every: Duration,
+    /// Longest time one listing may take.
+    pub list_limit: Duration,
+    /// How soon a store that is away is asked again.
+    pub store_retry: Duration,
+    /// How long a stopping scaler waits for what is in flight.
+    pub grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            lease: Duration::from_secs(15),
+            sweep: Duration::from_secs(5),
+            list_every: Duration::from_secs(10),
+            list_limit: Duration::from_secs(30),
+            store_retry: Duration::from_millis(500),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// One pool with what carrying its plans out needs.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// What the engine needs to know.
+    pub policy: Policy,
+    /// The provider's own keys of each offer.
+    pub offers: BTreeMap<OfferId, Value>,
+    /// Its boot script, if it has one.
+    pub bootstrap: Option<Template>,
+}
+
+/// Why a scaler cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A plugin refuses its configuration.
+    Plugin(PluginError),
+    /// The configuration names a kind that this build does not have.
+    Kind(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Plugin(_) => f.write_str("a plugin could not be made"),
+            StartError::Kind(kind) => write!(f, "there is no plugin `{kind}` in this build"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Plugin(error) => Some(error),
+            StartError::Kind(_) => None,
+        }
+    }
+}
+
+impl From<PluginError> for StartError {
+    fn from(error: PluginError) -> Self {
+        StartError::Plugin(error)
+    }
+}
+
+/// A scaler ready to run.
+pub struct Scaler {
+    /// Owner id.
+    pub id: FleetId,
+    /// Mark of this installation on its machines.
+    pub installation: InstallationId,
+    /// The configuration in force.
+    pub config: ConfigHash,
+    /// The pools.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// The cloud accounts.
+    pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// The control halves of the CI servers that give the right to it.
+    pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    /// Where workloads are read and intents written.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// This process, for the lease.
+    pub holder: HolderId,
+    /// How often things are done.
+    pub timing: Timing,
+}
+
+/// What ticks and actions share.
+pub(crate) struct Fleet {
+    pub(crate) id: FleetId,
+    pub(crate) installation: InstallationId,
+    pub(crate) config: ConfigHash,
+    pub(crate) pools: BTreeMap<PoolName, Pool>,
+    pub(crate) emitters: BTreeSet<EmitterName>,
+    pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    pub(crate) controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) timing: Timing,
+    pub(crate) listings: Listings,
+    pub(crate) ledger: Ledger,
+}
+
+impl Scaler {
+    /// The pools of a checked configuration.
+    pub fn pools(settings: &Settings) -> BTreeMap<PoolName, Pool> {
+        let pool = |(name, pool): (&PoolName, &config::PoolSettings)| {
+            let offers = pool.offers.clone();
+            let bootstrap = pool.bootstrap.clone();
+            (
+                name.clone(),
+                Pool {
+                    policy: pool.policy.clone(),
+                    offers,
+                    bootstrap,
+                },
+            )
+        };
+        settings.pools.iter().map(pool).collect()
+    }
+
+    /// Makes the providers of a checked configuration.
+    pub fn providers(
+        settings: &Settings,
+        registries: &Registries,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, StartError> {
+        let mut providers = BTreeMap::new();
+        for (name, provider) in &settings.providers {
+            let entry = registries.providers.get(&provider.kind);
+            let entry = entry.ok_or_else(|| StartError::Kind(provider.kind.clone()))?;
+            let context = ProviderContext {
+                name: name.clone(),
+                clock: clock.clone(),
+            };
+            providers.insert(name.clone(), (entry.provider)(&provider.config, &context)?);
+        }
+        Ok(providers)
+    }
+
+    /// Makes the control halves of a checked configuration.
+    pub fn controls(
+        settings: &Settings,
+        registries: &Registries,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<BTreeMap<EmitterName, Arc<dyn ExecutorControl>>, StartError> {
+        let mut controls = BTreeMap::new();
+        for (name, emitter) in &settings.emitters {
+            let entry = registries.emitters.get(&emitter.kind);
+            let entry = entry.ok_or_else(|| StartError::Kind(emitter.kind.clone()))?;
+            let context = EmitterContext {
+                name: name.clone(),
+                fleet: settings.fleet.clone(),
+                pools: settings.serves_of(name),
+                probe_timeout: emitter.timeout,
+                clock: clock.clone(),
+            };
+            let made = (entry.control)(&emitter.config, &context)?;
+            controls.extend(made.map(|control| (name.clone(), control)));
+        }
+        Ok(controls)
+    }
+
+    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
+    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick.
+    pub async fn run(self, stop: CancellationToken, view: watch::Sender<FleetView>) {
+        let mut listings = Listings::default();
+        let mut listers = JoinSet::new();
+        for (name, provider) in &self.providers {
+            let (seen, again) = listings.add(name);
+            let lister = Lister {
+                name: name.clone(),
+                fleet: self.id.clone(),
+                provider: provider.clone(),
+                clock: self.clock.clone(),
+                every: self.timing.list_every,
+                limit: self.timing.list_limit,
+                metrics: self.metrics.clone(),
+                condition: self.readiness.condition(format!("provider {name}")),
+                seen,
+                again,
+            };
+            listers.spawn(lister.run(stop.clone()));
+        }
+        let (term, term_seen) = watch::channel(None);
+        let fenced = Arc::new(Notify::new());
+        let keeper = Arc::new(Keeper {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            holder: self.holder.clone(),
+            timing: self.timing,
+            listings: listings.clone(),
+            metrics: self.metrics.clone(),
+            condition: self.readiness.condition("lease"),
+            term,
+            fenced: fenced.clone(),
+        });
+        // the keeper outlives the ticks, so that the last actions still have their lease
+        let keep = CancellationToken::new();
+        let keeping = tokio::spawn({
+            let (keeper, keep) = (keeper.clone(), keep.clone());
+            async move { keeper.run(keep).await }
+        });
+        let ticker = self.ticker(listings, term_seen, fenced, view);
+        let grace = ticker.fleet.timing.grace;
+        ticker.run(stop, grace).await;
+        keep.cancel();
+        if let Err(failure) = keeping.await {
+            error!(error = %failure, "the lease loop broke");
+        }
+        keeper.release().await;
+        while listers.join_next().await.is_some() {}
+    }
+
+    fn ticker(
+        self,
+        listings: Listings,
+        term: watch::Receiver<Option<crate::lease::Term>>,
+        fenced: Arc<Notify>,
+        view: watch::Sender<FleetView>,
+    ) -> Ticker {
+        let emitters = self
+            .pools
+            .values()
+            .filter_map(|pool| pool.policy.emitter.clone())
+            .collect();
+        let condition = self.readiness.condition("store");
+        let fleet = Arc::new(Fleet {
+            id: self.id,
+            installation: self.installation,
+            config: self.config,
+            pools: self.pools,
+            emitters,
+            providers: self.providers,
+            controls: self.controls,
+            store: self.store,
+            clock: self.clock,
+            metrics: self.metrics,
+            timing: self.timing,
+            listings,
+            ledger: Ledger::default(),
+        });
+        Ticker {
+            fleet,
+            term,
+            fenced,
+            condition,
+            view,
+            sequences: BTreeMap::new(),
+            epoch: None,
+            essences: BTreeMap::new(),
+            actions: JoinSet::new(),
+            parallel: Arc::new(Semaphore::new(MAX_PARALLEL)),
+            said: String::new(),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One pass: read, plan, check, commit, dispatch. Nothing in it waits for a CI server or a cloud.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Action, Observation, Phase, Plan, Supply, invariants};
+use futures::StreamExt;
+use jiff::Timestamp;
+use model::{Epoch, Instance, Intent, IntentKey, PoolName, Seen};
+use ports::{PoolCommit, StoreError, StoreErrorKind};
+use telemetry::{Condition, chain};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::act::{self, Job};
+use crate::lease::Term;
+use crate::ledger::Changes;
+use crate::observe::{Observed, observe};
+use crate::run::Fleet;
+use crate::view::{FleetView, PoolView};
+
+/// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
+const AT_LEAST: Duration = Duration::from_millis(100);
+
+pub(crate) struct Ticker {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) term: watch::Receiver<Option<Term>>,
+    pub(crate) fenced: Arc<Notify>,
+    pub(crate) condition: Condition,
+    pub(crate) view: watch::Sender<FleetView>,
+    /// The next batch of each pool in this epoch.
+    pub(crate) sequences: BTreeMap<PoolName, u32>,
+    pub(crate) epoch: Option<Epoch>,
+    /// What was decided last, to log a decision once.
+    pub(crate) essences: BTreeMap<PoolName, (u32, Vec<String>, Vec<&'static str>)>,
+    pub(crate) actions: JoinSet<()>,
+    pub(crate) parallel: Arc<Semaphore>,
+    pub(crate) said: String,
+}
+
+/// One pool's part of a tick.
+struct Planned {
+    seen: Observation,
+    supply: Supply,
+    plan: Plan,
+    is_new: bool,
+}
+
+impl Ticker {
+    /// Ticks until `stop`, then lets what is in flight finish for at most `grace`.
+    pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        let mut wakes = self.fleet.store.wakes();
+        loop {
+            let term = *self.term.borrow_and_update();
+            if let Some(term) = term {
+                self.tick(term).await;
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.fleet.clock.sleep(AT_LEAST) => {}
+            }
+            let ledger = self.fleet.ledger.clone();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = wakes.next() => {}
+                () = ledger.news() => {}
+                Ok(()) = self.term.changed() => {}
+                Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
+                () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
+            }
+        }
+        self.finish(grace).await;
+    }
+
+    /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the
+    /// next scaler through its intent.
+    async fn finish(mut self, grace: Duration) {
+        let clock = self.fleet.clock.clone();
+        let all = async { while self.actions.join_next().await.is_some() {} };
+        if ports::timeout(&*clock, grace, all).await.is_none() {
+            info!(
+                in_flight = self.fleet.ledger.in_flight(),
+                "handing over actions that did not end in time"
+            );
+        }
+        let term = *self.term.borrow();
+        if let Some(term) = term {
+            let commits = self.learned_only(term).await;
+            if let Err(error) = self.fleet.store.commit(term.epoch, &commits).await {
+                debug!(error = %chain(&error), "last intents not written");
+            }
+        }
+    }
+
+    async fn learned_only(&self, term: Term) -> Vec<PoolCommit> {
+        let Ok(record) = self.read().await else {
+            return Vec::new();
+        };
+        let now = self.fleet.clock.now();
+        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let commit = |(pool, changes): (PoolName, Changes)| PoolCommit {
+            pool,
+            memory: None,
+            put: changes.put,
+            end: changes.end,
+            decision: None,
+        };
+        observed.changes.into_iter().map(commit).collect()
+    }
+
+    async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
+        let pools: Vec<PoolName> = self.fleet.pools.keys().cloned().collect();
+        let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
+        self.fleet.store.read(&pools, &emitters).await
+    }
+
+    #[tracing::instrument(name = "scaler.tick", skip_all, fields(epoch = %term.epoch))]
+    async fn tick(&mut self, term: Term) {
+        let began = self.fleet.clock.boottime();
+        if self.epoch != Some(term.epoch) {
+            self.epoch = Some(term.epoch);
+            self.sequences.clear();
+        }
+        let learned = self.fleet.ledger.learned();
+        let record = match self.read().await {
+            Ok(record) => record,
+            Err(error) => return self.store_failed(&error, "nothing is decided"),
+        };
+        let now = self.fleet.clock.now();
+        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let planned = self.plan(&observed, now);
+        let commits = self.commits(&observed, &planned);
+        if !commits.is_empty()
+            && let Err(error) = self.fleet.store.commit(term.epoch, &commits).await
+        {
+            return self.store_failed(&error, "no action begins that is not recorded");
+        }
+        self.fleet.ledger.written(&learned);
+        self.condition.ready();
+        self.said.clear();
+        for pool in planned.iter().filter(|pool| pool.is_new) {
+            self.report(pool);
+        }
+        for pool in &planned {
+            self.sequences
+                .insert(pool.plan.pool.clone(), pool.plan.next_sequence);
+            self.essences
+                .insert(pool.plan.pool.clone(), pool.plan.essence());
+            self.measure(pool);
+            self.dispatch(term, &observed, pool);
+        }
+        let pools = planned
+            .iter()
+            .map(|pool| PoolView::of(&pool.plan, &pool.supply))
+            .collect();
+        self.view.send_replace(FleetView {
+            epoch: Some(term.epoch),
+            at: Some(now),
+            pools,
+        });
+        let took = self.fleet.clock.boottime().saturating_sub(began);
+        self.fleet.metrics.scaler.ticked(took);
+    }
+
+    fn store_failed(&mut self, error: &StoreError, so: &str) {
+        self.fleet.metrics.store_error();
+        if error.kind == StoreErrorKind::Fenced {
+            self.fenced.notify_one();
+        }
+        let why = chain(error).to_string();
+        self.condition.not_ready(why.clone());
+        if self.said != why {
+            warn!(error = %why, so, "store failed: everything holds");
+            self.said = why;
+        }
+    }
+
+    fn plan(&self, observed: &Observed, now: Timestamp) -> Vec<Planned> {
+        let mut planned = Vec::new();
+        for (name, pool) in &self.fleet.pools {
+            let Some(seen) = observed.fleet.pool(name) else {
+                continue;
+            };
+            let mut plan = engine::plan(&seen, &pool.policy, now);
+            let supply = Supply::of(&seen, &pool.policy, now);
+            let violations = invariants::check(&seen, &pool.policy, &plan, now);
+            for violation in &violations {
+                self.fleet.metrics.scaler.violated(violation.id);
+                error!(pool = %name, %violation, "a plan breaks an invariant: it is not carried out; please report this");
+            }
+            if !violations.is_empty() {
+                plan.actions.clear();
+                plan.put.clear();
+                plan.end.clear();
+            }
+            let is_new = self.essences.get(name) != Some(&plan.essence());
+            planned.push(Planned {
+                seen,
+                supply,
+                plan,
+                is_new,
+            });
+        }
+        planned
+    }
+
+    fn commits(&self, observed: &Observed, planned: &[Planned]) -> Vec<PoolCommit> {
+        let mut commits = Vec::new();
+        for Planned {
+            seen, plan, is_new, ..
+        } in planned
+        {
+            let changes = observed
+                .changes
+                .get(&plan.pool)
+                .cloned()
+                .unwrap_or_default();
+            let ended = |intent: &Intent| plan.end.contains(&intent.key());
+            let replaced = |intent: &Intent| plan.put.iter().any(|new| new.key() == intent.key());
+            let learned = changes
+                .put
+                .into_iter()
+                .filter(|i| !ended(i) && !replaced(i));
+            let put: Vec<Intent> = learned.chain(plan.put.iter().cloned()).collect();
+            let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
+            let memory = (plan.memory != seen.seen.memory).then(|| plan.memory.clone());
+            let decision = is_new.then(|| {
+                serde_json::json!({
+                    "summary": plan.summary,
+                    "actions": plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "reasons": plan.reasons,
+                    "in_words": plan.reasons_in_words(),
+                })
+            });
+            if put.is_empty() && end.is_empty() && memory.is_none() && decision.is_none() {
+                continue;
+            }
+            commits.push(PoolCommit {
+                pool: plan.pool.clone(),
+                memory,
+                put,
+                end,
+                decision,
+            });
+        }
+        commits
+    }
+
+    /// One line when the plan changes, with its reasons in a sentence.
+    fn report(&self, Planned { plan, .. }: &Planned) {
+        let actions: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
+        let summary = &plan.summary;
+        info!(
+            pool = %plan.pool,
+            target = summary.target,
+            serving = summary.serving,
+            queued = summary.queued,
+            actions = actions.join("; "),
+            reasons = plan.reasons_in_words(),
+            "plan changed"
+        );
+    }
+
+    fn measure(
+        &self,
+        Planned {
+            seen,
+            supply,
+            plan,
+            is_new,
+        }: &Planned,
+    ) {
+        let metrics = &self.fleet.metrics.scaler;
+        let pool = plan.pool.as_str();
+        let count = |phase: &'static str| {
+            let machines = supply
+                .machines
+                .iter()
+                .filter(|m| m.phase.as_str() == phase)
+                .count();
+            (phase, machines as u64)
+        };
+        metrics.set_machines(pool, &Phase::ALL.map(count));
+        metrics.set_target(pool, u64::from(plan.summary.target));
+        if let Some(workload) = seen.seen.workload.any() {
+            let demand = &workload.demand;
+            let jobs = [
+                ("runnable", u64::from(demand.runnable)),
+                ("running", u64::from(demand.running)),
+                ("scheduled", u64::from(demand.scheduled)),
+                ("blocked", u64::from(demand.blocked)),
+                ("unrunnable", u64::from(demand.unrunnable)),
+            ];
+            metrics.set_jobs(pool, &jobs);
+        }
+        if *is_new {
+            for reason in &plan.reasons {
+                metrics.planned(pool, reason.code());
+            }
+        }
+    }
+
+    fn dispatch(&mut self, term: Term, observed: &Observed, pool: &Planned) {
+        for action in &pool.plan.actions {
+            let subject = action.subject();
+            if !self.fleet.ledger.begin(&subject) {
+                continue;
+            }
+            let job = Job {
+                action: action.clone(),
+                term,
+                instance: listed(&observed.fleet.listings, action),
+                intent: intent_of(action, pool),
+            };
+            let (fleet, parallel) = (self.fleet.clone(), self.parallel.clone());
+            self.actions.spawn(async move {
+                let permit = parallel.acquire_owned().await;
+                let updates = act::act(&fleet, job).await;
+                drop(permit);
+                fleet
+                    .ledger
+                    .finish(&subject, updates, fleet.clock.boottime());
+            });
+        }
+    }
+}
+
+/// The machine of a deletion, exactly as its provider listed it.
+fn listed(
+    listings: &BTreeMap<model::ProviderName, Seen<Vec<Instance>>>,
+    action: &Action,
+) -> Option<Instance> {
+    let Action::Delete {
+        instance, provider, ..
+    } = action
+    else {
+        return None;
+    };
+    let list = listings.get(provider)?.any()?;
+    list.iter().find(|listed| listed.name == *instance).cloned()
+}
+
+/// The intent behind an action, as it is recorded after this tick's commit.
+fn intent_of(action: &Action, pool: &Planned) -> Option<Intent> {
+    let key = match action {
+        Action::Create { batch, .. } => IntentKey::Create(batch.clone()),
+        Action::Uncordon { instance, .. }
+        | Action::Cordon { instance, .. }
+        | Action::Verify { instance, .. }
+        | Action::Delete { instance, .. }
+        | Action::RemoveExecutor { instance, .. } => IntentKey::Leave(instance.clone()),
+    };
+    let put = pool.plan.put.iter().find(|intent| intent.key() == key);
+    let stored = pool.seen.seen.intents.iter().map(|stored| &stored.intent);
+    put.or_else(|| stored.into_iter().find(|intent| intent.key() == key))
+        .cloned()
+}
