@@ -18,12 +18,15 @@ mod client;
 mod config;
 mod control;
 mod convert;
+mod demand;
 mod emitter;
 mod error;
 mod mark;
 mod matcher;
+mod protected;
 mod queries;
 mod sight;
+mod supply;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,6 +44,7 @@ use crate::client::Client;
 use crate::config::{KIND, Reach, read_serves};
 use crate::control::GitLabControl;
 use crate::emitter::GitLabEmitter;
+use crate::protected::ProtectedRefs;
 
 /// The plugin of kind `gitlab`.
 #[derive(Debug)]
@@ -79,6 +83,7 @@ impl EmitterPlugin for GitLab {
             pools: read_serves(&context.pools)?,
             clock: context.clock.clone(),
             probe_timeout: context.probe_timeout,
+            protected_refs: ProtectedRefs::default(),
             knows_canceling: AtomicBool::new(true),
         }))
     }

@@ -47,6 +47,10 @@ impl Sight {
         page.doubts.into_iter().for_each(|doubt| self.doubt(doubt));
     }
 
+    pub(crate) fn jobs_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.jobs.values_mut()
+    }
+
     /// Adds jobs that GitLab counts on a runner without naming them: as many as it holds, asking for
     /// what the pool serves, so that they are mapped to the pool whose machine they keep busy.
     pub(crate) fn add_unnamed(&mut self, runner: &Runner, entry: Option<&Serves>) {
@@ -85,8 +89,8 @@ impl Sight {
         let executors = self.runners.into_values().map(|runner| {
             let mut executor: Executor = runner.executor;
             if let Some(jobs) = held.remove(&executor.id) {
-                let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-                executor.slots = executor.slots.max(count);
+                // full, as far as anybody can tell
+                executor.slots = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
                 executor.state = ExecutorState::Busy { jobs };
             }
             executor

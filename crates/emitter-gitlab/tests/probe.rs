@@ -460,3 +460,65 @@ async fn a_server_that_repeats_a_page_is_not_asked_for_ever() {
     assert!(snapshot.completeness.doubts()[0].contains("same page"));
     assert!(snapshot.cost.requests < 10);
 }
+
+#[tokio::test]
+async fn protected_refs_are_looked_up_once_and_only_for_pools_that_ask() {
+    for mut world in [World::instance().await, World::project().await] {
+        world.push(&["linux"]);
+        let topic = world.push(&["linux"]);
+        world.lock().job_mut(topic).unwrap().ref_name = "topic".to_owned();
+        let protected = |snapshot: &Snapshot| {
+            snapshot
+                .jobs
+                .iter()
+                .map(|job| job.requirement.protected)
+                .collect::<Vec<_>>()
+        };
+        let unasked = world.emitter().probe().await.unwrap();
+        assert_eq!(protected(&unasked), [None, None]);
+        world.pool(json!([{ "tags": ["linux"], "protected": true }]));
+        let emitter = world.emitter();
+        let first = emitter.probe().await.unwrap();
+        assert_eq!(protected(&first), [Some(true), Some(false)]);
+        let second = emitter.probe().await.unwrap();
+        assert_eq!(protected(&second), [Some(true), Some(false)]);
+        assert_eq!(first.cost.requests, second.cost.requests + 2);
+        // rules that cannot be read leave the question open, and the job in
+        world.clock.forward(Duration::from_secs(301));
+        world.lock().inject(Fault::on(
+            "/api/v4/projects/acme%2Fapp/protected",
+            1,
+            FaultKind::Html(500),
+        ));
+        let open = emitter.probe().await.unwrap();
+        assert_eq!(protected(&open), [None, None]);
+    }
+}
+
+#[tokio::test]
+async fn a_runner_that_is_busy_with_jobs_nobody_shows_offers_no_slot() {
+    let world = World::project().await;
+    let (_, runner, token) = world.machine(0).await;
+    world.ask(&token);
+    // a runner of an operator, without our mark, busy with two jobs of a project out of scope
+    let hidden = world.lock().add_project("acme/hidden");
+    let now = "2026-09-01T10:00:00Z".parse().unwrap();
+    world
+        .lock()
+        .runner_mut(runner)
+        .unwrap()
+        .tags
+        .retain(|tag| !tag.starts_with("parmanu"));
+    for _ in 0..2 {
+        let job = world
+            .lock()
+            .push_job(hidden, "build", &["linux"], "main", now);
+        assert!(world.lock().start_job(runner, job, now));
+    }
+    let snapshot = world.emitter().probe().await.unwrap();
+    let [runner] = snapshot.executors.as_slice() else {
+        panic!("one runner")
+    };
+    assert_eq!((runner.fleet.as_ref(), runner.slots), (None, 1));
+    assert_eq!(runner.state, ExecutorState::Busy { jobs: vec![] });
+}

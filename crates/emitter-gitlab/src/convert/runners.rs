@@ -67,9 +67,9 @@ fn runner(row: &Value, fleet: &FleetId) -> Result<Runner, String> {
             .and_then(Value::as_bool)
             .unwrap_or(false),
         protected_only: text(row, "accessLevel") == Some("REF_PROTECTED"),
-        // GitLab does not know how many jobs a machine takes (`concurrent` in its own file): at
-        // least what it holds now. For our machines the pool's `slots` is the number that counts.
-        slots: holds.max(1),
+        // GitLab does not know how many jobs a machine takes (`concurrent` in its own file), so
+        // no free slot is claimed beside a running job
+        slots: 1,
         state,
         cordon: cordon(row, paused, fleet),
     };
@@ -140,7 +140,7 @@ mod tests {
             assert!(!matches!(state, ExecutorState::Idle { .. }), "{value}");
         }
         let counted = with("jobCount", json!(2));
-        assert_eq!((counted.holds, counted.executor.slots), (2, 2));
+        assert_eq!((counted.holds, counted.executor.slots), (2, 1));
         assert!(matches!(counted.executor.state, ExecutorState::Busy { .. }));
         assert_eq!(
             with("status", json!("NEVER_CONTACTED")).executor.state,
