@@ -10,4 +10,5 @@ mod formats;
 mod hostile;
 mod outage;
 mod own_server;
+mod permissions;
 mod shared;

@@ -1,0 +1,102 @@
+//! The permissions that docs/redis.md names are enough, and no wider than the fleet.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use model::{Epoch, HolderId};
+use ports::{Acquired, LeaseName, PoolCommit, Store, StoreErrorKind, Wake, WorkloadWrite};
+use secrecy::SecretString;
+use store_redis::RedisStore;
+
+use crate::formats::{create, workload};
+use crate::own_server::OwnServer;
+use crate::own_server_or_skip;
+
+const DOCUMENT: &str = include_str!("../../../../docs/redis.md");
+
+/// Makes the user that the document describes for this service, and a store that uses it.
+async fn store_as(server: &OwnServer, service: &str, fleet: &str) -> RedisStore {
+    let line = DOCUMENT
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{service}: ")));
+    let rights = line
+        .expect("a line of the document")
+        .replace("FLEET", fleet);
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let rules: Vec<_> = rights.split_whitespace().collect();
+    redis::cmd("ACL")
+        .arg(&["SETUSER", service, "on", ">pass"])
+        .arg(&rules)
+        .query_async::<()>(&mut admin)
+        .await
+        .unwrap();
+    let url = format!("redis://{service}:pass@{}/", server.address);
+    RedisStore::new(&SecretString::from(url), &fleet.parse().unwrap()).unwrap()
+}
+
+async fn take(store: &RedisStore, lease: &LeaseName) -> Epoch {
+    let (me, long) = (HolderId::new("me"), Duration::from_secs(600));
+    match store.acquire(lease, &me, long, Epoch(0)).await.unwrap() {
+        Acquired::Held(lease) => lease.epoch,
+        Acquired::By { holder, .. } => panic!("held by {holder}"),
+    }
+}
+
+#[tokio::test]
+async fn the_documented_permissions_are_enough() {
+    let mut server = own_server_or_skip!("the_documented_permissions_are_enough", &[]);
+    server.start().await;
+    let probot = store_as(&server, "probot", "acme").await;
+    let scaler = store_as(&server, "scaler", "acme").await;
+    let mut wakes = scaler.wakes();
+    assert_eq!(wakes.next().await, Some(Wake::All));
+
+    let lease = LeaseName::Emitter("gitlab".parse().unwrap());
+    let epoch = take(&probot, &lease).await;
+    let write = WorkloadWrite {
+        emitter: "gitlab".parse().unwrap(),
+        epoch,
+        elapsed: Duration::ZERO,
+        workloads: vec![workload()],
+        unmatched: vec![],
+        unmatched_total: 0,
+    };
+    probot.put_workloads(&write).await.unwrap();
+    probot
+        .put_failure(&write.emitter, epoch, "502")
+        .await
+        .unwrap();
+    probot.ping().await.unwrap();
+    let pools: [model::PoolName; 1] = ["linux".parse().unwrap()];
+    assert_eq!(wakes.next().await, Some(Wake::Pool(pools[0].clone())));
+
+    let epoch = take(&scaler, &LeaseName::Scaler).await;
+    let commit = PoolCommit {
+        pool: pools[0].clone(),
+        memory: Some(model::PoolMemory::default()),
+        put: vec![create("linux")],
+        end: vec![],
+        decision: Some(serde_json::json!({})),
+    };
+    scaler.commit(epoch, &[commit]).await.unwrap();
+    let record = scaler
+        .read(&pools, std::slice::from_ref(&write.emitter))
+        .await
+        .unwrap();
+    assert_eq!(record.pools[&pools[0]].intents.len(), 1);
+    let me = HolderId::new("me");
+    scaler
+        .release(&LeaseName::Scaler, &me, epoch)
+        .await
+        .unwrap();
+
+    // Another fleet's keys are out of reach.
+    let url = format!("redis://scaler:pass@{}/", server.address);
+    let foreign = RedisStore::new(&SecretString::from(url), &"other".parse().unwrap()).unwrap();
+    let error = foreign
+        .read(&pools, &[])
+        .await
+        .expect_err("it is another fleet");
+    assert_eq!(error.kind, StoreErrorKind::Config, "{error:?}");
+}
