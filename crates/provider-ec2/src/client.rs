@@ -58,6 +58,7 @@ impl Client {
         &self,
         tags: &[(&str, &str)],
         token: Option<String>,
+        limit: Duration,
     ) -> Result<Page, Failure> {
         // With a filter AND a page size the call draws on the larger of EC2's two buckets.
         let filters = tags.iter().map(|(key, value)| {
@@ -71,7 +72,7 @@ impl Client {
             .set_filters(Some(filters.collect()))
             .max_results(PAGE);
         let answer = self
-            .send(REQUEST_LIMIT, request.set_next_token(token).send())
+            .send(limit, request.set_next_token(token).send())
             .await?;
         let machines = answer
             .reservations()

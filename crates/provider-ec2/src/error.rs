@@ -65,6 +65,12 @@ impl Failure {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether another type or place may do what this one cannot.
+    pub(crate) fn is_of_this_place(&self) -> bool {
+        self.kind == ProviderErrorKind::OutOfCapacity
+            || self.is("InsufficientFreeAddressesInSubnet")
+    }
+
     /// Whether the call fails because of one of the machines named in it, and the others could go without it.
     pub(crate) fn blames_one_id(&self) -> bool {
         let blaming = [

@@ -4,11 +4,13 @@
 //! at the world is the retry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
-use ports::{Call, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
+use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
 
 use crate::client::{Client, REQUEST_LIMIT};
 use crate::config::{Config, Offer};
@@ -19,6 +21,10 @@ use crate::launch::Launch;
 /// Pages of one listing: a hundred thousand machines. A server that never stops paging must not hold a tick for
 /// ever; what lies beyond is reported as not seen.
 const MAX_PAGES: usize = 100;
+
+/// Longest time for one listing. A page takes a second; a listing that takes minutes is older than what it tells,
+/// and holds up the pools of all other providers.
+const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ids per TerminateInstances call. AWS allows 1000 and fails all of them for one bad id; a hundred bounds what
 /// one bad id costs to find.
@@ -31,6 +37,7 @@ const DELETE: &str = "delete machines";
 /// One account as a [`Provider`].
 pub(crate) struct Account {
     name: ProviderName,
+    clock: Arc<dyn Clock>,
     client: Client,
 }
 
@@ -38,6 +45,7 @@ impl Account {
     pub(crate) fn new(config: Config, context: &ProviderContext) -> Self {
         Self {
             name: context.name.clone(),
+            clock: context.clock.clone(),
             client: Client::new(config, context.clock.clone()),
         }
     }
@@ -66,8 +74,10 @@ impl Account {
         // a machine can stand on two pages when the fleet changes while it is read
         let mut found: BTreeMap<String, Seen> = BTreeMap::new();
         let mut token = None;
+        let until = self.clock.boottime().saturating_add(SWEEP_LIMIT);
         for _ in 0..MAX_PAGES {
-            match self.client.page(tags, token).await {
+            let left = until.saturating_sub(self.clock.boottime());
+            match self.client.page(tags, token, left).await {
                 Ok(page) => {
                     found.extend(
                         page.machines
@@ -158,6 +168,9 @@ type Made = (BTreeMap<InstanceName, Instance>, Failure);
 
 impl Account {
     async fn create_once(&self, batch: &CreateBatch, call: &Call) -> Result<Made, Failure> {
+        if batch.count == 0 {
+            return Err(invalid("a batch of no machines"));
+        }
         let offer: Offer = serde_json::from_value(batch.spec.clone())
             .map_err(|error| invalid(format!("the offer cannot be read: {error}")))?;
         let user_data = encoded(&batch.user_data.0)?;
@@ -176,7 +189,7 @@ impl Account {
                 .await
             {
                 Ok(made) => return Ok(made),
-                Err(failure) if failure.kind == ProviderErrorKind::OutOfCapacity => last = failure,
+                Err(failure) if failure.is_of_this_place() => last = failure,
                 Err(failure) => return Err(failure),
             }
         }
@@ -239,9 +252,13 @@ impl Account {
             }
             answer => answer?,
         };
+        let answered = answer.len();
         let made = convert::created(batch, offer, self.client.region(), answer);
-        if made.is_empty() {
-            let message = "EC2 accepted the launch and named no machine";
+        if made.is_empty() || made.len() < answered {
+            let named = made.len();
+            let message = format!(
+                "EC2 answered with {answered} machines, {named} of them with names of their own"
+            );
             return Err(Failure::new(
                 ProviderErrorKind::BadAnswer,
                 Fate::Unknown,
@@ -322,7 +339,7 @@ fn names(batch: &CreateBatch) -> impl Iterator<Item = InstanceName> + '_ {
 }
 
 /// The time that the lease leaves for one request, right before it is sent.
-fn time_left(call: &Call) -> Result<std::time::Duration, Failure> {
+fn time_left(call: &Call) -> Result<Duration, Failure> {
     call.remaining()
         .map(|left| left.min(REQUEST_LIMIT))
         .ok_or_else(over)

@@ -3,7 +3,7 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -160,6 +160,70 @@ async fn a_full_zone_gives_way_to_the_next() {
     let made = world.made(&batch(0, 2)).await;
     assert!(made.iter().all(|machine| machine.scope == ZONES[1]));
     assert_eq!(world.ec2().calls("RunInstances"), 2);
+}
+
+#[tokio::test]
+async fn a_full_subnet_gives_way_to_the_next() {
+    let world = World::start(|_| {});
+    let code = "InsufficientFreeAddressesInSubnet".to_owned();
+    let full = Fault::Refuse { status: 400, code };
+    world.ec2().fault("RunInstances", 1, full.clone());
+    assert_eq!(world.created_words(&batch(0, 2)).await, ["done", "done"]);
+    world.ec2().fault("RunInstances", 2, full);
+    match &world.create(&batch(1, 1)).await[..] {
+        [Outcome::Failed(error)] => assert_eq!(error.kind, ProviderErrorKind::QuotaExceeded),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn twenty_batches_at_once_are_twenty_batches() {
+    let world = World::start(|_| {});
+    let batches: Vec<_> = (0..20).map(|sequence| batch(sequence, 3)).collect();
+    let creations = batches.iter().map(|batch| world.made(batch));
+    let made = futures::future::join_all(creations).await;
+    assert!(
+        made.iter()
+            .zip(&batches)
+            .all(|(made, batch)| made[0].name.batch == batch.batch)
+    );
+    assert_eq!(world.listed().await.len(), 60);
+}
+
+#[tokio::test]
+async fn an_empty_batch_asks_for_nothing() {
+    let world = World::start(|_| {});
+    assert!(world.create(&batch(0, 0)).await.is_empty());
+    assert_eq!(world.ec2().calls("RunInstances"), 0);
+}
+
+/// The policy in the README allows what we call, and nothing more.
+#[tokio::test]
+async fn the_published_policy_is_what_is_called() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 2)).await;
+    world.listed().await;
+    world.provider.delete(&made, &world.call()).await;
+    let called: BTreeSet<String> = world
+        .ec2()
+        .log()
+        .iter()
+        .map(|call| format!("ec2:{}", call.action))
+        .collect();
+
+    let readme = include_str!("../README.md");
+    let policy = readme
+        .split("```json")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let policy: serde_json::Value = serde_json::from_str(policy.unwrap()).unwrap();
+    let statements = policy["Statement"].as_array().unwrap().iter();
+    let mut allowed: BTreeSet<String> = statements
+        .map(|statement| statement["Action"].as_str().unwrap().to_owned())
+        .collect();
+    // rights that RunInstances needs without a call of their own
+    assert!(allowed.remove("ec2:CreateTags") && allowed.remove("iam:PassRole"));
+    assert_eq!(allowed, called);
 }
 
 #[tokio::test]
@@ -455,7 +519,7 @@ async fn no_error_prints_a_credential_or_a_boot_script() {
         Fault::Truncate,
         refused,
     ];
-    let mut printed: BTreeMap<String, usize> = BTreeMap::new();
+    let mut printed = BTreeSet::new();
     for fault in faults {
         let world = World::start(|_| {});
         world.ec2().fault("RunInstances", 1, fault);
@@ -469,11 +533,11 @@ async fn no_error_prints_a_credential_or_a_boot_script() {
                 text.push_str(&format!(" {error} {error:?}"));
                 source = error.source();
             }
-            printed.insert(text, 0);
+            printed.insert(text);
         }
     }
     assert!(printed.len() >= 6, "the faults did cause errors");
-    for text in printed.keys() {
+    for text in &printed {
         for secret in [CANARY, "canary-secret", "AKIAFAKE", "Credential="] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
