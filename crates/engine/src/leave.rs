@@ -50,20 +50,19 @@ impl Context<'_> {
 
     /// Lets up to `short` machines that this very term cordoned take jobs again, before anything new is made.
     pub(crate) fn call_back(&self, short: u32, plan: &mut Plan) -> u32 {
-        let mut candidates: Vec<(bool, &Machine)> = self
+        // one that runs a job would bring no room for another; it is left to finish and is called back then
+        let candidates = self
             .supply
             .machines
             .iter()
-            .filter_map(|machine| match &machine.phase {
-                Phase::Cordoned { epoch, busy } if *epoch == self.seen.epoch => {
-                    self.may_return(machine).then_some((*busy, machine))
+            .filter(|machine| match &machine.phase {
+                Phase::Cordoned { epoch, busy: false } => {
+                    *epoch == self.seen.epoch && self.may_return(machine)
                 }
-                _ => None,
-            })
-            .collect();
-        candidates.sort_by_key(|(busy, machine)| (*busy, machine.name.clone()));
+                _ => false,
+            });
         let mut count = 0;
-        for (_, machine) in candidates.into_iter().take(short as usize) {
+        for machine in candidates.take(short as usize) {
             let Some(executor) = machine.executor_ref.clone() else {
                 continue;
             };
@@ -90,11 +89,16 @@ impl Context<'_> {
             .instance
             .as_ref()
             .is_some_and(|i| i.state == InstanceState::Running);
-        let confirmed = machine
+        // a cordon that is being set at this moment is waited for; one that was not heard of is taken back as well
+        let may = machine
             .leaving
             .as_ref()
-            .is_none_or(|l| matches!(l.step, LeaveStep::Settling | LeaveStep::ProvenOnce));
-        alive && running && confirmed && machine.executor_ref.is_some()
+            .is_none_or(|leaving| match leaving.step {
+                LeaveStep::Settling | LeaveStep::ProvenOnce => true,
+                LeaveStep::Cordoning => leaving.age >= RETRY_AFTER,
+                LeaveStep::Deleting | LeaveStep::Removing => false,
+            });
+        alive && running && may && machine.executor_ref.is_some()
     }
 
     /// Carries every departure one step further.
@@ -136,6 +140,10 @@ impl Context<'_> {
     fn give_up(&self, machine: &Machine, plan: &mut Plan) {
         if machine.leaving.is_some() {
             plan.end.push(IntentKey::Leave(machine.name.clone()));
+            // whoever lifted it wants it to serve: its idle time begins anew
+            if let Some(since) = plan.memory.idle_since.get_mut(&machine.name) {
+                *since = self.now;
+            }
             let what = "its cordon was lifted, so it stays".to_owned();
             plan.reasons.push(Reason::Departing {
                 instance: machine.name.clone(),
@@ -164,7 +172,7 @@ impl Context<'_> {
             Some(model::Cordon::Ours { .. })
         );
         match (leaving.step, &machine.executor_ref) {
-            (LeaveStep::Cordoning, None) if leaving.age >= settle && self.never_registered() => {
+            (LeaveStep::Cordoning, None) if leaving.age >= settle && self.looked() => {
                 self.delete(machine, leaving, DeleteProof::NeverRegistered, plan);
             }
             (LeaveStep::Cordoning, None) => {
@@ -227,14 +235,12 @@ impl Context<'_> {
             Some(executor) => Some(DeleteProof::ReadIdle {
                 executor: executor.clone(),
             }),
-            None => self
-                .never_registered()
-                .then_some(DeleteProof::NeverRegistered),
+            None => self.looked().then_some(DeleteProof::NeverRegistered),
         }
     }
 
-    /// Whether the look is whole, so that an executor which is not in it did not register.
-    fn never_registered(&self) -> bool {
+    /// Whether the look is whole, so that an executor which is not in it does not exist.
+    fn looked(&self) -> bool {
         let fresh = self.policy.trust.fresh_for;
         self.seen
             .seen
@@ -284,9 +290,10 @@ impl Context<'_> {
             .supply
             .machines
             .iter()
-            .filter_map(|machine| match machine.phase {
-                Phase::Idle { since } if self.may_leave(machine, since) => Some((since, machine)),
-                _ => None,
+            .filter_map(|machine| {
+                let since = *plan.memory.idle_since.get(&machine.name)?;
+                self.may_leave(machine, since, plan)
+                    .then_some((since, machine))
             })
             .collect();
         idle.sort_by_key(|(since, machine)| (*since, machine.name.clone()));
@@ -315,7 +322,9 @@ impl Context<'_> {
         }
     }
 
-    fn may_leave(&self, machine: &Machine, since: Timestamp) -> bool {
+    fn may_leave(&self, machine: &Machine, since: Timestamp, plan: &Plan) -> bool {
+        let departs = machine.leaving.is_some()
+            && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
         let young = machine.instance.as_ref().is_none_or(|instance| {
             instance
                 .created_at
@@ -323,7 +332,7 @@ impl Context<'_> {
         });
         !young
             && age(since, self.now) >= self.policy.scale_in.idle_for
-            && machine.leaving.is_none()
+            && !departs
             && self.listing_is_whole(machine)
             && is_running(machine.instance.as_ref())
             && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
@@ -378,13 +387,7 @@ impl Context<'_> {
 
     /// Ends departures whose machine is gone, and removes executors that have no machine.
     pub(crate) fn clear_away(&self, plan: &mut Plan) {
-        let fresh = self.policy.trust.fresh_for;
-        let looked = self
-            .seen
-            .seen
-            .workload
-            .complete_within(fresh, self.now)
-            .is_some();
+        let looked = self.trust.no_shrink.is_none() && self.looked();
         for stored in &self.seen.seen.intents {
             let Intent::Leave {
                 instance,
@@ -414,7 +417,8 @@ impl Context<'_> {
                     });
                 }
                 (Some((_, seen)), Some(executor))
-                    if !matches!(seen.state, ExecutorState::Busy { .. })
+                    if looked
+                        && !matches!(seen.state, ExecutorState::Busy { .. })
                         && (*step != LeaveStep::Removing || stored.age >= RETRY_AFTER) =>
                 {
                     let reference = Some(executor.clone());
@@ -471,7 +475,7 @@ impl Context<'_> {
                 continue;
             }
             let first = *plan.memory.ghosts.get(name).unwrap_or(&self.now);
-            let proven = looked && self.is_gone(name) && self.trust.no_shrink.is_none();
+            let proven = looked && self.is_gone(name);
             if proven && age(first, self.now) >= lag + GHOST_GRACE && self.settle().is_some() {
                 if let Some(emitter) = self.policy.emitter.clone() {
                     let reference = model::ExecutorRef {

@@ -1,0 +1,814 @@
+//! Plans in words, for named situations. Each is a line an operator would accept; many name what hurt users of other
+//! systems (orphaned machines, busy machines killed, bursts answered twice, shrinking on an empty page).
+
+mod support;
+
+use expect_test::expect;
+use support::{World, check};
+
+#[test]
+fn a_queue_makes_machines() {
+    check(
+        "min 0 max 10 | queued 3 | no instances",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+            create linux-9-3: 1 machine at aws from linux-m/0
+              demand: 3 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              grows by 3 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_burst_is_cut_at_the_ceiling() {
+    check(
+        "min 0 max 4 slots 1 | queued 9 | no instances",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+            create linux-9-3: 1 machine at aws from linux-m/0
+            create linux-9-4: 1 machine at aws from linux-m/0
+              demand: 9 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 9
+              grows by 4 machines from linux-m/0
+              ceiling: 9 -> 4 (max 4, 0 machines now, serving or not)
+        "#]],
+    );
+}
+
+#[test]
+fn slots_are_filled_before_machines_are_made() {
+    check(
+        "slots 4 | queued 9 running 1 | busy",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+              demand: 9 queued, 1 running; 1 machine with work, 3 slots free elsewhere, 4 slots per machine -> 3
+              grows by 2 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_queued_and_nothing_there_is_steady() {
+    check(
+        "min 0 max 4 | queued 0 | no instances",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn the_minimum_is_kept_without_any_job() {
+    check(
+        "min 2 max 4 | queued 0 | no instances",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              floor: 0 -> 2 (min)
+              grows by 2 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn the_minimum_is_kept_though_no_workload_was_ever_heard() {
+    check(
+        "min 2 max 4 | never | no instances",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+              floor: 0 -> 2 (min)
+              no machine may leave: no workload has been heard yet
+              grows by 2 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn booting_machines_count_so_that_a_burst_is_not_answered_twice() {
+    check(
+        "max 10 | queued 3 | pending 5s, booting 20s, requested 1s",
+        expect![[r#"
+            nothing to do
+              demand: 3 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              steady at 3 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_shared_bootstrap_starts_a_whole_batch_in_one_call() {
+    check(
+        "max 50 bootstrap shared batch 20 | queued 45 | no instances",
+        expect![[r#"
+            create linux-9-1: 20 machines at aws from linux-m/0
+            create linux-9-2: 20 machines at aws from linux-m/0
+            create linux-9-3: 5 machines at aws from linux-m/0
+              demand: 45 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 45
+              grows by 45 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn idle_machines_of_others_take_jobs_first() {
+    check(
+        "max 10 | queued 3 static 2 | no instances",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 3 queued, 0 running; 0 machines with work, 2 slots free elsewhere, 1 slot per machine -> 1
+              grows by 1 machine from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_idle_for_long_enough_begins_to_leave_by_a_cordon() {
+    check(
+        "max 10 idle 10m | queued 0 | idle 12m, idle 3m, busy",
+        expect![[r#"
+            cordon linux-7-1-0: idle for long enough
+              demand: 0 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              linux-7-1-0 begins to leave: idle for long enough
+        "#]],
+    );
+}
+
+#[test]
+fn an_idle_machine_stays_until_its_time() {
+    check(
+        "max 10 idle 10m | queued 0 | idle 9m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              1 machine more than wanted, none idle for 10m
+        "#]],
+    );
+}
+
+#[test]
+fn the_longest_idle_leaves_first_and_the_minimum_stays() {
+    check(
+        "min 1 max 10 | queued 0 | idle 11m, idle 30m, idle 20m",
+        expect![[r#"
+            cordon linux-7-2-0: idle for long enough
+            cordon linux-7-3-0: idle for long enough
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              floor: 0 -> 1 (min)
+              linux-7-2-0 begins to leave: idle for long enough
+              linux-7-3-0 begins to leave: idle for long enough
+        "#]],
+    );
+}
+
+#[test]
+fn a_cordoned_machine_settles_before_it_is_read() {
+    check(
+        "max 10 | queued 0 | settling 30s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: cordoned, it settles for 1m
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_settled_machine_is_read() {
+    check(
+        "max 10 | queued 0 | settling 61s",
+        expect![[r#"
+            verify linux-7-1-0: read its executor
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: settled for 1m
+        "#]],
+    );
+}
+
+#[test]
+fn one_read_is_not_enough() {
+    check(
+        "max 10 | queued 0 | proven 30s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: read idle once, it is read again after 1m
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn two_reads_a_settle_time_apart_allow_the_deletion() {
+    check(
+        "max 10 | queued 0 | proven 61s",
+        expect![[r#"
+            delete linux-7-1-0 at aws: cordoned, settled, read idle once; read again first
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: its deletion is asked for
+        "#]],
+    );
+}
+
+#[test]
+fn a_job_that_slipped_in_is_left_to_finish() {
+    check(
+        "max 10 | queued 0 running 1 | settling-busy 10s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 1 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: cordoned, it settles for 1m
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn returning_demand_calls_a_machine_back_before_a_new_one_is_made() {
+    check(
+        "max 10 | queued 2 | settling 61s",
+        expect![[r#"
+            uncordon linux-7-1-0
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 2 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              1 machine called back from leaving
+              grows by 1 machine from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_whose_deletion_was_asked_for_is_not_called_back() {
+    check(
+        "max 10 | queued 1 | deleting 5s",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              grows by 1 machine from linux-m/0
+              linux-7-1-0 is leaving: its deletion was asked for
+        "#]],
+    );
+}
+
+#[test]
+fn a_cordon_of_an_earlier_epoch_is_one_way() {
+    check(
+        "max 10 | queued 1 | old-settling 10s",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              grows by 1 machine from linux-m/0
+              linux-7-1-0 is leaving: cordoned, it settles for 1m
+        "#]],
+    );
+}
+
+#[test]
+fn a_departure_of_an_earlier_epoch_is_taken_over() {
+    check(
+        "max 10 | queued 0 | old-cordon",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 was cordoned in epoch 7: its departure is taken over
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn an_operators_pause_is_his() {
+    check(
+        "max 10 | queued 1 | paused",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              grows by 1 machine from linux-m/0
+              linux-7-1-0 is left alone: somebody else keeps it from taking jobs
+        "#]],
+    );
+}
+
+#[test]
+fn a_cordon_that_somebody_lifted_ends_the_departure() {
+    check(
+        "max 10 | queued 0 | lifted 30s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: its cordon was lifted, so it stays
+              1 machine more than wanted, none idle for 10m
+        "#]],
+    );
+}
+
+#[test]
+fn a_stale_workload_holds_the_pool() {
+    check(
+        "max 10 | queued 0 age 70s | idle 30m x3",
+        expect![[r#"
+            nothing to do
+              no machine may leave: the workload is older than 1m
+              the pool keeps 3 machines until its emitter is heard
+              steady at 3 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_stale_workload_makes_no_machine_either() {
+    check(
+        "max 10 | queued 9 age 70s | idle 30m",
+        expect![[r#"
+            nothing to do
+              no machine may leave: the workload is older than 1m
+              the pool keeps 1 machine until its emitter is heard
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn a_partial_workload_may_raise_but_not_shrink() {
+    check(
+        "max 10 | queued 2 partial page_2_failed | idle 30m",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 2 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              no machine may leave: the workload is partial: page 2 failed
+              grows by 1 machine from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn an_empty_list_for_lack_of_rights_holds_the_pool() {
+    check(
+        "max 10 | queued 0 partial the_token_is_not_an_administrator's | idle 30m x2",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              no machine may leave: the workload is partial: the token is not an administrator's
+              the pool keeps 2 machines until its emitter is heard
+              steady at 2 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_workload_mapped_with_another_configuration_does_not_shrink_the_pool() {
+    check(
+        "max 10 | queued 0 config old | idle 30m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              no machine may leave: probot mapped the workload with another configuration than the scaler's
+              the pool keeps 1 machine until its emitter is heard
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn a_pool_that_was_never_heard_keeps_what_it_has() {
+    check(
+        "max 10 | never | idle 30m x2",
+        expect![[r#"
+            nothing to do
+              no machine may leave: no workload has been heard yet
+              linux-7-1-0 is left alone: its executor could not be looked for
+              linux-7-2-0 is left alone: its executor could not be looked for
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_pool_may_be_told_to_keep_a_size_while_nothing_is_heard() {
+    check(
+        "max 10 keep 3 | never | idle 30m",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+            create linux-9-3: 1 machine at aws from linux-m/0
+              no machine may leave: no workload has been heard yet
+              the pool keeps 3 machines until its emitter is heard
+              grows by 3 machines from linux-m/0
+              linux-7-1-0 is left alone: its executor could not be looked for
+        "#]],
+    );
+}
+
+#[test]
+fn departures_wait_while_the_workload_is_doubtful() {
+    check(
+        "max 10 | queued 0 partial page_2_failed | proven 61s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              no machine may leave: the workload is partial: page 2 failed
+              linux-7-1-0 is leaving: it waits, since the workload is partial: page 2 failed
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_partial_listing_creates_and_deletes_nothing() {
+    check(
+        "max 10 | queued 5 | proven 61s, busy | listing partial",
+        expect![[r#"
+            uncordon linux-7-1-0
+              demand: 5 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 6
+              1 machine called back from leaving
+              nothing is created or deleted at aws: zone-b does not answer
+              4 machines short, but no offer is left to create from
+        "#]],
+    );
+}
+
+#[test]
+fn an_old_listing_creates_and_deletes_nothing() {
+    check(
+        "max 10 | queued 5 | proven 61s | listing old",
+        expect![[r#"
+            uncordon linux-7-1-0
+              demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
+              1 machine called back from leaving
+              nothing is created or deleted at aws: its last listing is older than 1m
+              4 machines short, but no offer is left to create from
+        "#]],
+    );
+}
+
+#[test]
+fn a_provider_never_listed_creates_nothing() {
+    check(
+        "max 10 | queued 5 | no instances | listing never",
+        expect![[r#"
+            nothing to do
+              demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
+              nothing is created or deleted at aws: it has not been listed yet: connection refused
+        "#]],
+    );
+}
+
+#[test]
+fn after_a_wipe_nothing_is_created_until_a_listing_can_show_what_was_in_flight() {
+    check(
+        "max 10 | queued 5 | busy | lost 10s",
+        expect![[r#"
+            nothing to do
+              demand: 5 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 6
+              creations in flight may have been forgotten: nothing is created until a listing 30s later can show them
+        "#]],
+    );
+}
+
+#[test]
+fn after_the_lag_bound_a_wiped_store_is_no_hindrance() {
+    check(
+        "max 10 | queued 5 | busy | lost 40s",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+            create linux-9-3: 1 machine at aws from linux-m/0
+            create linux-9-4: 1 machine at aws from linux-m/0
+            create linux-9-5: 1 machine at aws from linux-m/0
+              demand: 5 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 6
+              grows by 5 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn everything_not_confirmed_gone_counts_against_max() {
+    check(
+        "max 4 | queued 9 | deleting 5s, stuck, paused, requested 10s",
+        expect![[r#"
+            cordon linux-7-2-0: it never joined within the boot deadline
+              demand: 9 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 9
+              ceiling: 9 -> 1 (max 4, 4 machines now, serving or not)
+              linux-7-1-0 is leaving: its deletion was asked for
+              linux-7-3-0 is left alone: somebody else keeps it from taking jobs
+              linux-7-2-0 begins to leave: it never joined within the boot deadline
+        "#]],
+    );
+}
+
+#[test]
+fn a_lower_max_lets_idle_machines_leave_and_kills_nothing() {
+    check(
+        "max 1 | queued 0 running 2 | busy x2, idle 30m",
+        expect![[r#"
+            cordon linux-7-3-0: idle for long enough
+              demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              ceiling: 2 -> 1 (max 1, 3 machines now, serving or not)
+              linux-7-3-0 begins to leave: idle for long enough
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_that_never_joined_is_replaced_and_leaves() {
+    check(
+        "max 10 | queued 1 | stuck",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            cordon linux-7-1-0: it never joined within the boot deadline
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              grows by 1 machine from linux-m/0
+              linux-7-1-0 begins to leave: it never joined within the boot deadline
+        "#]],
+    );
+}
+
+#[test]
+fn after_three_failed_boots_one_canary_is_tried_at_a_time() {
+    check(
+        "max 10 | queued 5 | no instances | failed-boots 3",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
+              the last 3 machines never joined: one at a time until one does (5 machines short)
+              grows by 1 machine from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_canary_on_its_way_is_waited_for() {
+    check(
+        "max 10 | queued 5 | booting 20s | failed-boots 3",
+        expect![[r#"
+            nothing to do
+              demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
+              the last 3 machines never joined: one at a time until one does (4 machines short)
+        "#]],
+    );
+}
+
+#[test]
+fn a_lost_machine_is_no_capacity_and_leaves_by_the_same_path() {
+    check(
+        "max 10 | queued 0 | lost",
+        expect![[r#"
+            cordon linux-7-1-0: its executor went offline
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 begins to leave: its executor went offline
+        "#]],
+    );
+}
+
+#[test]
+fn a_powered_off_machine_is_deleted_without_a_read() {
+    check(
+        "max 10 | queued 0 | stopped",
+        expect![[r#"
+            delete linux-7-1-0 at aws: it is powered off
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 begins to leave: it is powered off
+              linux-7-1-0 is leaving: its deletion is asked for
+        "#]],
+    );
+}
+
+#[test]
+fn an_executor_that_is_absent_is_not_idle() {
+    check(
+        "max 10 | queued 0 | absent",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is left alone: its executor is not to be found at the CI server, and absent is not idle
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_that_never_registered_is_looked_for_once_more() {
+    check(
+        "max 10 | queued 0 | unregistered",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 begins to leave: it never joined within the boot deadline
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn an_executor_that_cannot_be_read_is_busy() {
+    check(
+        "max 10 | queued 0 | unreadable",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              linux-7-1-0 is left alone: 503
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_in_an_unknown_state_is_counted_and_left_alone() {
+    check(
+        "max 1 | queued 1 | odd",
+        expect![[r#"
+            nothing to do
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              ceiling: 1 -> 0 (max 1, 1 machine now, serving or not)
+              linux-7-1-0 is left alone: the provider calls its state `rebooting`
+        "#]],
+    );
+}
+
+#[test]
+fn the_executor_of_a_machine_that_is_gone_is_removed() {
+    check(
+        "max 10 | queued 0 | gone 10s",
+        expect![[r#"
+            remove executor linux-7-1-0: its machine is gone
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              executor linux-7-1-0 has no machine any more: it is removed
+        "#]],
+    );
+}
+
+#[test]
+fn a_departure_ends_when_nothing_is_left_of_it() {
+    check(
+        "max 10 | queued 0 | vanished 10s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: it is gone
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn an_executor_without_a_machine_is_watched_before_it_is_removed() {
+    check(
+        "max 10 | queued 0 | ghost 30s",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn an_executor_without_a_machine_is_removed_in_the_end() {
+    check(
+        "max 10 | queued 0 | ghost 5m",
+        expect![[r#"
+            remove executor linux-7-1-0: its machine is gone
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              executor linux-7-1-0 has no machine any more: it is removed
+        "#]],
+    );
+}
+
+#[test]
+fn machines_of_another_fleet_are_not_seen() {
+    check(
+        "max 10 | queued 0 | foreign, foreign",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 2 slots free elsewhere, 1 slot per machine -> 0
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn the_pace_of_scale_in_is_kept() {
+    check(
+        "max 10 pace 2 | queued 0 | idle 30m x5 | left 1",
+        expect![[r#"
+            cordon linux-7-1-0: idle for long enough
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              pace: at most 2 begin to leave per 1m, 4 wait
+              linux-7-1-0 begins to leave: idle for long enough
+        "#]],
+    );
+}
+
+#[test]
+fn an_offer_without_capacity_steps_aside_for_the_next() {
+    check(
+        "max 10 offers 2 | queued 1 | no instances | aside 0",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/1
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              offer linux-m/0 steps aside: no capacity in zone-a
+              grows by 1 machine from linux-m/1
+        "#]],
+    );
+}
+
+#[test]
+fn without_an_offer_the_shortage_is_said() {
+    check(
+        "max 10 | queued 2 | no instances | aside 0",
+        expect![[r#"
+            nothing to do
+              demand: 2 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              offer linux-m/0 steps aside: no capacity in zone-a
+              2 machines short, but no offer is left to create from
+        "#]],
+    );
+}
+
+#[test]
+fn a_refused_registration_holds_creations() {
+    check(
+        "max 10 | queued 2 | no instances | held no executor could be registered",
+        expect![[r#"
+            nothing to do
+              demand: 2 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              2 machines short, but nothing can be created now: no executor could be registered
+        "#]],
+    );
+}
+
+#[test]
+fn a_read_only_pool_grows_but_never_shrinks_by_us() {
+    check(
+        "max 10 executors read-only | queued 0 | idle 30m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              1 machine more than wanted, but there is no right to control executors here: machines leave by themselves only
+        "#]],
+    );
+}
+
+#[test]
+fn nodes_that_join_no_server_leave_when_they_are_too_many() {
+    check(
+        "max 10 executors none idle 10m | never | idle 30m",
+        expect![[r#"
+            delete linux-7-1-0 at aws: it joins no CI server
+              linux-7-1-0 begins to leave: idle for long enough
+              linux-7-1-0 is leaving: its deletion is asked for
+        "#]],
+    );
+}
+
+#[test]
+fn a_creation_that_two_listings_do_not_show_was_never_made() {
+    let mut world = World::parse("max 10 | queued 1 | requested 5m");
+    let first = world.plan();
+    assert!(
+        first.end.is_empty() && first.actions.is_empty(),
+        "one listing is not enough: {first}"
+    );
+    world.memory = first.memory;
+    let same = world.plan();
+    assert!(same.end.is_empty(), "the same listing counts once: {same}");
+    world.memory = same.memory;
+    for missing in world.memory.missing.values_mut() {
+        missing.last = support::ago(10);
+    }
+    let second = world.plan();
+    assert_eq!(second.end.len(), 1);
+    expect![[r#"
+        nothing to do
+          creation linux-7-1 is settled: two complete listings more than 30s later do not show it, so it was never made
+          demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+          steady at 1 machine
+    "#]]
+    .assert_eq(&second.to_string());
+}
+
+#[test]
+fn a_creation_is_not_given_up_within_the_lag_bound() {
+    let mut world = World::parse("max 10 | queued 1 | requested 20s");
+    for _ in 0..3 {
+        let plan = world.plan();
+        assert!(plan.end.is_empty() && plan.actions.is_empty(), "{plan}");
+        world.memory = plan.memory;
+    }
+}
+
+#[test]
+fn every_plan_is_explained_in_one_sentence() {
+    let plan = World::parse("max 4 | queued 9 | busy").plan();
+    assert_eq!(
+        plan.reasons_in_words(),
+        "demand: 9 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 10; \
+         grows by 3 machines from linux-m/0; ceiling: 10 -> 4 (max 4, 1 machine now, serving or not)"
+    );
+}

@@ -1,0 +1,469 @@
+//! Worlds in one line of text, so that tests are data.
+//!
+//! `policy | workload | machines | oddities`, for example
+//! `min 0 max 4 | queued 9 running 1 | busy, idle 12m x2 | listing partial`.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::{FleetObservation, Observation, Plan, PoolSeen, Unavailable, invariants};
+use jiff::{SignedDuration, Timestamp};
+use model::*;
+
+pub const EPOCH: Epoch = Epoch(9);
+pub const SETTLE: Duration = Duration::from_secs(60);
+
+pub fn now() -> Timestamp {
+    "2026-01-01T12:00:00Z".parse().unwrap()
+}
+
+pub fn ago(seconds: u64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds as i64)
+}
+
+pub fn span(text: &str) -> Duration {
+    let span: SignedDuration = text
+        .parse()
+        .unwrap_or_else(|_| panic!("`{text}` is no time"));
+    Duration::try_from(span).unwrap()
+}
+
+pub fn policy(pool: &str) -> Policy {
+    Policy {
+        pool: pool.parse().unwrap(),
+        emitter: Some("ci".parse().unwrap()),
+        slots: 1,
+        min: 0,
+        max: 10,
+        boot: Boot {
+            expect: span("1m"),
+            timeout: span("10m"),
+        },
+        executors: ExecutorMode::Managed { settle: SETTLE },
+        bootstrap: Bootstrap::PerMachine,
+        offers: vec![offer(0, "aws")],
+        trust: WorkloadTrust {
+            fresh_for: span("60s"),
+            on_stale: OnStale::Hold,
+        },
+        scale_in: ScaleIn {
+            idle_for: span("10m"),
+            at_most: None,
+            per: span("1m"),
+        },
+    }
+}
+
+pub fn offer(index: u32, provider: &str) -> OfferPolicy {
+    OfferPolicy {
+        id: OfferId {
+            machine: "linux-m".parse().unwrap(),
+            index,
+        },
+        provider: provider.parse().unwrap(),
+        price: None,
+        listing_lag: span("30s"),
+        batch_limit: 1000,
+    }
+}
+
+pub fn fleet() -> FleetId {
+    "acme".parse().unwrap()
+}
+
+/// A machine of an earlier epoch, created half an hour ago.
+pub fn instance(pool: &str, number: u32) -> Instance {
+    let name: InstanceName = format!("{pool}-7-{number}-0").parse().unwrap();
+    Instance {
+        id: ProviderRef::new(format!("i-{number}")),
+        executor: Some(executor_ref(&name)),
+        name,
+        scope: "zone-a".into(),
+        state: InstanceState::Running,
+        created_at: Some(ago(1800)),
+        owner: Owner {
+            fleet: fleet(),
+            installation: None,
+        },
+        offer: None,
+    }
+}
+
+pub fn executor_ref(name: &InstanceName) -> ExecutorRef {
+    ExecutorRef {
+        emitter: "ci".parse().unwrap(),
+        id: ExecutorId::new(format!("x-{name}")),
+    }
+}
+
+pub fn executor(name: &InstanceName, state: ExecutorState) -> Executor {
+    Executor {
+        id: executor_ref(name).id,
+        name: name.to_string(),
+        fleet: Some(fleet()),
+        labels: vec![],
+        run_untagged: false,
+        protected_only: false,
+        slots: 1,
+        state,
+        cordon: Cordon::None,
+    }
+}
+
+pub fn workload(pool: &str) -> Workload {
+    Workload {
+        version: Workload::VERSION,
+        pool: pool.parse().unwrap(),
+        emitter: "ci".parse().unwrap(),
+        config: ConfigHash::new("c"),
+        demand: Demand::default(),
+        executors: vec![],
+        completeness: Completeness::Complete,
+    }
+}
+
+/// A world of one pool.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub pool: String,
+    pub policy: Policy,
+    pub workload: Workload,
+    pub workload_age: u64,
+    pub heard: bool,
+    pub instances: Vec<Instance>,
+    pub intents: Vec<StoredIntent>,
+    pub memory: PoolMemory,
+    pub listing: &'static str,
+    pub lost_at: Option<Timestamp>,
+    pub unavailable: BTreeMap<OfferId, Unavailable>,
+    pub held: Option<String>,
+}
+
+impl World {
+    pub fn empty(pool: &str) -> Self {
+        World {
+            pool: pool.to_owned(),
+            policy: policy(pool),
+            workload: workload(pool),
+            workload_age: 2,
+            heard: true,
+            instances: vec![],
+            intents: vec![],
+            memory: PoolMemory::default(),
+            listing: "complete",
+            lost_at: None,
+            unavailable: BTreeMap::new(),
+            held: None,
+        }
+    }
+
+    /// A world of the pool `linux`.
+    pub fn parse(text: &str) -> Self {
+        let mut world = World::empty("linux");
+        let mut parts = text.split('|').map(str::trim);
+        world.read_policy(parts.next().unwrap_or_default());
+        world.read_workload(parts.next().unwrap_or_default());
+        let mut number = 0;
+        for entry in parts.next().unwrap_or_default().split(',').map(str::trim) {
+            if entry.is_empty() || entry == "no instances" {
+                continue;
+            }
+            let (what, times) = match entry.rsplit_once(" x") {
+                Some((what, times)) => (what, times.parse().unwrap()),
+                None => (entry, 1),
+            };
+            for _ in 0..times {
+                number += 1;
+                world.add_machine(what, number);
+            }
+        }
+        world.read_oddities(parts.next().unwrap_or_default());
+        world
+    }
+
+    fn read_policy(&mut self, text: &str) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for pair in words.chunks(2) {
+            let &[key, value] = pair else {
+                panic!("`{text}` is no list of pairs")
+            };
+            match key {
+                "min" => self.policy.min = value.parse().unwrap(),
+                "max" => self.policy.max = value.parse().unwrap(),
+                "slots" => self.policy.slots = value.parse().unwrap(),
+                "idle" => self.policy.scale_in.idle_for = span(value),
+                "pace" => self.policy.scale_in.at_most = Some(value.parse().unwrap()),
+                "bootstrap" => self.policy.bootstrap = Bootstrap::Shared,
+                "batch" => self.policy.offers[0].batch_limit = value.parse().unwrap(),
+                "offers" => {
+                    let count: u32 = value.parse().unwrap();
+                    self.policy.offers = (0..count).map(|i| offer(i, "aws")).collect();
+                }
+                "executors" => {
+                    self.policy.executors = match value {
+                        "read-only" => ExecutorMode::ReadOnly,
+                        "none" => ExecutorMode::None,
+                        other => panic!("`{other}` is no way to control executors"),
+                    };
+                    if value == "none" {
+                        self.policy.emitter = None;
+                    }
+                }
+                "keep" => self.policy.trust.on_stale = OnStale::AtLeast(value.parse().unwrap()),
+                other => panic!("`{other}` is no key of a policy"),
+            }
+        }
+    }
+
+    fn read_workload(&mut self, text: &str) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for pair in words.chunks(2) {
+            match pair {
+                ["queued", n] => self.workload.demand.runnable = n.parse().unwrap(),
+                ["running", n] => self.workload.demand.running = n.parse().unwrap(),
+                ["age", n] => self.workload_age = span(n).as_secs(),
+                ["partial", why] => self.workload.completeness.doubt(why.replace('_', " ")),
+                ["config", hash] => self.workload.config = ConfigHash::new(*hash),
+                ["static", n] => {
+                    for i in 0..n.parse::<u32>().unwrap() {
+                        let name = instance(&self.pool, 900 + i).name;
+                        let mut other = executor(&name, ExecutorState::Idle { since: None });
+                        (other.name, other.fleet) = (format!("mini-{i}"), None);
+                        self.workload.executors.push(other);
+                    }
+                }
+                ["never"] | ["never", _] => self.heard = false,
+                other => panic!("`{other:?}` is nothing of a workload"),
+            }
+        }
+    }
+
+    fn leave(&mut self, name: &InstanceName, epoch: Epoch, step: LeaveStep, age: Duration) {
+        let executor = Some(executor_ref(name));
+        let intent = Intent::Leave {
+            instance: name.clone(),
+            executor,
+            epoch,
+            step,
+        };
+        self.intents.push(StoredIntent { intent, age });
+    }
+
+    /// `state [time]`; the time is how long it has been in that state.
+    pub fn add_machine(&mut self, text: &str, number: u32) {
+        let (state, time) = text.split_once(' ').unwrap_or((text, "0s"));
+        let time = span(time);
+        let mut instance = instance(&self.pool, number);
+        let name = instance.name.clone();
+        let mut seen = executor(&name, ExecutorState::Idle { since: None });
+        seen.slots = self.policy.slots;
+        let mut registered = true;
+        let job = |n: u32| JobId::new(format!("{n}"));
+        match state {
+            "requested" => {
+                let intent = Intent::Create {
+                    batch: name.batch.clone(),
+                    count: 1,
+                    provider: "aws".parse().unwrap(),
+                    offer: offer(0, "aws").id,
+                    executor: None,
+                };
+                self.intents.push(StoredIntent { intent, age: time });
+                seen.state = ExecutorState::NeverJoined;
+                self.workload.executors.push(seen);
+                return;
+            }
+            "pending" | "booting" => {
+                instance.created_at = Some(ago(time.as_secs()));
+                if state == "pending" {
+                    instance.state = InstanceState::Pending;
+                }
+                seen.state = ExecutorState::NeverJoined;
+            }
+            "idle" => {
+                self.memory
+                    .idle_since
+                    .insert(name.clone(), ago(time.as_secs()));
+            }
+            "busy" => {
+                seen.state = ExecutorState::Busy {
+                    jobs: vec![job(number)],
+                }
+            }
+            "unreadable" => seen.state = ExecutorState::Unknown { why: "503".into() },
+            "stuck" => seen.state = ExecutorState::NeverJoined,
+            "lost" => seen.state = ExecutorState::Offline { since: None },
+            "stopped" => instance.state = InstanceState::Stopped,
+            "stopping" => instance.state = InstanceState::Stopping,
+            "odd" => {
+                instance.state = InstanceState::Unknown {
+                    what: "rebooting".into(),
+                }
+            }
+            "absent" => registered = false,
+            "unregistered" => {
+                registered = false;
+                instance.executor = None;
+            }
+            "paused" => seen.cordon = Cordon::Foreign,
+            "cordoning" => self.leave(&name, EPOCH, LeaveStep::Cordoning, time),
+            "settling" | "settling-busy" | "proven" | "deleting" => {
+                seen.cordon = Cordon::Ours { epoch: EPOCH };
+                if state == "settling-busy" {
+                    seen.state = ExecutorState::Busy {
+                        jobs: vec![job(number)],
+                    };
+                }
+                let step = match state {
+                    "proven" => LeaveStep::ProvenOnce,
+                    "deleting" => LeaveStep::Deleting,
+                    _ => LeaveStep::Settling,
+                };
+                self.leave(&name, EPOCH, step, time);
+            }
+            "lifted" => self.leave(&name, EPOCH, LeaveStep::Settling, time),
+            "old-cordon" => seen.cordon = Cordon::Ours { epoch: Epoch(7) },
+            "old-settling" => {
+                seen.cordon = Cordon::Ours { epoch: Epoch(7) };
+                self.leave(&name, Epoch(7), LeaveStep::Settling, time);
+            }
+            "gone" => {
+                instance.state = InstanceState::Gone { why: None };
+                seen.cordon = Cordon::Ours { epoch: EPOCH };
+                self.leave(&name, EPOCH, LeaveStep::Deleting, time);
+            }
+            "vanished" => {
+                self.leave(&name, EPOCH, LeaveStep::Deleting, time);
+                return;
+            }
+            "ghost" => {
+                seen.state = ExecutorState::NeverJoined;
+                self.memory.ghosts.insert(name, ago(time.as_secs()));
+                self.workload.executors.push(seen);
+                return;
+            }
+            "foreign" => {
+                instance.owner.fleet = "other".parse().unwrap();
+                seen.fleet = Some("other".parse().unwrap());
+            }
+            other => panic!("`{other}` is no state of a machine"),
+        }
+        if registered {
+            self.workload.executors.push(seen);
+        }
+        self.instances.push(instance);
+    }
+
+    fn read_oddities(&mut self, text: &str) {
+        for entry in text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
+            match entry.split_once(' ').unwrap_or((entry, "")) {
+                ("listing", "partial") => self.listing = "partial",
+                ("listing", "never") => self.listing = "never",
+                ("listing", "old") => self.listing = "old",
+                ("lost", time) => self.lost_at = Some(ago(span(time).as_secs())),
+                ("aside", index) => {
+                    let why = "no capacity in zone-a".to_owned();
+                    let entry = Unavailable {
+                        why,
+                        remaining: span("2m"),
+                    };
+                    self.unavailable
+                        .insert(offer(index.parse().unwrap(), "aws").id, entry);
+                }
+                ("held", why) => self.held = Some(why.to_owned()),
+                ("failed-boots", count) => {
+                    let failed = (0..count.parse::<u32>().unwrap()).map(|i| {
+                        format!("{}-6-{i}-0", self.pool)
+                            .parse::<InstanceName>()
+                            .unwrap()
+                    });
+                    self.memory.failed_boots = failed.collect();
+                }
+                ("left", count) => {
+                    let count: usize = count.parse().unwrap();
+                    self.memory.departures = vec![ago(30); count];
+                }
+                (other, _) => panic!("`{other}` is no oddity"),
+            }
+        }
+    }
+
+    pub fn seen(&self) -> PoolSeen {
+        let at = ago(self.workload_age);
+        let value = self.workload.clone();
+        let workload = match (self.heard, value.completeness.doubts().to_vec()) {
+            (false, _) => Seen::Never { why: None },
+            (true, why) if why.is_empty() => Seen::Complete { value, at },
+            (true, why) => Seen::Partial { value, at, why },
+        };
+        PoolSeen {
+            workload,
+            intents: self.intents.clone(),
+            memory: self.memory.clone(),
+            next_sequence: 1,
+            creation_held: self.held.clone(),
+        }
+    }
+
+    pub fn fleet(&self) -> FleetObservation {
+        World::together(std::slice::from_ref(self))
+    }
+
+    /// Several pools that share one provider; the oddities of the first one hold for it.
+    pub fn together(worlds: &[World]) -> FleetObservation {
+        let first = &worlds[0];
+        let value: Vec<Instance> = worlds.iter().flat_map(|w| w.instances.clone()).collect();
+        let why = vec!["zone-b does not answer".to_owned()];
+        let listing = match first.listing {
+            "never" => Seen::Never {
+                why: Some("connection refused".to_owned()),
+            },
+            "partial" => Seen::Partial {
+                value,
+                at: ago(1),
+                why,
+            },
+            "old" => Seen::Complete {
+                value,
+                at: ago(120),
+            },
+            _ => Seen::Complete { value, at: ago(1) },
+        };
+        FleetObservation {
+            fleet: fleet(),
+            config: ConfigHash::new("c"),
+            epoch: EPOCH,
+            listings: [("aws".parse().unwrap(), listing)].into(),
+            pools: worlds
+                .iter()
+                .map(|w| (w.policy.pool.clone(), w.seen()))
+                .collect(),
+            intents_lost_at: first.lost_at,
+            unavailable: first.unavailable.clone(),
+        }
+    }
+
+    pub fn observation(&self) -> Observation {
+        self.fleet().pool(&self.policy.pool).unwrap()
+    }
+
+    pub fn plan(&self) -> Plan {
+        engine::plan(&self.observation(), &self.policy, now())
+    }
+}
+
+/// Plans a world, checks every invariant on the way, and compares the plan in words.
+pub fn check(text: &str, expected: expect_test::Expect) {
+    let world = World::parse(text);
+    let seen = world.observation();
+    let plan = engine::plan(&seen, &world.policy, now());
+    let violations = invariants::check(&seen, &world.policy, &plan, now());
+    assert!(violations.is_empty(), "{text}: {violations:?}\n{plan}");
+    expected.assert_eq(&plan.to_string());
+}
