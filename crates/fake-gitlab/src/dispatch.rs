@@ -20,6 +20,15 @@ pub struct JobRequest {
     runner: RunnerId,
     system_id: String,
     paused: bool,
+    two_phase: bool,
+}
+
+impl JobRequest {
+    /// The same request of a runner that accepts a job before it runs it.
+    pub fn in_two_phases(mut self) -> Self {
+        self.two_phase = true;
+        self
+    }
 }
 
 impl GitLab {
@@ -48,6 +57,7 @@ impl GitLab {
             failure_reason: None,
             runs: Vec::new(),
             system_id: None,
+            promised: None,
         };
         self.jobs.insert(id, job);
         id
@@ -80,6 +90,7 @@ impl GitLab {
             return false;
         }
         job.state = JobState::Running;
+        job.promised = None;
         job.runs.push(Run {
             runner,
             started_at: now,
@@ -128,17 +139,35 @@ impl GitLab {
         }
     }
 
-    /// The machine behind a runner is gone: what it ran was killed. Returns the killed jobs.
+    /// Gives a pending job to a runner that has to accept it first: it stays pending and is offered to
+    /// nobody else. `false` when it is not free or there is no such runner.
+    pub fn promise_job(&mut self, runner: RunnerId, id: JobId) -> bool {
+        let free = |job: &&mut Job| job.state == JobState::Pending && job.promised.is_none();
+        let job = self.jobs.get_mut(&id).filter(free);
+        match job.filter(|_| self.runners.contains_key(&runner)) {
+            Some(job) => {
+                job.promised = Some(runner);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The machine behind a runner is gone: what it ran was killed, and what it was only promised waits
+    /// again. Returns the killed jobs.
     pub fn lose_machine(&mut self, runner: RunnerId, now: Timestamp) -> Vec<JobId> {
-        let lost = self
+        let mut killed = Vec::new();
+        for job in self
             .jobs
             .values_mut()
-            .filter(|job| job.runner() == Some(runner));
-        lost.map(|job| {
-            end(job, Ending::Killed, now);
-            job.id
-        })
-        .collect()
+            .filter(|job| job.runner() == Some(runner))
+        {
+            job.promised = None;
+            if end(job, Ending::Killed, now) {
+                killed.push(job.id);
+            }
+        }
+        killed
     }
 
     /// Removes a runner. What it ran is killed: the real server fails those jobs a while later.
@@ -178,6 +207,7 @@ impl GitLab {
             runner,
             system_id: system_id.to_owned(),
             paused,
+            two_phase: false,
         })
     }
 
@@ -191,9 +221,13 @@ impl GitLab {
         let mut waiting = self
             .jobs
             .values()
-            .filter(|job| job.state == JobState::Pending);
+            .filter(|job| job.state == JobState::Pending && job.promised.is_none());
         let id = waiting.find(|job| self.may_take(runner, job))?.id;
-        self.start_job(request.runner, id, now);
+        if request.two_phase {
+            self.promise_job(request.runner, id);
+        } else {
+            self.start_job(request.runner, id, now);
+        }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.system_id = Some(request.system_id.clone());
         }
@@ -238,9 +272,12 @@ impl GitLab {
         let body = request.json()?;
         let token = text(&body, "token").ok_or_else(|| Response::error(400, "token is missing"))?;
         let system_id = text(&body, "system_id").unwrap_or("s_unknown");
-        let begun = self
+        let mut begun = self
             .begin_job_request(token, system_id, now)
             .map_err(|answer| *answer)?;
+        if body["info"]["features"]["two_phase_job_commit"] == json!(true) {
+            begun = begun.in_two_phases();
+        }
         let taken = self.finish_job_request(&begun, now);
         let Some(job) = taken.and_then(|id| self.jobs.get(&id)) else {
             return Ok(Response::empty(204).with_header("x-gitlab-last-update", "1"));
@@ -284,11 +321,22 @@ impl GitLab {
         if text(&body, "token") != Some(job.token().as_str()) {
             return Err(Response::refusal(403, "Forbidden"));
         }
+        let state = text(&body, "state").unwrap_or("running");
+        if let Some(runner) = job.promised {
+            match state {
+                // still getting ready
+                "pending" => {}
+                "running" => {
+                    self.start_job(runner, id, now);
+                }
+                _ => return Err(Response::refusal(400, "Bad Request")),
+            }
+            return Ok(Response::json(200, &Value::Null));
+        }
         if !job.state.holds_runner() {
             let refused = Response::refusal(403, "Forbidden  - Job is not running");
             return Err(refused.with_header("job-status", job.state.word()));
         }
-        let state = text(&body, "state").unwrap_or("running");
         match state {
             "running" => {}
             "success" | "failed" => {

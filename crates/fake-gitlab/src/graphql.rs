@@ -301,7 +301,7 @@ impl<'a> Walk<'a> {
             "scheduledAt" => json!(job.scheduled_at),
             "refName" => json!(job.ref_name),
             "runner" => {
-                let runner = run.and_then(|run| gitlab.runners.get(&run.runner));
+                let runner = job.last_runner().and_then(|id| gitlab.runners.get(&id));
                 match runner.filter(|runner| self.may_see(runner)) {
                     Some(runner) => self.runner(&field.fields, runner),
                     None => Value::Null,
@@ -355,7 +355,7 @@ impl<'a> Walk<'a> {
             "jobExecutionStatus" => json!(gitlab.execution(runner.id, None).to_uppercase()),
             "jobCount" => {
                 let states = states(field);
-                let taken = |job: &&Job| job.runs.last().is_some_and(|run| run.runner == runner.id);
+                let taken = |job: &&Job| job.last_runner() == Some(runner.id);
                 let jobs = gitlab.jobs.values().filter(taken);
                 json!(
                     jobs.filter(|job| states
@@ -375,8 +375,7 @@ impl<'a> Walk<'a> {
                     return Value::Null;
                 }
                 let jobs = gitlab.jobs.values().rev();
-                let jobs =
-                    jobs.filter(|job| job.runs.last().is_some_and(|run| run.runner == runner.id));
+                let jobs = jobs.filter(|job| job.last_runner() == Some(runner.id));
                 walk.jobs(field, &jobs.collect::<Vec<_>>())
             }
             "managers" => walk.connection(&field.fields, false, None, |walk, fields| {

@@ -32,7 +32,7 @@ impl GitLab {
         self.job_page(request, &jobs, |job| {
             let mut row = self.job_row(job, now);
             row["tag_list"] = json!(job.tags);
-            row["runner"] = json!(job.runs.last().map(|run| json!({ "id": run.runner.0 })));
+            row["runner"] = json!(job.last_runner().map(|id| json!({ "id": id.0 })));
             row
         })
     }
@@ -57,7 +57,7 @@ impl GitLab {
         };
         let system_id = params.get("system_id");
         let listed = |job: &&Job| {
-            job.runs.last().is_some_and(|run| run.runner == runner.id)
+            job.last_runner() == Some(runner.id)
                 && (states.is_empty() || states.contains(&job.state))
                 && system_id.is_none_or(|id| job.system_id.as_deref() == Some(id))
                 && self

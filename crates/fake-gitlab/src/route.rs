@@ -121,7 +121,7 @@ impl GitLab {
             return Ok(moved);
         }
         let project = self.visible_project(&user, key)?;
-        if !user.can(project.id, Access::Reporter) {
+        if !user.can(project.id, Access::Maintainer) {
             return Err(Response::refusal(403, "Forbidden"));
         }
         let rules = if tags {

@@ -259,13 +259,15 @@ impl GitLab {
             .ok_or_else(|| Response::refusal(404, "Runner Not Found"))
     }
 
-    /// `active` while a job holds the runner (or one of its machines), else `idle`.
+    /// `active` while a job holds the runner (or one of its machines), else `idle`. A job that is only
+    /// promised does not count, as in the real server.
     pub(crate) fn execution(&self, runner: RunnerId, system_id: Option<&str>) -> &'static str {
-        let on_machine = |id: &str| {
+        let held = || {
             self.busy_with(runner)
-                .any(|job| job.system_id.as_deref() == Some(id))
+                .filter(|job| job.state.holds_runner())
         };
-        let busy = system_id.map_or_else(|| self.busy_with(runner).next().is_some(), on_machine);
+        let on_machine = |id: &str| held().any(|job| job.system_id.as_deref() == Some(id));
+        let busy = system_id.map_or_else(|| held().next().is_some(), on_machine);
         if busy { "active" } else { "idle" }
     }
 

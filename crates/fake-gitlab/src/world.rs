@@ -181,13 +181,27 @@ pub struct Job {
     pub runs: Vec<Run>,
     /// The machine of the running manager.
     pub system_id: Option<String>,
+    /// The runner that was given the job and has not yet said that it accepts (two-phase commit,
+    /// 18.x): the job is still pending, and no other runner is offered it.
+    pub promised: Option<RunnerId>,
 }
 
 impl Job {
-    /// The runner that is busy with it.
+    /// The runner that is busy with it, or that it was promised to.
     pub fn runner(&self) -> Option<RunnerId> {
-        let run = self.runs.last()?;
-        (self.state.holds_runner()).then_some(run.runner)
+        match self.state {
+            JobState::Pending => self.promised,
+            state => self
+                .runs
+                .last()
+                .map(|run| run.runner)
+                .filter(|_| state.holds_runner()),
+        }
+    }
+
+    /// The runner that has it or had it last.
+    pub(crate) fn last_runner(&self) -> Option<RunnerId> {
+        self.promised.or(self.runs.last().map(|run| run.runner))
     }
 
     /// Whether a run of it was killed because its runner or machine went away.
@@ -199,7 +213,9 @@ impl Job {
 
     /// What the runner of this job shows when it reports back.
     pub fn token(&self) -> String {
-        format!("glcbt-{}-{}", self.id, self.runs.len())
+        // a promised run is a run already: its token is the one it will be run with
+        let run = self.runs.len() + usize::from(self.promised.is_some());
+        format!("glcbt-{}-{run}", self.id)
     }
 }
 

@@ -492,3 +492,40 @@ fn a_moved_project_is_a_redirect() {
         Some("http://gitlab.test/api/v4/projects/1/jobs?per_page=5")
     );
 }
+
+#[test]
+fn a_promised_job_is_still_pending_and_nobody_elses() {
+    let mut world = World::new();
+    let (id, token) = world.linux_runner();
+    let job = world.push(&["linux"]);
+    let body = json!({ "token": token, "info": { "features": { "two_phase_job_commit": true } } });
+    let taken = world.send("", "POST", "/api/v4/jobs/request", &body);
+    assert_eq!(taken.status, 201);
+    assert_eq!(world.gitlab.job(job).unwrap().state, JobState::Pending);
+    let now = world.now;
+    assert_eq!(world.gitlab.request_job(&token, now), None);
+    let shown = world.get(
+        "root-read",
+        &format!("/api/v4/runners/{id}/jobs?status=pending"),
+    );
+    assert_eq!(shown.json_body()[0]["id"], json!(job.0));
+    let details = world
+        .get("root-read", &format!("/api/v4/runners/{id}"))
+        .json_body();
+    assert_eq!(details["job_execution_status"], json!("idle"));
+    let target = format!("/api/v4/jobs/{job}");
+    for (state, status) in [
+        ("pending", 200),
+        ("success", 400),
+        ("running", 200),
+        ("success", 200),
+    ] {
+        let report = json!({ "token": taken.json_body()["token"], "state": state });
+        assert_eq!(
+            world.send("", "PUT", &target, &report).status,
+            status,
+            "{state}"
+        );
+    }
+    assert_eq!(world.gitlab.job(job).unwrap().state, JobState::Success);
+}
