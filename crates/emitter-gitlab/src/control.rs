@@ -217,14 +217,18 @@ impl GitLabControl {
     }
 
     /// The strong read. The order is part of it: the pause first, so that a job handed out before it
-    /// is in the lists that follow; running jobs before canceling ones, so that a job which is being
-    /// cancelled between the two is seen in the first or in the second, never in neither.
+    /// is in the lists that follow; then the states in the order a job passes them, so that one which
+    /// moves on between two lists is seen in the first or in the second, never in neither.
+    ///
+    /// A job is *pending on a runner* while it waits for the runner to accept it (two-phase commit,
+    /// 18.x); such a promise is renewed for as long as the runner prepares, and is in no other list.
     async fn certain(&self, executor: &ExecutorId) -> Result<Reading, Failure> {
         let seen = self.details(executor).await?;
         let cordon = mark::cordon(seen.paused, &seen.note, &self.fleet);
+        let promised = self.held(executor, "pending").await?;
         let running = self.held(executor, "running").await?;
         let canceling = self.held(executor, "canceling").await?;
-        let count = running.saturating_add(canceling);
+        let count = promised.saturating_add(running).saturating_add(canceling);
         let work = match (count, seen.execution.as_deref()) {
             (0, Some("idle") | None) => Work::None,
             (0, Some(word)) => Work::Unknown {

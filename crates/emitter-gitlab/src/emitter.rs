@@ -93,6 +93,7 @@ impl GitLabEmitter {
     }
 
     /// Asks with the states in which a job holds its runner; an old server does not know one of them.
+    /// A pending job is among a runner's jobs while it waits for the runner to accept it.
     pub(crate) async fn ask(
         &self,
         query: impl Fn(&str) -> String,
@@ -102,7 +103,7 @@ impl GitLabEmitter {
         if self.knows_canceling.load(Ordering::Relaxed) {
             let answer = self
                 .client
-                .graphql(&query("RUNNING, CANCELING"), variables, meter)
+                .graphql(&query("PENDING, RUNNING, CANCELING"), variables, meter)
                 .await?;
             if !answer.1.iter().any(|words| words.contains("CANCELING")) {
                 return Ok(answer);
@@ -110,7 +111,7 @@ impl GitLabEmitter {
             self.knows_canceling.store(false, Ordering::Relaxed);
         }
         self.client
-            .graphql(&query("RUNNING"), variables, meter)
+            .graphql(&query("PENDING, RUNNING"), variables, meter)
             .await
     }
 }

@@ -6,9 +6,9 @@
 //! no truth between looks, it never retries, and it never calls a runner idle that it could not read
 //! to the end.
 //!
-//! **Certain idle** at GitLab: no running *and* no canceling job of that runner, read to the last
-//! page with a token that may see them all, on a runner that is paused in the same read. Twice, a
-//! settle time apart ([`DEFAULT_SETTLE`]): a job request that began before the pause can be answered
+//! **Certain idle** at GitLab: no pending, no running *and* no canceling job of that runner, read to the
+//! last page with a token that may see them all, on a runner that is paused in the same read. Pending,
+//! since a job can wait for its runner to accept it. Twice, a settle time apart ([`DEFAULT_SETTLE`]): a job request that began before the pause can be answered
 //! with a job after it.
 //!
 //! Rights, cost and a sample are in the README of this crate.

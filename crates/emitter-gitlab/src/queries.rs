@@ -3,9 +3,8 @@
 //! Never `count`: GitLab times out on it. Never `RUNNING` over the whole instance: no index suits it,
 //! and a page took two minutes on a large server. Running jobs are learnt from the pool's runners.
 
-/// Fields of a job. Not `stuck`, which costs the server a look at every runner per row.
-const JOB: &str =
-    "id name status tags kind createdAt queuedAt scheduledAt refName project { fullPath }";
+/// Fields of a job. `runner` is set on a pending job that a runner was given and has not yet accepted. Not `stuck`, which costs the server a look at every runner per row.
+const JOB: &str = "id name status tags kind createdAt queuedAt scheduledAt refName runner { id } project { fullPath }";
 
 const PAGE: &str = "pageInfo { hasNextPage endCursor }";
 

@@ -172,6 +172,20 @@ async fn running_and_canceling_jobs_are_work() {
 }
 
 #[tokio::test]
+async fn a_job_that_the_runner_has_not_accepted_yet_is_work() {
+    let world = World::instance().await;
+    let (executor, runner, _) = world.machine(0).await;
+    let control = world.control();
+    control.cordon(&executor, EPOCH).await.unwrap();
+    let job = world.push(&["linux"]);
+    assert!(world.lock().promise_job(runner, job));
+    assert_eq!(
+        read(&*control, &executor).await.work,
+        Work::Jobs { count: 1 }
+    );
+}
+
+#[tokio::test]
 async fn a_job_handed_out_after_the_cordon_is_found_by_the_second_read() {
     let world = World::instance().await;
     let (executor, runner, token) = world.machine(0).await;

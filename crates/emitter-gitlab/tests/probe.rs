@@ -522,3 +522,25 @@ async fn a_runner_that_is_busy_with_jobs_nobody_shows_offers_no_slot() {
     assert_eq!((runner.fleet.as_ref(), runner.slots), (None, 1));
     assert_eq!(runner.state, ExecutorState::Busy { jobs: vec![] });
 }
+
+#[tokio::test]
+async fn a_promised_job_keeps_its_machine_busy_and_wants_no_other() {
+    for world in [World::instance().await, World::project().await] {
+        let (_, runner, token) = world.machine(0).await;
+        world.ask(&token);
+        let job = world.push(&["linux"]);
+        assert!(world.lock().promise_job(runner, job));
+        let snapshot = world.emitter().probe().await.unwrap();
+        assert!(
+            snapshot.completeness.is_complete(),
+            "{:?}",
+            snapshot.completeness
+        );
+        assert_eq!((runnable(&snapshot), running(&snapshot)), (0, 1));
+        let id = model::JobId::new(job.to_string());
+        assert_eq!(
+            snapshot.executors[0].state,
+            ExecutorState::Busy { jobs: vec![id] }
+        );
+    }
+}

@@ -147,6 +147,8 @@ fn class(
 ) -> Result<Option<JobClass>, String> {
     let blocked = |by: &str| Ok(Some(JobClass::Blocked { by: by.to_owned() }));
     match status.to_ascii_lowercase().as_str() {
+        // given to a runner that has not yet said that it accepts (two-phase commit, 18.x)
+        "pending" if executor.is_some() => Ok(Some(JobClass::Running { executor })),
         "pending" => Ok(Some(JobClass::Runnable)),
         // a job that is being cancelled holds its runner until the runner reports back
         "running" | "canceling" => Ok(Some(JobClass::Running { executor })),
@@ -191,6 +193,12 @@ mod tests {
     #[test]
     fn only_pending_is_runnable_and_only_running_and_canceling_hold_a_runner() {
         assert_eq!(classes("PENDING"), Some(JobClass::Runnable));
+        let mut promised = graphql("PENDING");
+        promised["runner"] = json!({ "id": "gid://gitlab/Ci::Runner/7" });
+        let held = JobClass::Running {
+            executor: Some(ExecutorId::new("7")),
+        };
+        assert_eq!(graphql_row(&promised, None).unwrap().unwrap().class, held);
         for status in ["RUNNING", "CANCELING"] {
             assert_eq!(classes(status), Some(JobClass::Running { executor: None }));
         }
