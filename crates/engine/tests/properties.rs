@@ -3,6 +3,8 @@
 //! The invariants are those of `engine::invariants`; the properties of the pure engine alone (E1, E2, E4) and the
 //! isolation of pools are stated here.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use engine::{Action, Plan, invariants};

@@ -1,6 +1,8 @@
 //! Plans in words, for named situations. Each is a line an operator would accept; many name what hurt users of other
 //! systems (orphaned machines, busy machines killed, bursts answered twice, shrinking on an empty page).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use expect_test::expect;
