@@ -1,6 +1,7 @@
 //! The names of spans and fields, each in one place, so that a search in the logs finds all of it.
 //!
-//! Use them as `#[instrument(name = span::SCALER_TICK)]` and `info!({ field::POOL } = %pool, ...)`.
+//! Use them as `#[instrument(name = SCALER_TICK)]` (the macro takes a bare name, no path) and
+//! `info!({ field::POOL } = %pool, ...)`.
 
 /// Spans are `service.verb`.
 pub mod span {
@@ -46,4 +47,56 @@ pub mod field {
     pub const ELAPSED_MS: &str = "elapsed_ms";
     /// The epoch of the lease that was held.
     pub const EPOCH: &str = "epoch";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::field;
+    use super::span::SCALER_TICK;
+
+    #[tracing::instrument(name = SCALER_TICK, skip_all, fields(pool = %pool))]
+    fn tick(pool: &str) {
+        tracing::info!(
+            { field::REASON } = "demand",
+            { field::ELAPSED_MS } = 3,
+            "plan changed"
+        );
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_names_can_be_used_where_names_are_written() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(log, || tick("linux"));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        for part in [
+            r#""message":"plan changed""#,
+            r#""reason":"demand""#,
+            r#""elapsed_ms":3"#,
+            r#""name":"scaler.tick""#,
+            r#""pool":"linux""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
 }
