@@ -250,6 +250,19 @@ pub(crate) fn read_serves(
             message: format!("the `serves` of pool {pool} cannot be read"),
             source: Some(Box::new(error)),
         })?;
+        if entries
+            .iter()
+            .any(|entry| entry.protected != entries[0].protected)
+        {
+            return Err(PluginError {
+                kind: KIND,
+                message: format!(
+                    "pool {pool} has `serves` entries that differ in `protected`, and a machine has \
+                     one runner for all of them: make two pools"
+                ),
+                source: None,
+            });
+        }
         Ok((pool.clone(), entries))
     };
     pools.iter().map(entries).collect()
@@ -333,6 +346,21 @@ mod tests {
         let mut config = with("scope", json!({ "projects": ["a/b", "a/c"] }));
         config["manage_token"] = json!("${env:T}");
         assert!(problems(&config)[0].contains("not for several"));
+    }
+
+    #[test]
+    fn entries_that_no_one_runner_can_serve_are_refused() {
+        let mixed = vec![
+            json!({ "tags": ["a"], "protected": true }),
+            json!({ "tags": ["b"] }),
+        ];
+        let pools = [("linux".parse().unwrap(), mixed)].into();
+        assert!(
+            read_serves(&pools)
+                .unwrap_err()
+                .message
+                .contains("make two pools")
+        );
     }
 
     #[test]
