@@ -148,8 +148,9 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request; the answer when it is one too many.
-    pub(crate) fn admit(&mut self, now: Timestamp) -> Option<Response> {
+    /// Counts a request. The error is the answer when it is one too many; else the headers that tell
+    /// the caller how many are left.
+    pub(crate) fn admit(&mut self, now: Timestamp) -> Result<[(String, String); 2], Box<Response>> {
         let began = match self.began {
             Some(began) if now.duration_since(began) < self.window => began,
             _ => {
@@ -159,15 +160,17 @@ impl RateLimit {
         };
         self.began = Some(began);
         self.seen += 1;
-        if self.seen <= self.limit {
-            return None;
-        }
         let rest = (self.window - now.duration_since(began)).as_secs().max(1);
-        Some(throttled(
-            self.limit,
-            self.seen,
-            u32::try_from(rest).unwrap_or(u32::MAX),
-        ))
+        if self.seen > self.limit {
+            let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+            return Err(Box::new(throttled(self.limit, self.seen, rest)));
+        }
+        let left = (self.limit - self.seen).to_string();
+        let reset = (now.as_second() + rest).to_string();
+        Ok([
+            ("ratelimit-remaining".to_owned(), left),
+            ("ratelimit-reset".to_owned(), reset),
+        ])
     }
 }
 

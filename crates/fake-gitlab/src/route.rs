@@ -19,10 +19,13 @@ impl GitLab {
         if let Some(answer) = fault.as_ref().and_then(fault::FaultKind::instead) {
             return answer;
         }
-        if let Some(throttled) = self.rate_limit.as_mut().and_then(|limit| limit.admit(now)) {
-            return throttled;
-        }
+        let headers = match self.rate_limit.as_mut().map(|limit| limit.admit(now)) {
+            None => None,
+            Some(Ok(headers)) => Some(headers),
+            Some(Err(throttled)) => return *throttled,
+        };
         let mut response = self.route(request, now).unwrap_or_else(|refusal| refusal);
+        response.headers.extend(headers.into_iter().flatten());
         if let Some(fault) = fault {
             fault.spoil(&mut response);
         }
