@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use futures::FutureExt as _;
 use model::ExecutorId;
+use ports::EmitterErrorKind;
 use serde_json::{Value, json};
 
 use crate::client::Meter;
@@ -67,7 +68,13 @@ impl GitLabEmitter {
             let page = match self.runner_list_page(owner, tags, &after, meter).await {
                 Ok(page) => page,
                 Err(failure) => {
-                    doubts.push(format!("runners with tags {tags:?}: {}", failure.message));
+                    let whose = owner
+                        .map(|path| format!(" of project {path}"))
+                        .unwrap_or_default();
+                    doubts.push(format!(
+                        "runners{whose} with tags {tags:?}: {}",
+                        failure.message
+                    ));
                     return (runners, doubts);
                 }
             };
@@ -113,7 +120,12 @@ impl GitLabEmitter {
                 let (mut data, errors) = self
                     .ask(queries::project_runners, &variables, meter)
                     .await?;
-                (data["project"].take(), errors)
+                let project = data["project"].take();
+                if project.is_null() && errors.is_empty() {
+                    let words = "the project is hidden from the token, or has moved: write its present path";
+                    return Err(Failure::new(EmitterErrorKind::NotFound, words));
+                }
+                (project, errors)
             }
         };
         let Some(mut page) = convert::runner_page(&data["runners"], &self.fleet) else {

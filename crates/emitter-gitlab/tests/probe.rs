@@ -205,15 +205,24 @@ async fn a_throttled_emitter_sends_nothing_until_the_wait_is_over() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_in_the_middle_makes_the_look_partial() {
+async fn the_last_permitted_request_is_not_followed_by_one_too_many() {
     let world = World::instance().await;
     world.push(&["linux"]);
     world
         .lock()
         .set_rate_limit(Some(RateLimit::new(1, SignedDuration::from_secs(60))));
-    let snapshot = world.emitter().probe().await.unwrap();
+    let emitter = world.emitter();
+    let snapshot = emitter.probe().await.unwrap();
     assert_eq!(runnable(&snapshot), 1);
     assert!(!snapshot.completeness.is_complete());
+    assert_eq!(
+        world.lock().total_requests(),
+        1,
+        "nothing was sent to be refused"
+    );
+    world.clock.forward(Duration::from_secs(60));
+    world.lock().set_rate_limit(None);
+    assert!(emitter.probe().await.unwrap().completeness.is_complete());
 }
 
 #[tokio::test]
@@ -433,6 +442,11 @@ async fn a_moved_project_is_followed_on_the_same_host_only() {
     world.set("scope", json!({ "projects": ["old/app"] }));
     let snapshot = world.emitter().probe().await.unwrap();
     assert_eq!(runnable(&snapshot), 1);
+    assert!(
+        snapshot.completeness.doubts()[0].contains("has moved"),
+        "{:?}",
+        snapshot.completeness
+    );
     let away = FaultKind::Redirect(301, "http://elsewhere.test/api/v4/x".to_owned());
     world.lock().inject(Fault::on("/api/v4/projects", 1, away));
     let text = fails(&world, Kind::BadAnswer).await;

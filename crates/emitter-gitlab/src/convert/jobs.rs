@@ -170,6 +170,7 @@ fn class(
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -276,6 +277,46 @@ mod tests {
                 executor: Some(ExecutorId::new("3"))
             }
         );
+    }
+
+    #[test]
+    fn a_page_reads_as_an_operator_would_read_it() {
+        let page = pending_page(&json!({
+            "pageInfo": { "hasNextPage": false, "endCursor": "eyJpZCI6IjQxIn0" },
+            "nodes": [
+                {
+                    "id": "gid://gitlab/Ci::Build/43", "name": "build:linux", "status": "PENDING", "kind": "BUILD",
+                    "tags": ["linux", "docker"], "createdAt": "2026-09-01T09:59:00Z", "queuedAt": "2026-09-01T10:00:00Z",
+                    "scheduledAt": null, "refName": "main", "runner": null, "project": { "fullPath": "acme/app" },
+                },
+                {
+                    "id": "gid://gitlab/Ci::Build/42", "name": "lint", "status": "PENDING", "kind": "BUILD", "tags": [],
+                    "createdAt": "2026-09-01T09:58:00Z", "queuedAt": null, "scheduledAt": null, "refName": "topic",
+                    "runner": { "id": "gid://gitlab/Ci::Runner/7" }, "project": { "fullPath": "acme/app" },
+                },
+                {
+                    "id": "gid://gitlab/Ci::Bridge/41", "name": "deploy", "status": "PENDING", "kind": "BRIDGE",
+                    "tags": null, "project": { "fullPath": "acme/app" },
+                },
+            ],
+        }));
+        let page = page.unwrap();
+        let line = |job: &Job| {
+            let at = job.queued_at.map(|at| at.to_string()).unwrap_or_default();
+            let facts = &job.requirement.facts;
+            let labels = &job.requirement.labels;
+            format!(
+                "{} {} {} {labels:?} {facts:?} since {at} {:?}\n",
+                job.id, job.project, job.name, job.class
+            )
+        };
+        let lines: String = page.jobs.iter().map(line).collect();
+        expect![[r#"
+            43 acme/app build:linux ["linux", "docker"] {"ref": ["main"]} since 2026-09-01T10:00:00Z Runnable
+            42 acme/app lint [] {"ref": ["topic"]} since 2026-09-01T09:58:00Z Running { executor: Some("7") }
+        "#]]
+        .assert_eq(&lines);
+        assert_eq!((page.next, page.doubts), (None, Vec::new()));
     }
 
     proptest! {

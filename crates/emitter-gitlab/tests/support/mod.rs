@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) server: Server,
     config: Value,
     pools: BTreeMap<model::PoolName, Vec<Value>>,
+    /// Made once: a client reads all the roots of trust of the system.
+    registrar: OnceLock<Arc<dyn ExecutorControl>>,
 }
 
 impl World {
@@ -102,6 +104,7 @@ impl World {
             server,
             config,
             pools: pools.into(),
+            registrar: OnceLock::new(),
         }
     }
 
@@ -147,7 +150,8 @@ impl World {
 
     /// Registers machine number `index` of the pool.
     pub(crate) async fn machine(&self, index: u32) -> (ExecutorId, RunnerId, String) {
-        let made = self.control().register(&register(index)).await.unwrap();
+        let registrar = self.registrar.get_or_init(|| self.control());
+        let made = registrar.register(&register(index)).await.unwrap();
         let token = secret(&made);
         let id = RunnerId(made.executor.as_str().parse().unwrap());
         (made.executor, id, token)
