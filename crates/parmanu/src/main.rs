@@ -1,2 +1,110 @@
-//! Entry point of `parmanu`.
-fn main() {}
+//! `parmanu`, the operator's command.
+//!
+//! Each verb is a module; this file has the arguments only. What the services do is in the libraries `probot` and
+//! `scaler`; here they are put together in one process (`up`, `demo`) or not started at all (`check`, `schema`).
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    reason = "this program talks to the person at the terminal"
+)]
+
+mod check;
+mod demo;
+mod up;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use config::Registries;
+use telemetry::logs::LogFormat;
+
+/// Scales fleets of build machines to the work that CI servers have for them.
+#[derive(Parser)]
+#[command(name = "parmanu", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Checks a configuration: every error at once, with its line. Exit code 0 when it can be used, 1 when not.
+    Check {
+        /// A YAML file, or a directory of them.
+        file: PathBuf,
+        /// Treat warnings as errors.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
+    Up {
+        /// A YAML file, or a directory of them.
+        #[arg(long, env = "PARMANU_CONFIG", default_value = "parmanu.yaml")]
+        config: PathBuf,
+        /// Where /healthz, /readyz and /metrics are served.
+        #[arg(long, env = "PARMANU_LISTEN", default_value = "127.0.0.1:9642")]
+        listen: SocketAddr,
+        /// json or human.
+        #[arg(long, env = "PARMANU_LOG_FORMAT", default_value = "human")]
+        log_format: LogFormat,
+    },
+    /// Shows the whole system at work, with no account anywhere: a fake GitLab with a bursty queue, the real GitLab
+    /// plugin and loops, a simulated cloud, faster than real time.
+    Demo {
+        /// How long it runs, in real seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// How much faster than real time.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
+        speed: u32,
+        /// Same seed, same jobs.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Plain lines instead of a live table, as without a terminal.
+        #[arg(long)]
+        plain: bool,
+    },
+}
+
+pub(crate) fn registries() -> Registries {
+    Registries {
+        emitters: plugins::emitters(),
+        providers: plugins::providers(),
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().verb {
+        Verb::Check { file, strict } => check::run(&file, strict),
+        Verb::Schema => {
+            let schema = config::schema(&registries());
+            println!("{}", serde_json::to_string_pretty(&schema)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Up {
+            config,
+            listen,
+            log_format,
+        } => up::run(&config, listen, log_format).await,
+        Verb::Demo {
+            seconds,
+            speed,
+            seed,
+            plain,
+        } => {
+            let length = std::time::Duration::from_secs(seconds);
+            demo::run(demo::Options {
+                length,
+                speed,
+                seed,
+                plain,
+            })
+            .await
+        }
+    }
+}

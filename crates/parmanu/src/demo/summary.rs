@@ -1,0 +1,111 @@
+//! What the demo says at its end: waits, machine-hours, and what a fixed fleet would have cost.
+
+use std::fmt;
+use std::time::Duration;
+
+use fake_gitlab::JobState;
+use jiff::Timestamp;
+use model::age;
+
+use super::world::World;
+
+/// The demo in numbers, all of virtual time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Summary {
+    length: Duration,
+    jobs: usize,
+    finished: usize,
+    waiting: usize,
+    pub(crate) killed: usize,
+    waits: Vec<Duration>,
+    machines: usize,
+    machine_time: Duration,
+    busy_time: Duration,
+    fixed_machines: usize,
+}
+
+impl Summary {
+    pub(crate) fn of(world: &World, now: Timestamp) -> Self {
+        let (began, ended) = world.span();
+        let ended = ended.min(now);
+        let gitlab = world.server();
+        let mut waits: Vec<Duration> = Vec::new();
+        let (mut finished, mut waiting, mut jobs) = (0, 0, 0);
+        let mut busy_time = Duration::ZERO;
+        for job in gitlab.jobs() {
+            jobs += 1;
+            finished += usize::from(job.state == JobState::Success);
+            waiting += usize::from(job.runs.is_empty());
+            let queued = job.queued_at.unwrap_or(job.created_at);
+            let started = job.runs.first().map_or(ended, |run| run.started_at);
+            waits.push(age(queued, started));
+            for run in &job.runs {
+                let until = run.ended.map_or(ended, |(at, _)| at);
+                busy_time += age(run.started_at, until);
+            }
+        }
+        waits.sort();
+        let ever = world.cloud.ever();
+        Summary {
+            length: age(began, ended),
+            jobs,
+            finished,
+            waiting,
+            killed: gitlab.killed().count(),
+            waits,
+            machines: ever.len(),
+            machine_time: ever.iter().map(|(_, time)| *time).sum(),
+            busy_time,
+            fixed_machines: world.most_busy(),
+        }
+    }
+
+    fn wait(&self, share: f64) -> u64 {
+        let last = self.waits.len().saturating_sub(1);
+        let at = (last as f64 * share).round() as usize;
+        self.waits.get(at).map_or(0, Duration::as_secs)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        let mean =
+            self.waits.iter().sum::<Duration>().as_secs_f64() / self.waits.len().max(1) as f64;
+        let fixed = self.length.mul_f64(self.fixed_machines as f64);
+        let saved = 1.0 - hours(self.machine_time) / hours(fixed).max(f64::EPSILON);
+        let busy = hours(self.busy_time) / hours(self.machine_time).max(f64::EPSILON);
+        writeln!(f)?;
+        writeln!(
+            f,
+            "In {} minutes of virtual time:",
+            self.length.as_secs() / 60
+        )?;
+        writeln!(
+            f,
+            "  jobs      {} queued, {} finished, {} still waiting, {} killed",
+            self.jobs, self.finished, self.waiting, self.killed
+        )?;
+        writeln!(
+            f,
+            "  waits     mean {mean:.0} s, median {} s, 95th {} s, longest {} s (a machine boots in 45 s)",
+            self.wait(0.5),
+            self.wait(0.95),
+            self.wait(1.0)
+        )?;
+        writeln!(
+            f,
+            "  machines  {} created, {:.1} machine-hours, {:.0} % of them at work",
+            self.machines,
+            hours(self.machine_time),
+            busy * 100.0
+        )?;
+        write!(
+            f,
+            "  a fixed fleet for the busiest moment ({} machines) would have cost {:.1} machine-hours: {:.0} % saved",
+            self.fixed_machines,
+            hours(fixed),
+            saved * 100.0
+        )
+    }
+}
