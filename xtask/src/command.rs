@@ -123,7 +123,9 @@ fn ask_to_stop(child: &Child) {
 
 /// The command as one could type it.
 pub(crate) fn line_of(command: &Command) -> String {
-    let words: Vec<_> = std::iter::once(command.get_program())
+    let path = Path::new(command.get_program());
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let words: Vec<_> = std::iter::once(name)
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)
         .collect();

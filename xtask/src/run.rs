@@ -46,8 +46,6 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
 struct Run {
     cargo: PathBuf,
     root: PathBuf,
-    /// `target`, wherever it is.
-    target: PathBuf,
     skips: tempfile::NamedTempFile,
     variables: Vec<(&'static str, PathBuf)>,
     report: Report,
@@ -77,7 +75,6 @@ impl Run {
         Ok(Self {
             cargo,
             root,
-            target,
             skips,
             variables,
             report: Report::default(),
@@ -140,7 +137,8 @@ impl Run {
                 "--locked",
                 "--no-tests=pass",
             ];
-            let junit = self.target.join("nextest/default/junit.xml");
+            // The runner keeps its files in the workspace, wherever the compiler keeps its own.
+            let junit = self.root.join("target/nextest/default/junit.xml");
             let steps = [
                 ("unit, property, conformance", "not package(tests)"),
                 ("architecture, end to end", "package(tests)"),
