@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,31 +37,73 @@ pub async fn timeout<T>(
 
 /// The right to make one call with a side effect, which ends with the lease it was made under.
 ///
-/// A call checks [`Call::remaining`] right before it goes on the wire, after any wait for a rate limit, and gives up
-/// when the time is over: what a holder begins must not take effect in the term of the next one.
+/// A call checks [`Call::remaining`] right before it goes on the wire, after any wait for a rate limit, and is given up
+/// when the time is over: what a holder begins must not take effect in the term of the next one. While the lease is
+/// extended, so is the right.
 #[derive(Clone)]
 pub struct Call {
     clock: Arc<dyn Clock>,
-    until: Duration,
+    ends: Arc<CallEnd>,
+}
+
+/// When the calls of one term end, on the clock's [`Clock::boottime`]; moved by whoever keeps the lease.
+#[derive(Debug, Default)]
+pub struct CallEnd(AtomicU64);
+
+impl CallEnd {
+    /// Calls end at this boot time.
+    pub fn at(boottime: Duration) -> Arc<Self> {
+        let end = CallEnd::default();
+        end.set(boottime);
+        Arc::new(end)
+    }
+
+    /// Calls end at this boot time from now on.
+    pub fn set(&self, boottime: Duration) {
+        let micros = u64::try_from(boottime.as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Release);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Acquire))
+    }
 }
 
 impl Call {
-    /// A right that ends at `until` of the clock's [`Clock::boottime`].
-    pub fn until(clock: Arc<dyn Clock>, until: Duration) -> Self {
-        Call { clock, until }
+    /// A right that ends when `ends` says, which may be moved meanwhile.
+    pub fn ending(clock: Arc<dyn Clock>, ends: Arc<CallEnd>) -> Self {
+        Call { clock, ends }
     }
 
     /// A right that ends `limit` from now.
     pub fn within(clock: Arc<dyn Clock>, limit: Duration) -> Self {
-        let until = clock.boottime().saturating_add(limit);
-        Call { clock, until }
+        let ends = CallEnd::at(clock.boottime().saturating_add(limit));
+        Call { clock, ends }
     }
 
-    /// The time left, `None` when it is over.
+    /// The time left as things stand, `None` when it is over.
     pub fn remaining(&self) -> Option<Duration> {
-        self.until
+        self.ends
+            .get()
             .checked_sub(self.clock.boottime())
             .filter(|left| !left.is_zero())
+    }
+
+    /// Runs `future` for at most `limit` and not beyond the right; `None` when it was given up.
+    pub async fn run<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        let latest = self.clock.boottime().saturating_add(limit);
+        let mut future = std::pin::pin!(future);
+        loop {
+            let left = latest.checked_sub(self.clock.boottime())?;
+            let left = left.min(self.remaining()?);
+            // asleep no longer than the right lasts as things stand; it may have been extended by then
+            if let Some(value) = timeout(&*self.clock, left, &mut future).await {
+                return Some(value);
+            }
+            if self.clock.boottime() >= latest {
+                return None;
+            }
+        }
     }
 
     /// The clock it is measured on.
@@ -74,5 +117,63 @@ impl std::fmt::Debug for Call {
         f.debug_struct("Call")
             .field("remaining", &self.remaining())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock on tokio's paused time.
+    struct Paused(tokio::time::Instant);
+
+    #[async_trait]
+    impl Clock for Paused {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+        fn boottime(&self) -> Duration {
+            self.0.elapsed()
+        }
+        async fn sleep(&self, duration: Duration) {
+            tokio::time::sleep(duration).await;
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "paused time is no real clock")]
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(Paused(tokio::time::Instant::now()))
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_given_up_when_the_lease_ends() {
+        let call = Call::within(clock(), SECOND);
+        assert_eq!(
+            call.run(SECOND * 9, call.clock().sleep(SECOND * 2)).await,
+            None
+        );
+        assert_eq!(call.remaining(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_goes_on_while_the_lease_is_extended() {
+        let clock = clock();
+        let ends = CallEnd::at(SECOND);
+        let call = Call::ending(clock.clone(), ends.clone());
+        let extend = async {
+            clock.sleep(SECOND / 2).await;
+            ends.set(SECOND * 5);
+        };
+        let run = call.run(SECOND * 9, clock.sleep(SECOND * 2));
+        let ((), done) = tokio::join!(extend, run);
+        assert_eq!(done, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_has_its_own_limit_too() {
+        let call = Call::within(clock(), SECOND * 60);
+        assert_eq!(call.run(SECOND, call.clock().sleep(SECOND * 2)).await, None);
     }
 }

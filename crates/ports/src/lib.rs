@@ -17,7 +17,7 @@ pub mod store;
 pub mod strict;
 pub mod units;
 
-pub use clock::{Call, Clock, timeout};
+pub use clock::{Call, CallEnd, Clock, timeout};
 pub use emitter::{
     Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
     EmitterPlugin, ExecutorControl, Matcher, Register, Registration,

@@ -13,7 +13,7 @@ use model::{
 };
 use ports::{
     Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
-    ProviderErrorKind, Register, Registration, timeout,
+    ProviderErrorKind, Register, Registration,
 };
 use telemetry::chain;
 use tracing::{info, warn};
@@ -25,6 +25,8 @@ use crate::run::{Fleet, Pool};
 
 /// Longest time one control verb may take; a CI server that needs longer is asked again at a later tick.
 const CONTROL_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time one creation or deletion may take: EC2 answers in seconds, and after a minute nobody waits for it any more.
+const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
 /// An offer without capacity steps aside for this long (what comparable systems keep such an answer for).
 const NO_CAPACITY_WAIT: Duration = Duration::from_secs(180);
 /// After an answer that only an operator can change, it is asked again after this.
@@ -120,7 +122,7 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
                 return no_control();
             };
             let verb = control.uncordon(&executor.id, job.term.epoch);
-            match bounded(fleet, &call, verb).await {
+            match bounded(&call, verb).await {
                 Ok(()) => Done::ok(Vec::new()),
                 Err(why) => Done::failed(why.1, Vec::new()),
             }
@@ -131,7 +133,7 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
             let Some(control) = control(fleet, pool) else {
                 return no_control();
             };
-            match bounded(fleet, &call, control.remove(&executor.id)).await {
+            match bounded(&call, control.remove(&executor.id)).await {
                 Ok(()) => Done::ok(Vec::new()),
                 Err(why) => Done::failed(why.1, Vec::new()),
             }
@@ -152,20 +154,18 @@ fn no_control() -> Done {
 
 /// Runs one control verb within its limit and the lease.
 async fn bounded<T>(
-    fleet: &Fleet,
     call: &Call,
     verb: impl Future<Output = Result<T, EmitterError>>,
 ) -> Result<T, (Option<EmitterErrorKind>, String)> {
-    let Some(left) = call.remaining() else {
+    if call.remaining().is_none() {
         return Err((None, "the lease was over before the call".to_owned()));
-    };
-    let limit = left.min(CONTROL_LIMIT);
-    match timeout(&*fleet.clock, limit, verb).await {
+    }
+    match call.run(CONTROL_LIMIT, verb).await {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err((Some(error.kind), chain(&error).to_string())),
         None => Err((
             Some(EmitterErrorKind::TimedOut),
-            format!("no answer within {limit:?}"),
+            format!("no answer within {CONTROL_LIMIT:?} and the lease"),
         )),
     }
 }
@@ -205,7 +205,7 @@ async fn cordon(
     let Some(control) = control(fleet, pool) else {
         return no_control();
     };
-    match bounded(fleet, call, control.cordon(&executor.id, job.term.epoch)).await {
+    match bounded(call, control.cordon(&executor.id, job.term.epoch)).await {
         Ok(()) => Done::ok(stepped(job, LeaveStep::Settling)),
         Err((Some(EmitterErrorKind::Conflict), why)) => Done::refused(why, ended(job)),
         Err((_, why)) => Done::failed(why, Vec::new()),
@@ -221,7 +221,7 @@ async fn certainly_idle(
     call: &Call,
 ) -> Result<(), Done> {
     let control = control(fleet, pool).ok_or_else(no_control)?;
-    let reading = match bounded(fleet, call, control.read(&executor.id)).await {
+    let reading = match bounded(call, control.read(&executor.id)).await {
         Ok(reading) => reading,
         Err((_, why)) => {
             let why = format!("it could not be read, and unknown is busy: {why}");
@@ -290,11 +290,11 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     {
         return done;
     }
-    let Some(left) = call.remaining() else {
+    if call.remaining().is_none() {
         return Done::refused("the lease was over before the call", Vec::new());
-    };
+    }
     let asked = provider.delete(std::slice::from_ref(instance), call);
-    let outcome = timeout(&*fleet.clock, left, asked).await;
+    let outcome = call.run(PROVIDER_LIMIT, asked).await;
     let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
     let word = outcome.as_ref().map_or("unknown", Outcome::as_str);
     fleet
@@ -310,7 +310,10 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
         Some(Outcome::Failed(error) | Outcome::Unknown(error)) => {
             Done::failed(chain(&error).to_string(), Vec::new())
         }
-        None => Done::failed(format!("no answer within {left:?}"), Vec::new()),
+        None => Done::failed(
+            format!("no answer within {PROVIDER_LIMIT:?} and the lease"),
+            Vec::new(),
+        ),
     }
 }
 
@@ -370,11 +373,13 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
         executor: executor.clone(),
         user_data,
     };
-    let Some(left) = call.remaining() else {
+    if call.remaining().is_none() {
         remove_again(fleet, pool, registration.as_ref(), call).await;
         return Done::refused("the lease was over before the call", vec![end()]);
-    };
-    let outcomes = timeout(&*fleet.clock, left, provider.create(&request, call)).await;
+    }
+    let outcomes = call
+        .run(PROVIDER_LIMIT, provider.create(&request, call))
+        .await;
     fleet.listings.again(name);
     let Some(outcomes) = outcomes else {
         fleet
@@ -382,7 +387,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
             .scaler
             .called_provider(name.as_str(), "create", "unknown");
         let why = format!(
-            "no answer within {left:?}: they count as existing until a listing says otherwise"
+            "no answer within {PROVIDER_LIMIT:?} and the lease: they count as existing until a listing says otherwise"
         );
         return Done {
             outcome: "unknown",
@@ -421,7 +426,7 @@ async fn register(
     let request = Register {
         instance: batch.instance(0),
     };
-    let registered = bounded(fleet, call, control.register(&request)).await;
+    let registered = bounded(call, control.register(&request)).await;
     registered.map(Some).map_err(|(_, why)| why)
 }
 
@@ -435,7 +440,7 @@ async fn remove_again(
     let (Some(control), Some(registration)) = (control(fleet, pool), registration) else {
         return;
     };
-    if let Err((_, why)) = bounded(fleet, call, control.remove(&registration.executor)).await {
+    if let Err((_, why)) = bounded(call, control.remove(&registration.executor)).await {
         let executor = &registration.executor;
         warn!(pool = %pool.policy.pool, %executor, error = why, "executor without a machine stays for now");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{Epoch, HolderId};
-use ports::{Acquired, Call, Clock, LeaseName, Store};
+use ports::{Acquired, Call, CallEnd, Clock, LeaseName, Store};
 use telemetry::{Condition, Metrics, chain};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,14 @@ use crate::lister::Listings;
 use crate::run::Timing;
 
 /// The right to act, as it stands now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Term {
     /// Our epoch.
     pub(crate) epoch: Epoch,
     /// When it ends if it is not extended, on the clock's boot time. Counted from before the request was sent.
     pub(crate) until: Duration,
+    /// When the calls made under it end: as long as it is extended, they go on.
+    pub(crate) ends: Arc<CallEnd>,
     /// When intents of calls in flight may have been lost: the store did not remember an earlier term.
     pub(crate) intents_lost_at: Option<Timestamp>,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Term {
 impl Term {
     /// The right to make one call within this term.
     pub(crate) fn call(&self, clock: &Arc<dyn Clock>) -> Call {
-        Call::until(clock.clone(), self.until)
+        Call::ending(clock.clone(), self.ends.clone())
     }
 }
 
@@ -94,10 +96,8 @@ impl Keeper {
                     warn!(error = %why, "lease not extended");
                     *said = why;
                 }
-                let over = self
-                    .term
-                    .borrow()
-                    .is_some_and(|t| t.until <= self.clock.boottime());
+                let now = self.clock.boottime();
+                let over = self.term.borrow().as_ref().is_some_and(|t| t.until <= now);
                 if over {
                     self.drop_term("the lease ran out while the store was away");
                 }
@@ -107,8 +107,8 @@ impl Keeper {
     }
 
     fn held(&self, epoch: Epoch, remembered: bool, until: Duration) {
-        let before = *self.term.borrow();
-        let same = before.filter(|term| term.epoch == epoch);
+        let before = self.term.borrow().clone();
+        let same = before.as_ref().filter(|term| term.epoch == epoch);
         let intents_lost_at = match same {
             Some(term) => term.intents_lost_at,
             None => (!remembered).then(|| self.clock.now()),
@@ -123,15 +123,20 @@ impl Keeper {
             }
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
+        let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
+        ends.set(until);
         self.term.send_replace(Some(Term {
             epoch,
             until,
+            ends,
             intents_lost_at,
         }));
     }
 
     fn drop_term(&self, why: &str) {
-        if self.term.send_replace(None).is_some() {
+        if let Some(term) = self.term.send_replace(None) {
+            // calls on their way are given up: their fate is unknown, and the next holder counts it
+            term.ends.set(Duration::ZERO);
             warn!(why, "this scaler is no longer active");
             self.metrics.scaler.set_lease(None);
         }

@@ -19,7 +19,7 @@ pub(crate) struct Observed {
 
 pub(crate) fn observe(
     fleet: &Fleet,
-    term: Term,
+    term: &Term,
     mut record: FleetRecord,
     sequences: &BTreeMap<PoolName, u32>,
     now: Timestamp,

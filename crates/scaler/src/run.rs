@@ -31,8 +31,8 @@ const MAX_PARALLEL: usize = 64;
 /// How often things are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Length of the lease; extended three times within it. A provider call must fit into what is left of it, and after a
-    /// crash the next scaler waits for it.
+    /// Length of the lease; extended three times within it. After a crash the next scaler waits for it; a call goes on
+    /// only as long as it is extended.
     pub lease: Duration,
     /// The slow sweep: a tick happens at least this often, whatever hints are lost.
     pub sweep: Duration,
@@ -49,7 +49,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Timing {
-            lease: Duration::from_secs(15),
+            lease: Duration::from_secs(5),
             sweep: Duration::from_secs(5),
             list_every: Duration::from_secs(10),
             list_limit: Duration::from_secs(30),

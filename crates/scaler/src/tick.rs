@@ -54,9 +54,9 @@ impl Ticker {
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut wakes = self.fleet.store.wakes();
         loop {
-            let term = *self.term.borrow_and_update();
+            let term = self.term.borrow_and_update().clone();
             if let Some(term) = term {
-                self.tick(term).await;
+                self.tick(&term).await;
             }
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -86,16 +86,16 @@ impl Ticker {
                 "handing over actions that did not end in time"
             );
         }
-        let term = *self.term.borrow();
+        let term = self.term.borrow().clone();
         if let Some(term) = term {
-            let commits = self.learned_only(term).await;
+            let commits = self.learned_only(&term).await;
             if let Err(error) = self.fleet.store.commit(term.epoch, &commits).await {
                 debug!(error = %chain(&error), "last intents not written");
             }
         }
     }
 
-    async fn learned_only(&self, term: Term) -> Vec<PoolCommit> {
+    async fn learned_only(&self, term: &Term) -> Vec<PoolCommit> {
         let Ok(record) = self.read().await else {
             return Vec::new();
         };
@@ -118,7 +118,7 @@ impl Ticker {
     }
 
     #[tracing::instrument(name = "scaler.tick", skip_all, fields(epoch = %term.epoch))]
-    async fn tick(&mut self, term: Term) {
+    async fn tick(&mut self, term: &Term) {
         let began = self.fleet.clock.boottime();
         if self.epoch != Some(term.epoch) {
             self.epoch = Some(term.epoch);
@@ -303,7 +303,7 @@ impl Ticker {
         }
     }
 
-    fn dispatch(&mut self, term: Term, observed: &Observed, pool: &Planned) {
+    fn dispatch(&mut self, term: &Term, observed: &Observed, pool: &Planned) {
         for action in &pool.plan.actions {
             let subject = action.subject();
             if !self.fleet.ledger.begin(&subject) {
@@ -311,7 +311,7 @@ impl Ticker {
             }
             let job = Job {
                 action: action.clone(),
-                term,
+                term: term.clone(),
                 instance: listed(&observed.fleet.listings, action),
                 intent: intent_of(action, pool),
             };
