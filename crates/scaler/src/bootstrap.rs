@@ -47,10 +47,17 @@ pub(crate) fn render(
     if let Some(machine) = machine {
         values = context! { machine => machine, ..values };
     }
-    environment
+    let mut script = environment
         .get_template(&template.name)?
-        .render(values)
-        .map(UserData)
+        .render(values)?;
+    // the template engine drops the last line end, and some shells then drop the last line
+    if template.text.ends_with('
+') && !script.ends_with('
+') {
+        script.push('
+');
+    }
+    Ok(UserData(script))
 }
 
 #[cfg(test)]
