@@ -47,15 +47,10 @@ pub(crate) fn render(
     if let Some(machine) = machine {
         values = context! { machine => machine, ..values };
     }
-    let mut script = environment
-        .get_template(&template.name)?
-        .render(values)?;
+    let mut script = environment.get_template(&template.name)?.render(values)?;
     // the template engine drops the last line end, and some shells then drop the last line
-    if template.text.ends_with('
-') && !script.ends_with('
-') {
-        script.push('
-');
+    if template.text.ends_with('\n') && !script.ends_with('\n') {
+        script.push('\n');
     }
     Ok(UserData(script))
 }
