@@ -35,7 +35,7 @@ const SHORTEST_SETTLE: Duration = Duration::from_secs(53);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GitLabConfig {
-    /// Address of the server, such as https://gitlab.example.com.
+    /// Address of the server, such as `https://gitlab.example.com`.
     pub url: String,
     /// Token of scope read_api that may see the jobs of the scope: an administrator's for
     /// `instance`, a Reporter's (better: a Maintainer's, who sees runners too) for `projects`.
