@@ -124,56 +124,76 @@ impl std::fmt::Debug for Call {
 mod tests {
     use super::*;
 
-    /// A clock on tokio's paused time.
-    struct Paused(tokio::time::Instant);
+    /// Virtual time that a test moves by hand.
+    struct Virtual(tokio::sync::watch::Sender<Duration>);
 
     #[async_trait]
-    impl Clock for Paused {
+    impl Clock for Virtual {
         fn now(&self) -> Timestamp {
             Timestamp::UNIX_EPOCH
         }
         fn boottime(&self) -> Duration {
-            self.0.elapsed()
+            *self.0.borrow()
         }
         async fn sleep(&self, duration: Duration) {
-            tokio::time::sleep(duration).await;
+            let until = self.boottime() + duration;
+            let mut time = self.0.subscribe();
+            time.wait_for(|now| *now >= until).await.unwrap();
         }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "paused time is no real clock")]
-    fn clock() -> Arc<dyn Clock> {
-        Arc::new(Paused(tokio::time::Instant::now()))
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
+    /// Runs `future` while ten seconds pass in steps of a tenth; `at_half` happens after half a second.
+    async fn while_time_passes<T>(
+        clock: &Virtual,
+        at_half: impl Fn(),
+        future: impl Future<Output = T>,
+    ) -> T {
+        let pass = async {
+            for step in 1..=100u32 {
+                tokio::task::yield_now().await;
+                clock.0.send_replace(SECOND * step / 10);
+                if step == 5 {
+                    at_half();
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            value = future => value,
+            () = pass => unreachable!("time stands still after ten seconds"),
+        }
+    }
+
+    fn virtual_clock() -> Arc<Virtual> {
+        Arc::new(Virtual(tokio::sync::watch::Sender::new(Duration::ZERO)))
+    }
+
+    #[tokio::test]
     async fn a_call_is_given_up_when_the_lease_ends() {
-        let call = Call::within(clock(), SECOND);
-        assert_eq!(
-            call.run(SECOND * 9, call.clock().sleep(SECOND * 2)).await,
-            None
-        );
+        let clock = virtual_clock();
+        let call = Call::within(clock.clone(), SECOND);
+        let run = call.run(SECOND * 9, clock.sleep(SECOND * 2));
+        assert_eq!(while_time_passes(&clock, || {}, run).await, None);
         assert_eq!(call.remaining(), None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_call_goes_on_while_the_lease_is_extended() {
-        let clock = clock();
+        let clock = virtual_clock();
         let ends = CallEnd::at(SECOND);
         let call = Call::ending(clock.clone(), ends.clone());
-        let extend = async {
-            clock.sleep(SECOND / 2).await;
-            ends.set(SECOND * 5);
-        };
         let run = call.run(SECOND * 9, clock.sleep(SECOND * 2));
-        let ((), done) = tokio::join!(extend, run);
-        assert_eq!(done, Some(()));
+        let extend = || ends.set(SECOND * 5);
+        assert_eq!(while_time_passes(&clock, extend, run).await, Some(()));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_call_has_its_own_limit_too() {
-        let call = Call::within(clock(), SECOND * 60);
-        assert_eq!(call.run(SECOND, call.clock().sleep(SECOND * 2)).await, None);
+        let clock = virtual_clock();
+        let call = Call::within(clock.clone(), SECOND * 60);
+        let run = call.run(SECOND, clock.sleep(SECOND * 2));
+        assert_eq!(while_time_passes(&clock, || {}, run).await, None);
     }
 }
