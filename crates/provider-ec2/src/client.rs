@@ -1,6 +1,6 @@
 //! The wire: three EC2 calls through the AWS SDK.
 //!
-//! [`Client::send`] is the one door to the network, and so the place where a rate limiter would stand. What a
+//! [`Client::ask`] and [`Client::act`] are the two doors to the network, and so the place where a rate limiter would stand. What a
 //! launch says is `launch`'s business, what a failure means is `broken`'s.
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types as sdk;
 use jiff::Timestamp;
-use ports::{Clock, ProviderErrorKind};
+use ports::{Call, Clock, ProviderErrorKind};
 use tokio::sync::OnceCell;
 
 use crate::broken::failure;
@@ -72,7 +72,7 @@ impl Client {
             .set_filters(Some(filters.collect()))
             .max_results(PAGE);
         let answer = self
-            .send(limit, request.set_next_token(token).send())
+            .ask(limit, request.set_next_token(token).send())
             .await?;
         let machines = answer
             .reservations()
@@ -89,56 +89,76 @@ impl Client {
     }
 
     /// Launches machines: all of them, or as many as there are, at least one.
-    pub(crate) async fn run(
-        &self,
-        launch: Launch<'_>,
-        limit: Duration,
-    ) -> Result<Vec<Seen>, Failure> {
+    pub(crate) async fn run(&self, launch: Launch<'_>, call: &Call) -> Result<Vec<Seen>, Failure> {
         let request = self.sdk().await.run_instances();
         let answer = self
-            .send(limit, launch::request(request, launch).send())
+            .act(call, launch::request(request, launch).send())
             .await?;
         Ok(answer.instances().iter().map(seen).collect())
     }
 
     /// Terminates machines: all of them or, if one id is bad, none.
-    pub(crate) async fn terminate(&self, ids: &[&str], limit: Duration) -> Result<(), Failure> {
+    pub(crate) async fn terminate(&self, ids: &[&str], call: &Call) -> Result<(), Failure> {
         let ids = ids.iter().map(|&id| id.to_owned()).collect();
         let request = self
             .sdk()
             .await
             .terminate_instances()
             .set_instance_ids(Some(ids));
-        self.send(limit, request.send()).await.map(drop)
+        self.act(call, request.send()).await.map(drop)
     }
 
-    async fn send<T, E>(
+    /// A question: it may take so long.
+    async fn ask<T, E>(
         &self,
         limit: Duration,
-        call: impl Future<Output = Result<T, SdkError<E>>>,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
     ) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        match ports::timeout(self.clock.as_ref(), limit.min(REQUEST_LIMIT), call).await {
-            Some(answer) => answer.map_err(|error| failure(&error)),
-            None => {
-                let message = format!(
-                    "no answer within {}s",
-                    limit.min(REQUEST_LIMIT).as_secs_f32()
-                );
-                Err(Failure::new(
-                    ProviderErrorKind::UnknownOutcome,
-                    Fate::Unknown,
-                    message,
-                ))
-            }
+        let limit = limit.min(REQUEST_LIMIT);
+        let answer = ports::timeout(self.clock.as_ref(), limit, request).await;
+        answer.map_or_else(
+            || Err(silence()),
+            |answer| answer.map_err(|error| failure(&error)),
+        )
+    }
+
+    /// An act: it is sent only while the lease lasts, and waited for no longer, extensions included.
+    async fn act<T, E>(
+        &self,
+        call: &Call,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        if call.remaining().is_none() {
+            return Err(over());
         }
+        let answer = call.run(REQUEST_LIMIT, request).await;
+        answer.map_or_else(
+            || Err(silence()),
+            |answer| answer.map_err(|error| failure(&error)),
+        )
     }
 
     async fn sdk(&self) -> &aws_sdk_ec2::Client {
         self.sdk.get_or_init(|| connect(&self.config)).await
     }
+}
+
+/// No answer in the time there was.
+fn silence() -> Failure {
+    let message = "no answer in time, or the lease ended first";
+    Failure::new(ProviderErrorKind::UnknownOutcome, Fate::Unknown, message)
+}
+
+/// The right to act was over before anything was sent.
+pub(crate) fn over() -> Failure {
+    let message = "the lease was over before the request was sent";
+    Failure::new(ProviderErrorKind::LeaseOver, Fate::NotDone, message)
 }
 
 fn seen(machine: &sdk::Instance) -> Seen {

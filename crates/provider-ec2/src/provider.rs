@@ -12,7 +12,7 @@ use base64::Engine as _;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
 use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
 
-use crate::client::{Client, REQUEST_LIMIT};
+use crate::client::{Client, over};
 use crate::config::{Config, Offer};
 use crate::convert::{self, MAX_USER_DATA, Placement, Seen, tag};
 use crate::error::{Failure, Fate, ids_named};
@@ -203,8 +203,7 @@ impl Account {
             (tag::FLEET, batch.fleet.as_str()),
             (tag::BATCH, text.as_str()),
         ];
-        let limit = time_left(call)?;
-        let sweep = ports::timeout(call.clock().as_ref(), limit, self.sweep(&tags)).await;
+        let sweep = call.run(SWEEP_LIMIT, self.sweep(&tags)).await;
         let (seen, failure) = sweep.ok_or_else(over)?;
         if let Some(mut failure) = failure {
             // only a question failed: this call has launched nothing
@@ -239,8 +238,7 @@ impl Account {
             tags: convert::tags(batch, offer),
             user_data,
         };
-        let limit = time_left(call)?;
-        let answer = self.client.run(launch, limit).await;
+        let answer = self.client.run(launch, call).await;
         let answer = match answer {
             // the batch was launched before, with other parameters or long ago: find what became of it
             Err(mut failure)
@@ -281,10 +279,7 @@ impl Account {
         let mut failures = BTreeMap::new();
         let mut open: Vec<Vec<&'a str>> = vec![ids.to_vec()];
         while let Some(ids) = open.pop() {
-            let answer = match time_left(call) {
-                Ok(limit) => self.client.terminate(&ids, limit).await,
-                Err(failure) => Err(failure),
-            };
+            let answer = self.client.terminate(&ids, call).await;
             match answer {
                 Ok(()) => {}
                 Err(failure) if failure.is("InvalidInstanceID.NotFound") => {
@@ -336,18 +331,6 @@ fn repeat(failure: &mut Failure) -> Failure {
 
 fn names(batch: &CreateBatch) -> impl Iterator<Item = InstanceName> + '_ {
     (0..batch.count).map(|index| batch.batch.instance(index))
-}
-
-/// The time that the lease leaves for one request, right before it is sent.
-fn time_left(call: &Call) -> Result<Duration, Failure> {
-    call.remaining()
-        .map(|left| left.min(REQUEST_LIMIT))
-        .ok_or_else(over)
-}
-
-fn over() -> Failure {
-    let message = "the lease was over before the request was sent";
-    Failure::new(ProviderErrorKind::LeaseOver, Fate::NotDone, message)
 }
 
 fn invalid(message: impl Into<String>) -> Failure {

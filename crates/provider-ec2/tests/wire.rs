@@ -12,7 +12,7 @@ use model::{
     BatchId, CreateBatch, Epoch, FleetId, InstallationId, Instance, InstanceState, OfferId,
     UserData,
 };
-use ports::{Call, Clock as _, Outcome, ProviderErrorKind};
+use ports::{Call, CallEnd, Clock as _, Outcome, ProviderErrorKind};
 use serde_json::json;
 use world::{HandClock, TYPE, World, ZONES};
 
@@ -357,6 +357,26 @@ async fn an_answer_after_the_lease_is_unknown() {
     let (outcomes, ()) = tokio::join!(create, time_passes);
     assert_eq!(outcomes[0].as_str(), "unknown");
     assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
+async fn a_launch_goes_on_while_its_lease_is_extended() {
+    let world = World::start(|_| {});
+    let late = Duration::from_millis(300);
+    world.ec2().fault("RunInstances", 1, Fault::Delay(late));
+    let ends = CallEnd::at(Duration::from_secs(5));
+    let call = Call::ending(world.clock.clone(), ends.clone());
+    let batch = batch(0, 1);
+    let create = world.provider.create(&batch, &call);
+    let time_passes = async {
+        while world.ec2().calls("RunInstances") == 0 {
+            tokio::task::yield_now().await;
+        }
+        ends.set(Duration::from_secs(10));
+        world.clock.pass(Duration::from_secs(6));
+    };
+    let (outcomes, ()) = tokio::join!(create, time_passes);
+    assert_eq!(outcomes[0].as_str(), "done");
 }
 
 #[tokio::test]
