@@ -477,11 +477,14 @@ fn room(machine: &Machine, policy: &Policy) -> u32 {
         Phase::Requested | Phase::Provisioning | Phase::Booting | Phase::Idle { .. } => {
             policy.slots
         }
-        Phase::Busy { unknown: None } => machine
-            .executor
-            .as_ref()
-            .map_or(0, free_slots)
-            .min(policy.slots.saturating_sub(1)),
+        // by the pool's own slots: the CI server need not know how many jobs a machine takes
+        Phase::Busy { unknown: None } => match machine.executor.as_ref().map(|e| &e.state) {
+            Some(ExecutorState::Busy { jobs }) if machine_is_open(machine) => {
+                let held = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
+                policy.slots.saturating_sub(held)
+            }
+            _ => 0,
+        },
         Phase::Busy { unknown: Some(_) }
         | Phase::Cordoned { .. }
         | Phase::ForeignCordon
@@ -491,4 +494,9 @@ fn room(machine: &Machine, policy: &Policy) -> u32 {
         | Phase::Stopped
         | Phase::Unclear { .. } => 0,
     }
+}
+
+fn machine_is_open(machine: &Machine) -> bool {
+    let cordon = machine.executor.as_ref().map(|executor| executor.cordon);
+    cordon == Some(Cordon::None)
 }

@@ -4,7 +4,11 @@
 //! `min 0 max 4 | queued 9 running 1 | busy, idle 12m x2 | listing partial`.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and shares helpers")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test may panic, and shares helpers"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
