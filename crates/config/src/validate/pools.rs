@@ -1,0 +1,250 @@
+//! `pools:`: references, limits, and what a pool is made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{
+    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, OnStale, Policy, PoolName, ScaleIn,
+    WorkloadTrust,
+};
+use ports::strict::{self, Problems};
+use serde_json::Value;
+
+use super::Maker;
+use super::entries::{names, unknown};
+use super::machines::MachineParts;
+use super::rules::{Rule, scale_in};
+use crate::raw;
+use crate::settings::{EmitterSettings, PoolSettings};
+
+/// A workload may be this many probes old and still let machines leave: one lost probe must not hold a pool.
+const FRESH_PROBES: u32 = 4;
+/// ... and at least this old, so that a fast probe does not make a pool nervous.
+const FRESH_AT_LEAST: Duration = Duration::from_secs(60);
+
+struct Known {
+    emitters: Vec<String>,
+    machines: Vec<String>,
+    rules: Vec<String>,
+}
+
+impl Maker<'_> {
+    pub(super) fn pools(
+        &mut self,
+        document: &Value,
+        emitters: &BTreeMap<EmitterName, EmitterSettings>,
+        machines: &BTreeMap<MachineName, MachineParts>,
+        rules: &BTreeMap<String, Rule>,
+    ) -> BTreeMap<PoolName, PoolSettings> {
+        let known = Known {
+            emitters: names(document, "emitters"),
+            machines: names(document, "machines"),
+            rules: names(document, "rules"),
+        };
+        let pools = self.entries(
+            document,
+            "pools",
+            |maker, name: &PoolName, value, problems| {
+                let pool: raw::Pool = strict::read(value, problems)?;
+                maker.references(&pool, &known, problems);
+                limits(&pool, problems);
+                let scale_in = scale_in(&pool, rules, problems);
+                let machine = machines.get(&pool.machine)?;
+                let emitter = match &pool.emitter {
+                    Some(emitter) => Some(emitters.get(emitter)?),
+                    None => None,
+                };
+                maker.serves(&pool, emitter, problems);
+                maker.bootstrap(&pool, machine, emitter, problems);
+                Some(make_pool(name, pool, machine, emitter, scale_in, problems))
+            },
+        );
+        if pools.is_empty() && names(document, "pools").is_empty() {
+            self.problems.error(
+                [],
+                "there is no pool: without `pools:` there is nothing to scale",
+            );
+        }
+        pools
+    }
+
+    fn references(&mut self, pool: &raw::Pool, known: &Known, problems: &mut Problems) {
+        if let Some(emitter) = &pool.emitter {
+            self.used.insert(("emitters", emitter.to_string()));
+            if !known.emitters.iter().any(|name| name == emitter.as_str()) {
+                let path = ["emitter".into()];
+                unknown("emitter", emitter.as_str(), &known.emitters, path, problems);
+            }
+        }
+        let machine = pool.machine.as_str();
+        self.used.insert(("machines", machine.to_owned()));
+        if !known.machines.iter().any(|name| name == machine) {
+            unknown(
+                "machine",
+                machine,
+                &known.machines,
+                ["machine".into()],
+                problems,
+            );
+        }
+        for (index, rule) in pool.rules.iter().enumerate() {
+            self.used.insert(("rules", rule.clone()));
+            if !known.rules.contains(rule) {
+                unknown(
+                    "rule",
+                    rule,
+                    &known.rules,
+                    ["rules".into(), index.into()],
+                    problems,
+                );
+            }
+        }
+    }
+
+    fn serves(&self, pool: &raw::Pool, emitter: Option<&EmitterSettings>, problems: &mut Problems) {
+        let Some(emitter) = emitter else {
+            if !pool.serves.is_empty() {
+                problems.error(
+                    ["serves".into()],
+                    "a pool without an emitter serves no jobs",
+                );
+            }
+            return;
+        };
+        if pool.serves.is_empty() {
+            problems.error(
+                [],
+                "missing the key `serves`: which jobs of the emitter go to this pool?",
+            );
+        }
+        let Some(entry) = self.registries.emitters.get(&emitter.kind) else {
+            return;
+        };
+        for (index, value) in pool.serves.iter().enumerate() {
+            let mut inner = Problems::default();
+            (entry.check_serves)(value, &mut inner);
+            problems.append(&["serves".into(), index.into()], inner);
+        }
+    }
+
+    fn bootstrap(
+        &self,
+        pool: &raw::Pool,
+        machine: &MachineParts,
+        emitter: Option<&EmitterSettings>,
+        problems: &mut Problems,
+    ) {
+        let joins = machine.machine.executor == raw::ExecutorKind::Joins;
+        let name = &pool.machine;
+        match emitter {
+            Some(_) if !joins => problems.error(
+                ["machine".into()],
+                format!("machine `{name}` joins no CI server (executor: none), but the pool has an emitter"),
+            ),
+            None if joins => problems.error(
+                [],
+                format!(
+                    "missing the key `emitter`; or say `executor: none` in machine `{name}` for nodes that join no CI server"
+                ),
+            ),
+            Some(emitter) if emitter.facts.manages && machine.machine.bootstrap.is_none() => {
+                problems.warning(
+                    ["machine".into()],
+                    format!(
+                        "machine `{name}` has no bootstrap: its image must join the CI server under the machine's name by itself"
+                    ),
+                );
+            }
+            Some(emitter) if !emitter.facts.manages => problems.warning(
+                ["emitter".into()],
+                "there is no right to control executors: this pool grows, but its machines leave only by themselves",
+            ),
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn limits(pool: &raw::Pool, problems: &mut Problems) {
+    if pool.min > pool.max {
+        problems.error(
+            ["min".into()],
+            format!(
+                "min {} is greater than max {}: no number of machines satisfies both",
+                pool.min, pool.max
+            ),
+        );
+    }
+    if pool.max == 0 {
+        problems.warning(["max".into()], "max 0: this pool never has a machine");
+    }
+    if pool.keep_on_stale.is_some_and(|keep| keep > pool.max) {
+        problems.error(
+            ["keep_on_stale".into()],
+            "keep_on_stale is greater than max",
+        );
+    }
+}
+
+fn make_pool(
+    name: &PoolName,
+    pool: raw::Pool,
+    parts: &MachineParts,
+    emitter: Option<&EmitterSettings>,
+    scale_in: ScaleIn,
+    problems: &mut Problems,
+) -> PoolSettings {
+    let every = emitter.map_or(Duration::ZERO, |emitter| emitter.every);
+    let fresh_for = pool
+        .fresh_for
+        .map_or((every * FRESH_PROBES).max(FRESH_AT_LEAST), |span| span.0);
+    if emitter.is_some() && fresh_for < every * 2 {
+        problems.error(
+            ["fresh_for".into()],
+            "shorter than two probes of its emitter: one slow answer would hold the pool for ever",
+        );
+    }
+    let executors = match emitter {
+        None => ExecutorMode::None,
+        Some(emitter) if emitter.facts.manages => ExecutorMode::Managed {
+            settle: emitter.facts.settle,
+        },
+        Some(_) => ExecutorMode::ReadOnly,
+    };
+    let machine = &parts.machine;
+    PoolSettings {
+        policy: Policy {
+            pool: name.clone(),
+            emitter: pool.emitter,
+            slots: machine.slots,
+            min: pool.min,
+            max: pool.max,
+            boot: Boot {
+                expect: machine.boot.expect.0,
+                timeout: machine.boot.timeout.0,
+            },
+            executors,
+            bootstrap: match machine.credential {
+                raw::CredentialKind::PerMachine => Bootstrap::PerMachine,
+                raw::CredentialKind::Shared => Bootstrap::Shared,
+            },
+            offers: parts
+                .offers
+                .iter()
+                .map(|(policy, _)| policy.clone())
+                .collect(),
+            trust: WorkloadTrust {
+                fresh_for,
+                on_stale: pool.keep_on_stale.map_or(OnStale::Hold, OnStale::AtLeast),
+            },
+            scale_in,
+        },
+        serves: pool.serves,
+        precedence: pool.precedence,
+        offers: parts
+            .offers
+            .iter()
+            .map(|(p, spec)| (p.id.clone(), spec.clone()))
+            .collect(),
+        bootstrap: parts.template.clone(),
+    }
+}
