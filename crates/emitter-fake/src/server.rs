@@ -60,6 +60,8 @@ struct State {
     next: u64,
     failing: Option<String>,
     blind: Option<String>,
+    /// How long a request takes, there and back.
+    latency: Duration,
 }
 
 /// An in-process CI server; clones share it.
@@ -244,6 +246,26 @@ impl FakeCi {
         self.lock().blind = why.map(str::to_owned);
     }
 
+    /// Every request takes so long from now on, half of it before it takes effect. A long time is a server that hangs.
+    pub fn slow(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    /// All executors in their true state.
+    pub fn executors(&self) -> Vec<Executor> {
+        let state = self.lock();
+        let executors = state.executors.iter();
+        executors.map(|(id, e)| state.executor(id, e)).collect()
+    }
+
+    /// One way of a request, there or back.
+    async fn travel(&self) {
+        let half = self.lock().latency / 2;
+        if !half.is_zero() {
+            self.clock.sleep(half).await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
@@ -283,6 +305,26 @@ impl FakeJob {
     fn holds(&self, executor: &ExecutorId) -> bool {
         self.executor.as_ref() == Some(executor) && self.end.is_none()
     }
+
+    /// The job as a look shows it.
+    fn seen(&self, id: u64) -> Job {
+        Job {
+            id: JobId::new(id.to_string()),
+            name: format!("job-{id}"),
+            project: "fake/project".to_owned(),
+            requirement: Requirement {
+                labels: self.tags.clone(),
+                ..Requirement::default()
+            },
+            queued_at: Some(self.queued_at),
+            class: match &self.executor {
+                Some(executor) => JobClass::Running {
+                    executor: Some(executor.clone()),
+                },
+                None => JobClass::Runnable,
+            },
+        }
+    }
 }
 
 impl State {
@@ -316,41 +358,15 @@ impl State {
 impl Emitter for FakeCi {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
         let taken_at = self.clock.now();
-        let state = self.up("list jobs")?;
-        let job = |(id, job): (&u64, &FakeJob)| Job {
-            id: JobId::new(id.to_string()),
-            name: format!("job-{id}"),
-            project: "fake/project".to_owned(),
-            requirement: Requirement {
-                labels: job.tags.clone(),
-                ..Requirement::default()
-            },
-            queued_at: Some(job.queued_at),
-            class: match &job.executor {
-                Some(executor) => JobClass::Running {
-                    executor: Some(executor.clone()),
-                },
-                None => JobClass::Runnable,
-            },
-        };
-        let mut completeness = Completeness::Complete;
-        let mut jobs: Vec<Job> = state
-            .jobs
-            .iter()
-            .filter(|(_, job)| job.end.is_none())
-            .map(job)
-            .collect();
-        if let Some(why) = &state.blind {
-            completeness.doubt(why.clone());
-            jobs.clear();
-        }
+        self.travel().await;
+        let (jobs, completeness) = self.jobs_now()?;
+        // demand first, executors second: a job may move in between
+        self.travel().await;
+        let state = self.up("list executors")?;
+        let executors = state.executors.iter();
         Ok(Snapshot {
             jobs,
-            executors: state
-                .executors
-                .iter()
-                .map(|(id, e)| state.executor(id, e))
-                .collect(),
+            executors: executors.map(|(id, e)| state.executor(id, e)).collect(),
             taken_at,
             completeness,
             cost: SnapshotCost {
@@ -364,6 +380,55 @@ impl Emitter for FakeCi {
 #[async_trait]
 impl ExecutorControl for FakeCi {
     async fn register(&self, request: &Register) -> Result<Registration, EmitterError> {
+        self.travel().await;
+        let registration = self.register_now(request);
+        self.travel().await;
+        registration
+    }
+
+    async fn cordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+        self.travel().await;
+        let cordoned = self.cordon_now(executor, epoch);
+        self.travel().await;
+        cordoned
+    }
+
+    async fn uncordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+        self.travel().await;
+        let lifted = self.uncordon_now(executor, epoch);
+        self.travel().await;
+        lifted
+    }
+
+    async fn read(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {
+        self.travel().await;
+        let reading = self.read_now(executor);
+        self.travel().await;
+        reading
+    }
+
+    async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        self.travel().await;
+        self.up("remove an executor")?.executors.remove(executor);
+        self.travel().await;
+        Ok(())
+    }
+}
+
+impl FakeCi {
+    fn jobs_now(&self) -> Result<(Vec<Job>, Completeness), EmitterError> {
+        let state = self.up("list jobs")?;
+        if let Some(why) = &state.blind {
+            let mut completeness = Completeness::Complete;
+            completeness.doubt(why.clone());
+            return Ok((Vec::new(), completeness));
+        }
+        let open = state.jobs.iter().filter(|(_, job)| job.end.is_none());
+        let jobs = open.map(|(id, job)| job.seen(*id)).collect();
+        Ok((jobs, Completeness::Complete))
+    }
+
+    fn register_now(&self, request: &Register) -> Result<Registration, EmitterError> {
         let mut state = self.up("register an executor")?;
         let name = request.instance.to_string();
         let tags = self
@@ -389,7 +454,7 @@ impl ExecutorControl for FakeCi {
         })
     }
 
-    async fn cordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+    fn cordon_now(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
         let operation = "cordon an executor";
         let mut state = self.up(operation)?;
         let missing = self.missing(operation, executor);
@@ -408,7 +473,7 @@ impl ExecutorControl for FakeCi {
         }
     }
 
-    async fn uncordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
+    fn uncordon_now(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
         let operation = "uncordon an executor";
         let mut state = self.up(operation)?;
         let missing = self.missing(operation, executor);
@@ -429,7 +494,7 @@ impl ExecutorControl for FakeCi {
         }
     }
 
-    async fn read(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {
+    fn read_now(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {
         let state = self.up("read an executor")?;
         let Some(found) = state.executors.get(executor) else {
             let why = format!("there is no executor {executor}");
@@ -453,11 +518,6 @@ impl ExecutorControl for FakeCi {
             cordon: found.cordon,
             work,
         })
-    }
-
-    async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
-        self.up("remove an executor")?.executors.remove(executor);
-        Ok(())
     }
 }
 

@@ -44,6 +44,14 @@ pub enum Fault {
     HideScope(String),
     /// The next listing fails.
     FailList,
+    /// The next creation is on its way for this long and then happens, whether or not its caller still waits.
+    SlowCreate(Duration),
+    /// The next creation is refused and makes nothing.
+    RefuseCreate(ProviderErrorKind),
+    /// The next deletion does not happen, and its answer is lost.
+    DropDelete,
+    /// The next deletion happens, but its answer is lost.
+    LoseDeleteReply,
 }
 
 /// One simulated machine.
@@ -65,6 +73,12 @@ struct State {
     faults: Vec<Fault>,
     next_id: u64,
     creates: u64,
+    /// How long a call takes, there and back.
+    latency: Duration,
+    /// Creations on their way, and when each arrives.
+    on_the_way: Vec<(Timestamp, CreateBatch)>,
+    /// What was asked to be deleted and was there, in that order.
+    deletions: Vec<InstanceName>,
 }
 
 /// A simulated cloud account; clones share it.
@@ -126,15 +140,51 @@ impl FakeCloud {
         }
     }
 
+    /// Every call takes so long from now on, half of it before it takes effect. A long time is a cloud that hangs.
+    pub fn slow(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    /// Creation calls that have not arrived yet.
+    pub fn on_the_way(&self) -> usize {
+        self.lock().on_the_way.len()
+    }
+
+    /// Machines that were there and that somebody asked to delete, in that order.
+    pub fn deletions(&self) -> Vec<InstanceName> {
+        self.lock().deletions.clone()
+    }
+
     /// Creation calls that were answered or lost.
     pub fn create_calls(&self) -> u64 {
         self.lock().creates
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
+        let mut state = self
+            .state
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = self.clock.now();
+        let (arrived, still) = std::mem::take(&mut state.on_the_way)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        state.on_the_way = still;
+        for (at, batch) in arrived {
+            for index in 0..batch.count {
+                // nobody may be left to hear the answer
+                let _ = self.make(&mut state, &batch, index, at);
+            }
+        }
+        state
+    }
+
+    /// One way of a call, there or back.
+    async fn travel(&self) {
+        let half = self.lock().latency / 2;
+        if !half.is_zero() {
+            self.clock.sleep(half).await;
+        }
     }
 
     fn take_fault(state: &mut State, which: impl Fn(&Fault) -> bool) -> Option<Fault> {
@@ -182,8 +232,13 @@ impl FakeCloud {
         }
     }
 
-    fn make(&self, state: &mut State, batch: &CreateBatch, index: u32) -> Outcome<Instance> {
-        let now = self.clock.now();
+    fn make(
+        &self,
+        state: &mut State,
+        batch: &CreateBatch,
+        index: u32,
+        now: Timestamp,
+    ) -> Outcome<Instance> {
         let name = batch.batch.instance(index);
         if let Some(there) = state.machines.get(&name) {
             // the same batch again: the idempotency token finds the first result
@@ -231,6 +286,40 @@ impl FakeCloud {
 #[async_trait]
 impl Provider for FakeCloud {
     async fn list(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
+        self.travel().await;
+        let listed = self.list_now(fleet);
+        self.travel().await;
+        listed
+    }
+
+    async fn create(&self, batch: &CreateBatch, call: &Call) -> Vec<Outcome<Instance>> {
+        if call.remaining().is_none() {
+            let over = || Outcome::Failed(self.over("create machines"));
+            return (0..batch.count).map(|_| over()).collect();
+        }
+        self.travel().await;
+        if let Some(way) = self.slow_create(batch) {
+            self.clock.sleep(way).await;
+        }
+        let made = self.create_now(batch);
+        self.travel().await;
+        made
+    }
+
+    async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
+        if call.remaining().is_none() {
+            let over = |_: &Instance| Outcome::Failed(self.over("delete machines"));
+            return instances.iter().map(over).collect();
+        }
+        self.travel().await;
+        let deleted = self.delete_now(instances);
+        self.travel().await;
+        deleted
+    }
+}
+
+impl FakeCloud {
+    fn list_now(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
         let now = self.clock.now();
         let mut state = self.lock();
         if Self::take_fault(&mut state, |fault| *fault == Fault::FailList).is_some() {
@@ -238,79 +327,103 @@ impl Provider for FakeCloud {
             return Err(self.error(ProviderErrorKind::Unavailable, "list machines", message));
         }
         let hidden = Self::take_fault(&mut state, |fault| matches!(fault, Fault::HideScope(_)));
-        let unknown = match hidden {
-            Some(Fault::HideScope(scope)) => vec![format!("{scope} does not answer")],
-            Some(_) | None => Vec::new(),
-        };
-        let instances = if unknown.is_empty() {
-            let ours = state
-                .machines
-                .values()
-                .filter(|machine| machine.fleet == *fleet);
-            ours.filter_map(|machine| self.listed(machine, now))
-                .collect()
-        } else {
-            Vec::new()
-        };
-        Ok(Listing { instances, unknown })
+        if let Some(Fault::HideScope(scope)) = hidden {
+            return Ok(Listing {
+                instances: Vec::new(),
+                unknown: vec![format!("{scope} does not answer")],
+            });
+        }
+        let ours = state
+            .machines
+            .values()
+            .filter(|machine| machine.fleet == *fleet);
+        Ok(Listing {
+            instances: ours
+                .filter_map(|machine| self.listed(machine, now))
+                .collect(),
+            unknown: Vec::new(),
+        })
     }
 
-    async fn create(&self, batch: &CreateBatch, call: &Call) -> Vec<Outcome<Instance>> {
-        let count = 0..batch.count;
-        if call.remaining().is_none() {
-            let over = || {
-                let message = "the lease was over before the call";
-                self.error(ProviderErrorKind::LeaseOver, "create machines", message)
-            };
-            return count.map(|_| Outcome::Failed(over())).collect();
-        }
+    /// Puts the batch on its way if it is to be slow; returns how long the way is.
+    fn slow_create(&self, batch: &CreateBatch) -> Option<Duration> {
+        let mut state = self.lock();
+        let slow = Self::take_fault(&mut state, |fault| matches!(fault, Fault::SlowCreate(_)));
+        let Some(Fault::SlowCreate(way)) = slow else {
+            return None;
+        };
+        let at = self.clock.now() + way;
+        state.on_the_way.push((at, batch.clone()));
+        Some(way)
+    }
+
+    fn create_now(&self, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
+        let now = self.clock.now();
         let mut state = self.lock();
         state.creates += 1;
-        let lost = Self::take_fault(&mut state, |fault| {
-            matches!(fault, Fault::LoseCreateReply | Fault::DropCreate)
+        let fault = Self::take_fault(&mut state, |fault| {
+            matches!(
+                fault,
+                Fault::LoseCreateReply | Fault::DropCreate | Fault::RefuseCreate(_)
+            )
         });
-        if lost == Some(Fault::DropCreate) {
-            return count.map(|_| Outcome::Unknown(self.lost())).collect();
-        }
-        let made = count
-            .map(|index| self.make(&mut state, batch, index))
-            .collect();
-        match lost {
-            Some(_) => (0..batch.count)
-                .map(|_| Outcome::Unknown(self.lost()))
+        let lost = || Outcome::Unknown(self.lost("create machines"));
+        let each = 0..batch.count;
+        match fault {
+            Some(Fault::DropCreate) => each.map(|_| lost()).collect(),
+            Some(Fault::RefuseCreate(kind)) => {
+                let message = "the simulated cloud refuses this creation";
+                let refused = || Outcome::Failed(self.error(kind, "create machines", message));
+                each.map(|_| refused()).collect()
+            }
+            Some(_) => {
+                for index in each.clone() {
+                    let _ = self.make(&mut state, batch, index, now);
+                }
+                each.map(|_| lost()).collect()
+            }
+            None => each
+                .map(|index| self.make(&mut state, batch, index, now))
                 .collect(),
-            None => made,
         }
     }
 
-    async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
+    fn delete_now(&self, instances: &[Instance]) -> Vec<Outcome<InstanceName>> {
         let now = self.clock.now();
-        let over = call.remaining().is_none();
         let mut state = self.lock();
-        let delete = |instance: &Instance| {
-            if over {
-                let message = "the lease was over before the call";
-                let kind = ProviderErrorKind::LeaseOver;
-                return Outcome::Failed(self.error(kind, "delete machines", message));
+        let fault = Self::take_fault(&mut state, |fault| {
+            matches!(fault, Fault::DropDelete | Fault::LoseDeleteReply)
+        });
+        let mut outcomes = Vec::new();
+        for instance in instances {
+            if fault != Some(Fault::DropDelete) {
+                Self::end(&mut state, instance, now);
             }
-            let machine = state.machines.get_mut(&instance.name);
-            // by the cloud's own id, so that nothing is deleted for having a name like another's
-            if let Some(machine) = machine.filter(|m| m.instance.id == instance.id) {
-                machine.ends.get_or_insert(now);
-            }
-            Outcome::Done(instance.name.clone())
-        };
-        instances.iter().map(delete).collect()
+            outcomes.push(match fault {
+                Some(_) => Outcome::Unknown(self.lost("delete machines")),
+                None => Outcome::Done(instance.name.clone()),
+            });
+        }
+        outcomes
     }
-}
 
-impl FakeCloud {
-    fn lost(&self) -> ProviderError {
+    fn end(state: &mut State, instance: &Instance, now: Timestamp) {
+        let machine = state.machines.get_mut(&instance.name);
+        // by the cloud's own id, so that nothing is deleted for having a name like another's
+        let machine = machine.filter(|m| m.instance.id == instance.id && m.ends.is_none());
+        if let Some(machine) = machine {
+            machine.ends = Some(now);
+            state.deletions.push(instance.name.clone());
+        }
+    }
+
+    fn over(&self, operation: &'static str) -> ProviderError {
+        let message = "the lease was over before the call";
+        self.error(ProviderErrorKind::LeaseOver, operation, message)
+    }
+
+    fn lost(&self, operation: &'static str) -> ProviderError {
         let message = "the link broke before the answer came";
-        self.error(
-            ProviderErrorKind::UnknownOutcome,
-            "create machines",
-            message,
-        )
+        self.error(ProviderErrorKind::UnknownOutcome, operation, message)
     }
 }
