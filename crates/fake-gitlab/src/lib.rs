@@ -10,6 +10,7 @@
 //! It deliberately knows no product crate, no pipelines beyond an id, no groups beyond a path
 //! prefix, and only the queries and endpoints an autoscaler needs; anything else is a 404 or a
 //! GraphQL error, so that a new call cannot pass a test by luck.
+#![forbid(unsafe_code)]
 
 mod auth;
 mod dispatch;

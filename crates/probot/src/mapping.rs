@@ -240,7 +240,7 @@ pub(crate) fn oldest_wait(mapped: &Mapped) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use emitter_fake::{Serves, TagMatcher};
+    use emitter_fake::Serves;
     use model::{Completeness, Cordon, JobId, Requirement, SnapshotCost};
     use ports::EmitterPlugin;
 
