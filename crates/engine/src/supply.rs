@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Cordon, Epoch, Executor, ExecutorMode, ExecutorRef, ExecutorState, Instance, InstanceName,
-    InstanceState, Intent, LeaveStep, Policy, ProviderName, Workload, age,
+    Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
+    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, Policy, ProviderName, Seen,
+    Workload, age,
 };
 
 use crate::Observation;
@@ -234,11 +235,15 @@ impl Supply {
         }
         supply.add_requested(seen, policy, &known, &mut executors);
         supply.machines.sort_by(|a, b| a.name.cmp(&b.name));
-        supply.static_executors = u32::try_from(executors.foreign.len()).unwrap_or(u32::MAX);
+        // a name that is only configured has no machine behind it
+        let machines = executors.foreign.iter();
+        let machines = machines.filter(|e| e.state != ExecutorState::NeverJoined);
+        supply.static_executors = u32::try_from(machines.count()).unwrap_or(u32::MAX);
         supply.static_free = executors.foreign.iter().map(|e| free_slots(e)).sum();
         supply.ghosts = executors
             .ours
             .into_iter()
+            .filter(|(_, executor)| is_marked(executor, &seen.fleet))
             .map(|(n, e)| (n, e.clone()))
             .collect();
         supply
@@ -284,7 +289,42 @@ impl Supply {
     }
 }
 
-/// The executors of one look: ours by name, and the others.
+/// Whether the CI server itself says that the executor is ours: by the fleet's mark, or by our cordon. One that is ours
+/// only because a machine's tag or an intent names it stops being ours with them, and is no ghost.
+fn is_marked(executor: &Executor, fleet: &FleetId) -> bool {
+    executor.fleet.as_ref() == Some(fleet) || matches!(executor.cordon, Cordon::Ours { .. })
+}
+
+/// The machine of each executor that a tag or an intent names. Where the CI server fixes the names of its executors
+/// this is the only thing that joins the two.
+fn references(seen: &Observation, emitter: &EmitterName) -> BTreeMap<ExecutorId, InstanceName> {
+    let mut found = BTreeMap::new();
+    let mut add = |reference: Option<&ExecutorRef>, name: &InstanceName| {
+        if let Some(reference) = reference.filter(|reference| reference.emitter == *emitter) {
+            found
+                .entry(reference.id.clone())
+                .or_insert_with(|| name.clone());
+        }
+    };
+    // machines first: they are there, and an intent may be about one that is not
+    let listed = seen.listings.values().filter_map(Seen::any).flatten();
+    for instance in listed.filter(|instance| !instance.state.is_gone()) {
+        add(instance.executor.as_ref(), &instance.name);
+    }
+    for stored in &seen.seen.intents {
+        match &stored.intent {
+            Intent::Create {
+                batch, executor, ..
+            } => add(executor.as_ref(), &batch.instance(0)),
+            Intent::Leave {
+                instance, executor, ..
+            } => add(executor.as_ref(), instance),
+        }
+    }
+    found
+}
+
+/// The executors of one look: ours by name or by reference, and the others.
 struct Executors<'a> {
     ours: BTreeMap<InstanceName, &'a Executor>,
     foreign: Vec<&'a Executor>,
@@ -294,17 +334,20 @@ impl<'a> Executors<'a> {
     fn of(seen: &'a Observation, workload: Option<&'a Workload>) -> Self {
         let mut ours = BTreeMap::new();
         let mut foreign = Vec::new();
+        let named = workload.map(|workload| references(seen, &workload.emitter));
         for executor in workload.map_or(&[][..], |workload| &workload.executors) {
             let marked = executor.fleet.as_ref() == Some(&seen.fleet);
-            match executor.name.parse::<InstanceName>() {
-                Ok(name) if marked => {
+            let by_name = executor.name.parse::<InstanceName>().ok();
+            let by_reference = || named.as_ref()?.get(&executor.id).cloned();
+            match by_name.filter(|_| marked).or_else(by_reference) {
+                Some(name) => {
                     // of two executors with one name keep the busier, so that neither job is overlooked
                     let busy = matches!(executor.state, ExecutorState::Busy { .. });
                     if busy || !ours.contains_key(&name) {
                         ours.insert(name, executor);
                     }
                 }
-                Ok(_) | Err(_) => foreign.push(executor),
+                None => foreign.push(executor),
             }
         }
         Executors { ours, foreign }
