@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 pub fn emitters() -> EmitterRegistry {
     EmitterRegistry::default()
         .with::<emitter_gitlab::GitLab>()
+        .with::<emitter_buildbot::Buildbot>()
         .with::<emitter_fake::FakeEmitter>()
 }
 
@@ -24,6 +25,7 @@ pub fn emitters() -> EmitterRegistry {
 pub fn providers() -> ProviderRegistry {
     ProviderRegistry::default()
         .with::<provider_ec2::Ec2>()
+        .with::<provider_lxd::Lxd>()
         .with::<provider_fake::FakeProvider>()
 }
 

@@ -1,6 +1,6 @@
 //! A CI server: what it wants done, and the control verbs of its executors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +61,25 @@ pub trait Matcher: Send + Sync {
 /// Asks for one executor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Register {
-    /// The machine's name, which becomes the executor's name.
+    /// The machine's name, which becomes the executor's name where the platform lets us choose it.
     pub instance: InstanceName,
+    /// Executors of this CI server that other machines have, by their tags or by an intent. Where names are fixed, none
+    /// of them is handed out again.
+    pub taken: BTreeSet<ExecutorId>,
+    /// Machines begun in an earlier term that may exist and whose executor nobody knows. Where names are fixed, none is
+    /// handed out until they are settled.
+    pub unsettled: Vec<InstanceName>,
+}
+
+impl Register {
+    /// Asks for the executor of a machine, with nothing known of others.
+    pub fn of(instance: InstanceName) -> Self {
+        Register {
+            instance,
+            taken: BTreeSet::new(),
+            unsettled: Vec::new(),
+        }
+    }
 }
 
 /// What a machine needs to join.

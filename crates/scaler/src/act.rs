@@ -13,7 +13,7 @@ use model::{
 };
 use ports::{
     Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
-    ProviderErrorKind, Register, Registration,
+    ProviderErrorKind, Registration,
 };
 use telemetry::chain;
 use tracing::{info, warn};
@@ -334,9 +334,13 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     };
     let registration = match register(fleet, pool, job, call).await {
         Ok(registration) => registration,
-        Err(why) => {
+        Err((kind, why)) => {
             let why = format!("no executor could be registered: {why}");
-            let wait = OPERATOR_WAIT;
+            // what is there now (every name in use, an earlier creation not settled) changes by itself
+            let wait = match kind {
+                Some(EmitterErrorKind::Conflict) => SHORT_WAIT,
+                _ => OPERATOR_WAIT,
+            };
             let held = Update::Held {
                 pool: policy.pool.clone(),
                 why: why.clone(),
@@ -411,7 +415,7 @@ async fn register(
     pool: &Pool,
     job: &Job,
     call: &Call,
-) -> Result<Option<Registration>, String> {
+) -> Result<Option<Registration>, (Option<EmitterErrorKind>, String)> {
     let Action::Create { batch, count, .. } = &job.action else {
         return Ok(None);
     };
@@ -421,13 +425,14 @@ async fn register(
         return Ok(None);
     }
     let Some(control) = control(fleet, pool) else {
-        return Err("there is no right to register one".to_owned());
+        return Err((None, "there is no right to register one".to_owned()));
     };
-    let request = Register {
-        instance: batch.instance(0),
+    let Some(emitter) = &pool.policy.emitter else {
+        return Ok(None);
     };
+    let request = fleet.names.request(emitter, batch.instance(0));
     let registered = bounded(call, control.register(&request)).await;
-    registered.map(Some).map_err(|(_, why)| why)
+    registered.map(Some)
 }
 
 /// Removes an executor whose machine is certainly not made. A failure is no harm: the engine finds it as a ghost.

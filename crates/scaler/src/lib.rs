@@ -17,6 +17,7 @@ mod bootstrap;
 mod lease;
 mod ledger;
 mod lister;
+mod names;
 mod observe;
 mod run;
 mod tick;

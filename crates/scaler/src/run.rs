@@ -22,6 +22,7 @@ use tracing::error;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Lister, Listings};
+use crate::names::Names;
 use crate::tick::Ticker;
 use crate::view::FleetView;
 
@@ -146,6 +147,7 @@ pub(crate) struct Fleet {
     pub(crate) timing: Timing,
     pub(crate) listings: Listings,
     pub(crate) ledger: Ledger,
+    pub(crate) names: Names,
 }
 
 impl Scaler {
@@ -286,6 +288,7 @@ impl Scaler {
             timing: self.timing,
             listings,
             ledger: Ledger::default(),
+            names: Names::default(),
         });
         Ticker {
             fleet,

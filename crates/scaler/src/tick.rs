@@ -131,6 +131,9 @@ impl Ticker {
         };
         let now = self.fleet.clock.now();
         let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        self.fleet
+            .names
+            .see(&observed.fleet, &self.fleet.pools, term.epoch);
         let planned = self.plan(&observed, now);
         let commits = self.commits(&observed, &planned);
         if !commits.is_empty()

@@ -169,7 +169,7 @@ impl World {
 
 pub(crate) fn register(index: u32) -> Register {
     let name: InstanceName = format!("linux-{}-1-{index}", EPOCH.0).parse().unwrap();
-    Register { instance: name }
+    Register::of(name)
 }
 
 pub(crate) fn secret(made: &Registration) -> String {
