@@ -814,3 +814,11 @@ fn every_plan_is_explained_in_one_sentence() {
          grows by 3 machines from linux-m/0; ceiling: 10 -> 4 (max 4, 1 machine now, serving or not)"
     );
 }
+
+#[test]
+fn what_is_said_of_many_machines_is_said_once() {
+    let plan = World::parse("max 9 | queued 0 | proven 61s x5, paused, settling 5s").plan();
+    expect!["delete 5 (linux-7-1-0, linux-7-2-0, linux-7-3-0 and 2 more)"]
+        .assert_eq(&plan.actions_in_words());
+    expect!["demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0; leaving: its deletion is asked for (linux-7-1-0, linux-7-2-0, linux-7-3-0 and 2 more); left alone: somebody else keeps them from taking jobs (linux-7-6-0); leaving: cordoned, it settles for 1m (linux-7-7-0)"].assert_eq(&plan.reasons_in_words());
+}

@@ -251,14 +251,13 @@ impl Ticker {
 
     /// One line when the plan changes, with its reasons in a sentence.
     fn report(&self, Planned { plan, .. }: &Planned) {
-        let actions: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
         let summary = &plan.summary;
         info!(
             pool = %plan.pool,
             target = summary.target,
             serving = summary.serving,
             queued = summary.queued,
-            actions = actions.join("; "),
+            actions = plan.actions_in_words(),
             reasons = plan.reasons_in_words(),
             "plan changed"
         );
