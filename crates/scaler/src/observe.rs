@@ -15,6 +15,8 @@ use crate::run::Fleet;
 pub(crate) struct Observed {
     pub(crate) fleet: FleetObservation,
     pub(crate) changes: BTreeMap<PoolName, Changes>,
+    /// Pools whose record in the store is not what we write, and what is wrong with it: they are left alone.
+    pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
 
 pub(crate) fn observe(
@@ -27,8 +29,13 @@ pub(crate) fn observe(
     let boottime = fleet.clock.boottime();
     let mut pools = BTreeMap::new();
     let mut changes = BTreeMap::new();
+    let mut unreadable = BTreeMap::new();
     for (name, pool) in &fleet.pools {
         let mut stored = record.pools.remove(name).unwrap_or_default();
+        if let Some(why) = stored.unreadable {
+            unreadable.insert(name.clone(), why);
+            continue;
+        }
         let changed = fleet.ledger.overlay(name, &mut stored.intents);
         changes.insert(name.clone(), changed);
         let emitter = pool.policy.emitter.as_ref();
@@ -56,6 +63,7 @@ pub(crate) fn observe(
     Observed {
         fleet: observation,
         changes,
+        unreadable,
     }
 }
 

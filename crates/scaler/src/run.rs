@@ -299,6 +299,7 @@ impl Scaler {
             actions: JoinSet::new(),
             parallel: Arc::new(Semaphore::new(MAX_PARALLEL)),
             said: String::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Ticker {
     pub(crate) actions: JoinSet<()>,
     pub(crate) parallel: Arc<Semaphore>,
     pub(crate) said: String,
+    /// Pools that were left alone at the last tick, and why.
+    pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
 
 /// One pool's part of a tick.
@@ -131,6 +133,7 @@ impl Ticker {
         };
         let now = self.fleet.clock.now();
         let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        self.report_unreadable(&observed);
         let planned = self.plan(&observed, now);
         let commits = self.commits(&observed, &planned);
         if !commits.is_empty()
@@ -163,6 +166,16 @@ impl Ticker {
         });
         let took = self.fleet.clock.boottime().saturating_sub(began);
         self.fleet.metrics.scaler.ticked(took);
+    }
+
+    /// Says once which pools are left alone because the store holds nonsense of them.
+    fn report_unreadable(&mut self, observed: &Observed) {
+        for (pool, why) in &observed.unreadable {
+            if self.unreadable.get(pool) != Some(why) {
+                error!(%pool, error = why, "nothing is decided for this pool: remove the value the store holds under the key");
+            }
+        }
+        self.unreadable.clone_from(&observed.unreadable);
     }
 
     fn store_failed(&mut self, error: &StoreError, so: &str) {
