@@ -68,7 +68,7 @@ machines:
 pools:
   linux: {{ emitter: gitlab, serves: [{{ tags: [linux], run_untagged: true }}], machine: small, min: 1, max: 20, rules: [soon] }}
   docker: {{ emitter: gitlab, serves: [{{ tags: [linux, docker] }}], machine: small, max: 15, rules: [soon] }}
-  gpu: {{ emitter: gitlab, serves: [{{ tags: [gpu] }}], machine: large, max: 4, rules: [soon] }}
+  gpu: {{ emitter: gitlab, serves: [{{ tags: [gpu] }}], machine: large, max: 6, rules: [soon] }}
 rules:
   soon: {{ kind: scale-in, idle_for: 3m }}
 "#,
