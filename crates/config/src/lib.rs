@@ -12,9 +12,12 @@ mod diagnostic;
 mod load;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod settings;
 mod validate;
+mod words;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Report};
 pub use load::{LoadError, Registries, check_text, load};
