@@ -75,6 +75,8 @@ struct State {
     creates: u64,
     /// How long a call takes, there and back.
     latency: Duration,
+    /// How every listing fares.
+    listings: Option<Fault>,
     /// Creations on their way, and when each arrives.
     on_the_way: Vec<(Timestamp, CreateBatch)>,
     /// What was asked to be deleted and was there, in that order.
@@ -143,6 +145,11 @@ impl FakeCloud {
     /// Every call takes so long from now on, half of it before it takes effect. A long time is a cloud that hangs.
     pub fn slow(&self, latency: Duration) {
         self.lock().latency = latency;
+    }
+
+    /// Every listing fares like this ([`Fault::FailList`] or [`Fault::HideScope`]), until `None`.
+    pub fn listings(&self, fault: Option<Fault>) {
+        self.lock().listings = fault;
     }
 
     /// Creation calls that have not arrived yet.
@@ -322,16 +329,20 @@ impl FakeCloud {
     fn list_now(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if Self::take_fault(&mut state, |fault| *fault == Fault::FailList).is_some() {
-            let message = "the simulated API is out of order";
-            return Err(self.error(ProviderErrorKind::Unavailable, "list machines", message));
-        }
-        let hidden = Self::take_fault(&mut state, |fault| matches!(fault, Fault::HideScope(_)));
-        if let Some(Fault::HideScope(scope)) = hidden {
-            return Ok(Listing {
-                instances: Vec::new(),
-                unknown: vec![format!("{scope} does not answer")],
-            });
+        let listing = |fault: &Fault| matches!(fault, Fault::FailList | Fault::HideScope(_));
+        let fault = Self::take_fault(&mut state, listing).or_else(|| state.listings.clone());
+        match fault {
+            Some(Fault::HideScope(scope)) => {
+                return Ok(Listing {
+                    instances: Vec::new(),
+                    unknown: vec![format!("{scope} does not answer")],
+                });
+            }
+            Some(_) => {
+                let message = "the simulated API is out of order";
+                return Err(self.error(ProviderErrorKind::Unavailable, "list machines", message));
+            }
+            None => {}
         }
         let ours = state
             .machines
