@@ -1,0 +1,349 @@
+//! The real loops of probot and scaler, in one process, in virtual time, judged by the truth of cloud and CI server.
+//!
+//! Each test is one thing that goes wrong. What must hold everywhere (no job dies by our hand, never above max, nothing
+//! that is not ours, no shrink in doubt) is judged by the world after every step of time: see `support/world.rs`.
+
+mod support;
+
+use emitter_fake::JobEnd;
+use model::{Bootstrap, Cordon, InstanceName};
+use provider_fake::Fault;
+use support::{SECOND, Setup, Sim, World, simulate};
+
+/// Both loops, and jobs of this length.
+fn start(sim: &Sim, jobs: u32, seconds: u32) -> (support::Running, support::Running) {
+    push(sim, jobs, seconds);
+    (sim.probot("p"), sim.scaler("s"))
+}
+
+fn push(sim: &Sim, jobs: u32, seconds: u32) {
+    for _ in 0..jobs {
+        sim.world().push("ci", "linux", SECOND * seconds);
+    }
+}
+
+fn run(running: usize) -> impl Fn(&World) -> bool {
+    move |world| world.running() == running
+}
+
+fn idle(machines: usize) -> impl Fn(&World) -> bool {
+    move |world| world.open_jobs() == 0 && world.all_alive() == machines
+}
+
+fn only_machine(sim: &Sim) -> InstanceName {
+    let alive = sim.world().alive("linux");
+    assert_eq!(alive.len(), 1);
+    alive[0].clone()
+}
+
+fn with(change: impl FnOnce(&mut Setup)) -> Setup {
+    let mut setup = Setup::default();
+    change(&mut setup);
+    setup
+}
+
+#[test]
+fn a_burst_becomes_machines_once_and_they_all_go_again() {
+    simulate(Setup::default(), |sim| async move {
+        sim.strangers().await;
+        let (probot, scaler) = start(&sim, 6, 30);
+        sim.until("all six run", SECOND * 25, run(6)).await;
+        sim.until_settled(SECOND * 120).await;
+        assert_eq!(sim.world().ever(), 6);
+        assert_eq!(sim.world().ended(JobEnd::Done), 6);
+        scaler.stop().await;
+        probot.stop().await;
+    });
+}
+
+#[test]
+fn a_shared_boot_script_makes_a_burst_in_one_call() {
+    let setup = with(|setup| setup.pools[0].bootstrap = Bootstrap::Shared);
+    simulate(setup, |sim| async move {
+        sim.world().join = SECOND * 10_000;
+        let _loops = start(&sim, 6, 30);
+        let made = |world: &World| world.all_alive() == 6;
+        sim.until("six machines", SECOND * 25, made).await;
+        assert_eq!(sim.cloud("sim").create_calls(), 1);
+        // nobody registered an executor for them: they are given up, one canary at a time
+        sim.pass(SECOND * 300).await;
+        assert!(sim.world().ever() <= 18, "{} were made", sim.world().ever());
+    });
+}
+
+#[test]
+fn a_burst_above_max_is_served_by_max_machines() {
+    let setup = with(|setup| setup.pools[0].max = 3);
+    simulate(setup, |sim| async move {
+        let _loops = start(&sim, 9, 20);
+        sim.until_settled(SECOND * 240).await;
+        assert_eq!(sim.world().ever(), 3);
+    });
+}
+
+#[test]
+fn demand_that_returns_calls_machines_back_before_new_ones_are_made() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 3, 20);
+        sim.until("all three run", SECOND * 25, run(3)).await;
+        let leaving = |world: &World| world.cordoned().len() == 3;
+        sim.until("all three leave", SECOND * 60, leaving).await;
+        push(&sim, 3, 20);
+        sim.until("all three run again", SECOND * 15, run(3)).await;
+        sim.until_settled(SECOND * 120).await;
+        assert_eq!(sim.world().ever(), 3);
+        assert_eq!(sim.world().ended(JobEnd::Done), 6);
+    });
+}
+
+#[test]
+fn a_creation_whose_reply_is_lost_is_found_and_not_doubled() {
+    simulate(Setup::default(), |sim| async move {
+        sim.cloud("sim").fault(Fault::LoseCreateReply);
+        let _loops = start(&sim, 1, 20);
+        sim.until("it runs", SECOND * 25, run(1)).await;
+        sim.until_settled(SECOND * 120).await;
+        assert_eq!(sim.world().ever(), 1);
+    });
+}
+
+#[test]
+fn a_creation_that_was_dropped_is_made_again_after_the_lag_bound() {
+    let setup = with(|setup| setup.lag = SECOND * 15);
+    simulate(setup, |sim| async move {
+        sim.cloud("sim").fault(Fault::DropCreate);
+        let _loops = start(&sim, 1, 20);
+        let took = sim.until("it runs", SECOND * 60, run(1)).await;
+        assert!(took > SECOND * 15, "made again after {took:?}");
+        sim.until_settled(SECOND * 240).await;
+        assert_eq!(sim.world().ever(), 1);
+        assert_eq!(sim.cloud("sim").create_calls(), 2);
+    });
+}
+
+#[test]
+fn a_listing_that_lags_doubles_nothing_and_loses_nothing() {
+    let setup = with(|setup| setup.lag = SECOND * 20);
+    simulate(setup, |sim| async move {
+        let _loops = start(&sim, 5, 10);
+        sim.until("all five run", SECOND * 40, run(5)).await;
+        sim.until_settled(SECOND * 180).await;
+        assert_eq!(sim.world().ever(), 5);
+    });
+}
+
+#[test]
+fn a_listing_that_fails_or_is_partial_creates_and_deletes_nothing() {
+    for fault in [Fault::FailList, Fault::HideScope("zone-a".to_owned())] {
+        simulate(Setup::default(), |sim| async move {
+            let _loops = start(&sim, 3, 5);
+            sim.until("all three run", SECOND * 25, run(3)).await;
+            sim.until("they are idle", SECOND * 15, idle(3)).await;
+            let cloud = sim.cloud("sim");
+            cloud.listings(Some(fault));
+            // two more than there are machines, while these are about to leave
+            push(&sim, 5, 20);
+            sim.pass(SECOND * 6).await;
+            let (created, deleted) = (cloud.create_calls(), cloud.deletions().len());
+            sim.pass(SECOND * 120).await;
+            assert_eq!(cloud.create_calls(), created);
+            assert_eq!(cloud.deletions().len(), deleted);
+            cloud.listings(None);
+            sim.until_settled(SECOND * 240).await;
+        });
+    }
+}
+
+#[test]
+fn while_the_emitter_fails_or_is_blind_nothing_shrinks_and_then_it_does() {
+    for (fails, blind) in [(Some("502"), None), (None, Some("the token sees nothing"))] {
+        simulate(Setup::default(), |sim| async move {
+            let _loops = start(&sim, 4, 20);
+            sim.until("all four run", SECOND * 25, run(4)).await;
+            sim.world().trouble("ci", fails, blind);
+            sim.pass(SECOND * 300).await;
+            assert_eq!(sim.world().all_alive(), 4, "the pool holds");
+            sim.world().trouble("ci", None, None);
+            sim.until_settled(SECOND * 180).await;
+            assert_eq!(sim.world().ever(), 4);
+        });
+    }
+}
+
+#[test]
+fn a_wiped_store_deletes_nothing_and_doubles_nothing() {
+    for after in 0..40 {
+        let setup = with(|setup| {
+            setup.seed = u64::from(after) + 1;
+            setup.lag = SECOND * 5;
+        });
+        simulate(setup, |sim| async move {
+            let _loops = start(&sim, 4, 40);
+            sim.pass(SECOND * after / 2).await;
+            sim.store.wipe();
+            let deleted = sim.cloud("sim").deletions().len();
+            sim.until("all four run", SECOND * 60, |world| {
+                world.running() == 4 || world.open_jobs() < 4
+            })
+            .await;
+            assert_eq!(sim.cloud("sim").deletions().len(), deleted);
+            sim.until_settled(SECOND * 300).await;
+            assert_eq!(sim.world().ever(), 4, "wiped after {after} half seconds");
+        });
+    }
+}
+
+#[test]
+fn a_scaler_that_is_stopped_gives_its_lease_back_at_once() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND).await;
+        let second = sim.scaler("b");
+        push(&sim, 2, 60);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        let began = sim.clock_now();
+        first.stop().await;
+        while !second.is_active() {
+            sim.pass(SECOND / 4).await;
+        }
+        let took = sim.clock_now() - began;
+        assert!(took <= SECOND * 2, "took over after {took:?}");
+        assert_eq!(sim.world().all_alive(), 2);
+        sim.until_settled(SECOND * 240).await;
+    });
+}
+
+#[test]
+fn an_operators_pause_is_left_alone() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 2, 10);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        let kept = sim.world().alive("linux")[0].clone();
+        sim.ci("ci").pause(&kept.to_string(), true);
+        let left = |world: &World| world.open_jobs() == 0 && world.all_alive() == 1;
+        sim.until("the other one goes", SECOND * 120, left).await;
+        sim.pass(SECOND * 300).await;
+        assert_eq!(only_machine(&sim), kept);
+        assert_eq!(sim.world().executors()[0].cordon, Cordon::Foreign);
+        sim.ci("ci").pause(&kept.to_string(), false);
+        sim.until_settled(SECOND * 120).await;
+        assert_eq!(sim.world().ever(), 2);
+    });
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_departure_ends_it() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 1, 5);
+        sim.until("it runs", SECOND * 25, run(1)).await;
+        let leaving = |world: &World| world.cordoned().len() == 1;
+        sim.until("it leaves", SECOND * 60, leaving).await;
+        let name = only_machine(&sim);
+        sim.ci("ci").pause(&name.to_string(), true);
+        sim.pass(SECOND * 120).await;
+        assert_eq!(only_machine(&sim), name);
+        sim.ci("ci").pause(&name.to_string(), false);
+        sim.until_settled(SECOND * 120).await;
+    });
+}
+
+#[test]
+fn a_machine_that_the_cloud_takes_is_replaced_and_its_executor_removed() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 2, 30);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        let taken = sim.world().alive("linux")[0].clone();
+        sim.world().kill(&taken);
+        push(&sim, 1, 30);
+        sim.until("another one runs it", SECOND * 40, run(2)).await;
+        sim.until_settled(SECOND * 240).await;
+        assert_eq!(
+            sim.world().ended(JobEnd::Killed),
+            1,
+            "by the cloud, not by us"
+        );
+        assert_eq!(sim.world().ever(), 3);
+        assert!(!sim.cloud("sim").deletions().contains(&taken));
+    });
+}
+
+#[test]
+fn the_minimum_is_kept_whatever_happens() {
+    let setup = with(|setup| setup.pools[0].min = 2);
+    simulate(setup, |sim| async move {
+        let _loops = start(&sim, 0, 0);
+        sim.until_settled(SECOND * 40).await;
+        push(&sim, 5, 20);
+        sim.until_settled(SECOND * 120).await;
+        let taken = sim.world().alive("linux")[0].clone();
+        sim.world().kill(&taken);
+        let short = |world: &World| world.all_alive() == 1;
+        sim.until("one is taken", SECOND, short).await;
+        sim.until_settled(SECOND * 200).await;
+        sim.pass(SECOND * 600).await;
+        assert_eq!(sim.world().all_alive(), 2);
+        assert_eq!(sim.world().ever(), 6);
+    });
+}
+
+#[test]
+fn replicas_of_probot_share_an_emitter_by_its_lease() {
+    simulate(Setup::default(), |sim| async move {
+        let (first, second) = (sim.probot("a"), sim.probot("b"));
+        let _scaler = sim.scaler("s");
+        push(&sim, 1, 20);
+        sim.until_settled(SECOND * 120).await;
+        let (one, two) = (probes(&first), probes(&second));
+        assert!(one == 0 || two == 0, "both look: {one} and {two} times");
+        let (active, standby) = if one > 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        active.crash().await;
+        push(&sim, 1, 20);
+        sim.until("it runs", SECOND * 40, run(1)).await;
+        assert!(probes(&standby) > 0);
+        // a stopped one gives way at once
+        standby.stop().await;
+        let third = sim.probot("c");
+        sim.pass(SECOND).await;
+        assert!(probes(&third) > 0);
+    });
+}
+
+fn probes(probot: &support::Running) -> u64 {
+    let text = probot.metrics.exposition();
+    let lines = text
+        .lines()
+        .filter(|l| l.starts_with("parmanu_probe_total"));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn machines_that_never_join_do_not_become_a_bill() {
+    simulate(Setup::default(), |sim| async move {
+        sim.world().join = SECOND * 100_000;
+        let _loops = start(&sim, 5, 20);
+        sim.pass(SECOND * 900).await;
+        let made = sim.world().ever();
+        assert!(made <= 5 + 15, "{made} machines for 5 jobs in 15 minutes");
+        sim.world().join = SECOND;
+        sim.until_settled(SECOND * 600).await;
+    });
+}
+
+#[test]
+fn a_deletion_that_is_lost_is_asked_for_again() {
+    for fault in [Fault::DropDelete, Fault::LoseDeleteReply] {
+        simulate(Setup::default(), |sim| async move {
+            sim.cloud("sim").fault(fault);
+            let _loops = start(&sim, 2, 5);
+            sim.until_settled(SECOND * 180).await;
+            assert_eq!(sim.world().ever(), 2);
+        });
+    }
+}
