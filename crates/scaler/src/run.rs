@@ -244,7 +244,9 @@ impl Scaler {
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
         let keep = CancellationToken::new();
-        let keeping = tokio::spawn({
+        // in a set, which ends with this future: a dropped scaler must not extend its lease for ever
+        let mut keeping = JoinSet::new();
+        keeping.spawn({
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
@@ -252,8 +254,10 @@ impl Scaler {
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
         keep.cancel();
-        if let Err(failure) = keeping.await {
-            error!(error = %failure, "the lease loop broke");
+        while let Some(ended) = keeping.join_next().await {
+            if let Err(failure) = ended {
+                error!(error = %failure, "the lease loop broke");
+            }
         }
         keeper.release().await;
         while listers.join_next().await.is_some() {}
