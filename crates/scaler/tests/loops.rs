@@ -347,3 +347,84 @@ fn a_deletion_that_is_lost_is_asked_for_again() {
         });
     }
 }
+
+#[test]
+fn nothing_of_a_scaler_goes_on_when_it_is_dropped() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND * 10).await;
+        first.crash().await;
+        sim.pass(SECOND * 6).await;
+        let second = sim.scaler_at_once("b").await;
+        sim.pass(SECOND).await;
+        assert!(
+            second.is_active(),
+            "the dropped one still extends its lease"
+        );
+    });
+}
+
+#[test]
+fn of_two_scalers_one_is_active_and_the_other_takes_over_within_the_lease() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND).await;
+        let second = sim.scaler("b");
+        push(&sim, 4, 30);
+        sim.until("all four run", SECOND * 25, run(4)).await;
+        assert!(first.is_active() && !second.is_active());
+        assert_eq!(second.view.borrow().epoch, None);
+        first.crash().await;
+        let began = sim.clock_now();
+        while !second.is_active() && sim.clock_now() - began < SECOND * 60 {
+            sim.pass(SECOND / 4).await;
+        }
+        let took = sim.clock_now() - began;
+        assert!(took <= SECOND * 7, "took over after {took:?}");
+        sim.until_settled(SECOND * 240).await;
+        assert_eq!(sim.world().ever(), 4);
+    });
+}
+
+#[test]
+fn a_crashed_scaler_doubles_nothing_loses_nothing_and_leaks_nothing() {
+    for seed in 1..=60 {
+        simulate(with(|setup| setup.seed = seed), |sim| async move {
+            let cloud = sim.cloud("sim");
+            cloud.slow(SECOND / 2);
+            sim.ci("ci").slow(SECOND / 3);
+            let (_probot, mut scaler) = start(&sim, 5, 15);
+            for life in 0..8 {
+                let millis = sim.world().rng.u64(0..12_000);
+                sim.pass(std::time::Duration::from_millis(millis)).await;
+                scaler.crash().await;
+                scaler = sim.scaler(&format!("s{life}"));
+            }
+            sim.until_settled(SECOND * 400).await;
+            assert_eq!(sim.world().ended(JobEnd::Done), 5);
+            // a creation whose process died on the way is made again, if it never arrived
+            let arrived = cloud.ever().len();
+            assert!(arrived <= 5, "{arrived} machines for 5 jobs, seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_scaler_that_crashes_with_a_creation_on_its_way_doubles_nothing() {
+    for way in [2u32, 8] {
+        let setup = with(|setup| setup.lag = SECOND * 12);
+        simulate(setup, |sim| async move {
+            sim.cloud("sim").fault(Fault::SlowCreate(SECOND * way));
+            let (_probot, scaler) = start(&sim, 1, 40);
+            let sent = |world: &World| world.clouds.values().any(|c| c.on_the_way() == 1);
+            sim.until("it is on its way", SECOND * 20, sent).await;
+            sim.pass(SECOND).await;
+            scaler.crash().await;
+            let _next = sim.scaler("t");
+            sim.until_settled(SECOND * 300).await;
+            assert_eq!(sim.world().ever(), 1, "{way} s on its way");
+        });
+    }
+}
