@@ -91,7 +91,12 @@ impl Lister {
         let mut said = String::new();
         loop {
             let at = self.clock.now();
-            let listed = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet)).await;
+            let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
+            let listed = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                listed = list => listed,
+            };
             let text = self.publish(listed, at);
             if said != text {
                 if text.is_empty() {
@@ -102,10 +107,12 @@ impl Lister {
                 said = text;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.clock.sleep(AT_LEAST) => {}
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.again.notified() => {}
                 () = self.clock.sleep(self.every.saturating_sub(AT_LEAST)) => {}

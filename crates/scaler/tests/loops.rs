@@ -428,3 +428,18 @@ fn a_scaler_that_crashes_with_a_creation_on_its_way_doubles_nothing() {
         });
     }
 }
+
+#[test]
+fn a_scaler_stops_in_time_though_a_provider_and_an_emitter_hang() {
+    simulate(Setup::default(), |sim| async move {
+        let (_probot, scaler) = start(&sim, 3, 30);
+        sim.until("all three run", SECOND * 25, run(3)).await;
+        sim.cloud("sim").slow(SECOND * 3600);
+        sim.ci("ci").slow(SECOND * 3600);
+        sim.pass(SECOND * 12).await;
+        let began = sim.clock_now();
+        scaler.stop().await;
+        let took = sim.clock_now() - began;
+        assert!(took <= SECOND * 6, "stopped after {took:?}");
+    });
+}
