@@ -56,6 +56,7 @@ impl Keeper {
         loop {
             let pause = self.turn(&mut said).await;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.fenced.notified() => self.drop_term("another scaler has taken over"),
                 () = self.clock.sleep(pause) => {}

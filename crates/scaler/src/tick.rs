@@ -57,15 +57,18 @@ impl Ticker {
         let mut wakes = self.fleet.store.wakes();
         loop {
             let term = self.term.borrow_and_update().clone();
-            if let Some(term) = term {
-                self.tick(&term).await;
+            match term {
+                Some(term) => self.tick(&term).await,
+                None => self.stand_by(),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = self.fleet.clock.sleep(AT_LEAST) => {}
             }
             let ledger = self.fleet.ledger.clone();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Some(_) = wakes.next() => {}
                 () = ledger.news() => {}
@@ -75,6 +78,13 @@ impl Ticker {
             }
         }
         self.finish(grace).await;
+    }
+
+    /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
+    fn stand_by(&self) {
+        self.condition.ready();
+        self.view
+            .send_if_modified(|view| view.epoch.take().is_some());
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the

@@ -443,3 +443,33 @@ fn a_scaler_stops_in_time_though_a_provider_and_an_emitter_hang() {
         assert!(took <= SECOND * 6, "stopped after {took:?}");
     });
 }
+
+#[test]
+fn a_scaler_that_stands_by_is_ready() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let _first = sim.scaler("a");
+        sim.pass(SECOND * 10).await;
+        let second = sim.scaler("b");
+        sim.pass(SECOND * 20).await;
+        let report = second.readiness.report();
+        assert!(report.ready, "{report:?}");
+    });
+}
+
+#[test]
+fn a_scaler_that_lost_its_lease_shows_no_term() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND * 10).await;
+        assert!(first.view.borrow().epoch.is_some());
+        // somebody else is quicker after a wipe
+        sim.store.wipe();
+        let second = sim.scaler_at_once("b").await;
+        sim.pass(SECOND * 10).await;
+        assert!(!first.is_active());
+        assert_eq!(first.view.borrow().epoch, None);
+        drop(second);
+    });
+}
