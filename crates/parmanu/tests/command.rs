@@ -21,7 +21,10 @@ fn the_demo_runs_jobs_and_kills_none() {
     assert!(said.contains("create "), "machines were made:\n{said}");
     assert!(said.contains("cordon "), "machines left:\n{said}");
     assert!(said.contains(", 0 killed"), "{said}");
-    let finished = said.split(" finished").next().and_then(|rest| rest.rsplit(' ').next());
+    let finished = said
+        .split(" finished")
+        .next()
+        .and_then(|rest| rest.rsplit(' ').next());
     let finished: u32 = finished.and_then(|number| number.parse().ok()).unwrap();
     assert!(finished > 10, "{said}");
 }
@@ -30,7 +33,11 @@ fn the_demo_runs_jobs_and_kills_none() {
 fn check_reports_every_error_and_says_so_by_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");
-    std::fs::write(&file, "version: 1\nflet: acme\npools:\n  linux: { machine: none, max: -1 }\n").unwrap();
+    std::fs::write(
+        &file,
+        "version: 1\nflet: acme\npools:\n  linux: { machine: none, max: -1 }\n",
+    )
+    .unwrap();
     let output = parmanu(&["check", file.to_str().unwrap()]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
