@@ -454,28 +454,24 @@ fn executor_ref(policy: &Policy, registration: Option<&Registration>) -> Option<
     })
 }
 
-/// The creation with the executor that was registered for it.
+/// The creation with the executor that was registered for it. Written even when nothing is new, so that its age counts
+/// from the answer: until then no listing can be expected to show it.
 fn recorded(job: &Job, executor: Option<ExecutorRef>) -> Vec<Update> {
-    match (&job.intent, executor) {
-        (
-            Some(Intent::Create {
-                batch,
-                count,
-                provider,
-                offer,
-                ..
-            }),
-            Some(executor),
-        ) => {
-            vec![Update::Put(Intent::Create {
-                batch: batch.clone(),
-                count: *count,
-                provider: provider.clone(),
-                offer: offer.clone(),
-                executor: Some(executor),
-            })]
-        }
-        _ => Vec::new(),
+    match &job.intent {
+        Some(Intent::Create {
+            batch,
+            count,
+            provider,
+            offer,
+            ..
+        }) => vec![Update::Put(Intent::Create {
+            batch: batch.clone(),
+            count: *count,
+            provider: provider.clone(),
+            offer: offer.clone(),
+            executor,
+        })],
+        Some(Intent::Leave { .. }) | None => Vec::new(),
     }
 }
 

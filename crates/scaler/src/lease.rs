@@ -19,6 +19,8 @@ use crate::run::Timing;
 pub(crate) struct Term {
     /// Our epoch.
     pub(crate) epoch: Epoch,
+    /// When it began, on the clock's boot time.
+    pub(crate) began: Duration,
     /// When it ends if it is not extended, on the clock's boot time. Counted from before the request was sent.
     pub(crate) until: Duration,
     /// When the calls made under it end: as long as it is extended, they go on.
@@ -124,10 +126,12 @@ impl Keeper {
             }
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
+        let began = same.map_or_else(|| self.clock.boottime(), |term| term.began);
         let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
         ends.set(until);
         self.term.send_replace(Some(Term {
             epoch,
+            began,
             until,
             ends,
             intents_lost_at,

@@ -103,26 +103,39 @@ impl Ledger {
 
     /// Lays what was learned over a pool's stored intents. What concerns an intent that is no longer there is stale and
     /// dropped: a tick has ended it meanwhile.
-    pub(crate) fn overlay(&self, pool: &PoolName, stored: &mut Vec<StoredIntent>) -> Changes {
-        let state = self.lock();
+    ///
+    /// It takes what was learned at one moment and not what is known now, since what came in between is not yet
+    /// [`Ledger::written`] afterwards and would be laid over a later state.
+    pub(crate) fn overlay(
+        &self,
+        learned: &Learned,
+        pool: &PoolName,
+        stored: &mut Vec<StoredIntent>,
+    ) -> Changes {
         let mut changes = Changes::default();
         for entry in stored.iter_mut() {
             let key = entry.intent.key();
-            if let Some(intent) = state.put.get(&key) {
-                // what does not change keeps its age: the age is the time in the step
-                if *intent != entry.intent || matches!(intent, Intent::Leave { .. }) {
-                    *entry = StoredIntent {
-                        intent: intent.clone(),
-                        age: Duration::ZERO,
-                    };
-                }
+            if let Some(intent) = learned.put.get(&key) {
+                *entry = StoredIntent {
+                    intent: intent.clone(),
+                    age: Duration::ZERO,
+                };
                 changes.put.push(intent.clone());
             }
-            if state.end.contains(&key) {
+            if learned.end.contains(&key) {
                 changes.end.push(key);
             }
         }
         stored.retain(|entry| !changes.end.contains(&entry.intent.key()));
+        let state = self.lock();
+        for entry in stored.iter_mut() {
+            // while its call is on the way a creation does not age: a listing cannot show yet what was not answered
+            if let Intent::Create { batch, .. } = &entry.intent
+                && state.in_flight.contains(&batch.to_string())
+            {
+                entry.age = Duration::ZERO;
+            }
+        }
         debug_assert!(changes.put.iter().all(|intent| intent.pool() == pool));
         changes
     }
@@ -175,4 +188,49 @@ impl Ledger {
 pub(crate) struct Learned {
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
+}
+
+#[cfg(test)]
+mod tests {
+    use model::LeaveStep;
+
+    use super::*;
+
+    fn leave(step: LeaveStep) -> Intent {
+        Intent::Leave {
+            instance: "linux-7-1-0".parse().unwrap(),
+            executor: None,
+            epoch: model::Epoch(7),
+            step,
+        }
+    }
+
+    fn stored(intent: Intent) -> Vec<StoredIntent> {
+        let age = Duration::from_secs(100);
+        vec![StoredIntent { intent, age }]
+    }
+
+    #[test]
+    fn what_came_in_after_the_moment_is_laid_over_the_next_tick_only() {
+        let ledger = Ledger::default();
+        let pool: PoolName = "linux".parse().unwrap();
+        let learned = ledger.learned();
+        let settling = leave(LeaveStep::Settling);
+        ledger.finish("x", vec![Update::Put(settling.clone())], Duration::ZERO);
+        let mut intents = stored(leave(LeaveStep::Cordoning));
+        let changes = ledger.overlay(&learned, &pool, &mut intents);
+        assert_eq!(changes, Changes::default());
+        ledger.written(&learned);
+
+        let learned = ledger.learned();
+        let changes = ledger.overlay(&learned, &pool, &mut intents);
+        assert_eq!(changes.put, [settling.clone()]);
+        assert_eq!(intents[0].age, Duration::ZERO);
+        ledger.written(&learned);
+
+        // and never again: a later step is not turned back
+        let mut intents = stored(leave(LeaveStep::ProvenOnce));
+        ledger.overlay(&ledger.learned(), &pool, &mut intents);
+        assert_eq!(intents, stored(leave(LeaveStep::ProvenOnce)));
+    }
 }

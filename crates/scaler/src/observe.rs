@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use engine::{FleetObservation, PoolSeen};
 use jiff::Timestamp;
-use model::{EmitterName, PoolName, Seen, Workload};
+use model::{EmitterName, Intent, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::lease::Term;
-use crate::ledger::Changes;
+use crate::ledger::{Changes, Learned};
 use crate::run::Fleet;
 
 /// One observation, and the intent changes that are to be written with the next commit.
@@ -22,6 +22,7 @@ pub(crate) struct Observed {
 pub(crate) fn observe(
     fleet: &Fleet,
     term: &Term,
+    learned: &Learned,
     mut record: FleetRecord,
     sequences: &BTreeMap<PoolName, u32>,
     now: Timestamp,
@@ -36,7 +37,16 @@ pub(crate) fn observe(
             unreadable.insert(name.clone(), why);
             continue;
         }
-        let changed = fleet.ledger.overlay(name, &mut stored.intents);
+        let changed = fleet.ledger.overlay(learned, name, &mut stored.intents);
+        let in_term = boottime.saturating_sub(term.began);
+        for entry in &mut stored.intents {
+            // a call of an earlier holder may have been on the way until this term began
+            if let Intent::Create { batch, .. } = &entry.intent
+                && batch.epoch != term.epoch
+            {
+                entry.age = entry.age.min(in_term);
+            }
+        }
         changes.insert(name.clone(), changed);
         let emitter = pool.policy.emitter.as_ref();
         let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {

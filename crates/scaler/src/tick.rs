@@ -108,11 +108,12 @@ impl Ticker {
     }
 
     async fn learned_only(&self, term: &Term) -> Vec<PoolCommit> {
+        let learned = self.fleet.ledger.learned();
         let Ok(record) = self.read().await else {
             return Vec::new();
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         let commit = |(pool, changes): (PoolName, Changes)| PoolCommit {
             pool,
             memory: None,
@@ -142,7 +143,7 @@ impl Ticker {
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         self.report_unreadable(&observed);
         let planned = self.plan(&observed, now);
         let commits = self.commits(&observed, &planned);

@@ -473,3 +473,31 @@ fn a_scaler_that_lost_its_lease_shows_no_term() {
         drop(second);
     });
 }
+
+#[test]
+fn a_creation_on_its_way_is_not_taken_for_one_that_never_was() {
+    simulate(Setup::default(), |sim| async move {
+        sim.cloud("sim").fault(Fault::SlowCreate(SECOND * 40));
+        let _loops = start(&sim, 1, 20);
+        sim.until("it runs", SECOND * 60, run(1)).await;
+        sim.until_settled(SECOND * 120).await;
+        assert_eq!(sim.world().ever(), 1);
+    });
+}
+
+#[test]
+fn a_shared_creation_whose_fate_is_unknown_counts_from_when_it_was_given_up() {
+    let setup = with(|setup| {
+        setup.pools[0].bootstrap = Bootstrap::Shared;
+        setup.lag = SECOND * 15;
+    });
+    simulate(setup, |sim| async move {
+        // it arrives right when nobody waits for it any more, and is listed a lag later
+        sim.cloud("sim").fault(Fault::SlowCreate(SECOND * 61));
+        let _loops = start(&sim, 1, 20);
+        let made = |world: &World| world.all_alive() == 1;
+        sim.until("it is made", SECOND * 100, made).await;
+        sim.pass(SECOND * 30).await;
+        assert_eq!(sim.world().ever(), 1);
+    });
+}
