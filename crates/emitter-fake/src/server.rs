@@ -168,7 +168,8 @@ impl FakeCi {
     /// An executor's agent asks for a job: the answer comes at the next [`FakeCi::hand_out`], whatever happens between.
     pub fn request(&self, executor: &ExecutorId) {
         if let Some(executor) = self.lock().executors.get_mut(executor) {
-            executor.promised = executor.online && executor.cordon == Cordon::None;
+            // asking again after the cordon does not take back what was promised before it
+            executor.promised |= executor.online && executor.cordon == Cordon::None;
         }
     }
 
