@@ -225,7 +225,20 @@ fn a_job_that_slipped_in_is_left_to_finish() {
         expect![[r#"
             nothing to do
               demand: 0 queued, 1 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
-              linux-7-1-0 is leaving: cordoned, it settles for 1m
+              linux-7-1-0 is leaving: it runs a job, which is left to finish
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_that_settled_long_ago_is_not_read_while_its_job_runs() {
+    check(
+        "max 10 | queued 0 running 1 | settling-busy 20m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 1 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: it runs a job, which is left to finish
               steady at 0 machines
         "#]],
     );
@@ -471,6 +484,14 @@ fn after_a_wipe_nothing_is_created_until_a_listing_can_show_what_was_in_flight()
               creations in flight may have been forgotten: nothing is created until a listing 30s later can show them
         "#]],
     );
+}
+
+#[test]
+fn a_listing_from_before_a_wipe_shows_nothing_however_short_the_lag() {
+    let mut world = World::parse("max 10 | queued 5 | | lost 0s");
+    world.policy.offers[0].listing_lag = std::time::Duration::ZERO;
+    let plan = world.plan();
+    assert_eq!(plan.actions, [], "{plan}");
 }
 
 #[test]
