@@ -25,7 +25,7 @@ pub(crate) struct Term {
     pub(crate) until: Duration,
     /// When the calls made under it end: as long as it is extended, they go on.
     pub(crate) ends: Arc<CallEnd>,
-    /// When intents of calls in flight may have been lost: the store did not remember an earlier term.
+    /// Until when calls may have been in flight whose intents are lost: the store did not remember an earlier term.
     pub(crate) intents_lost_at: Option<Timestamp>,
 }
 
@@ -114,7 +114,8 @@ impl Keeper {
         let same = before.as_ref().filter(|term| term.epoch == epoch);
         let intents_lost_at = match same {
             Some(term) => term.intents_lost_at,
-            None => (!remembered).then(|| self.clock.now()),
+            // whoever acted before may have calls on the way, but none that outlives its lease
+            None => (!remembered).then(|| self.clock.now() + self.timing.lease),
         };
         if same.is_none() {
             info!(%epoch, remembered, "this scaler is active");

@@ -224,7 +224,7 @@ mod tests {
 
         let learned = ledger.learned();
         let changes = ledger.overlay(&learned, &pool, &mut intents);
-        assert_eq!(changes.put, [settling.clone()]);
+        assert_eq!(changes.put, [settling]);
         assert_eq!(intents[0].age, Duration::ZERO);
         ledger.written(&learned);
 

@@ -8,7 +8,7 @@ mod support;
 use emitter_fake::JobEnd;
 use model::{Bootstrap, Cordon, InstanceName};
 use provider_fake::Fault;
-use support::{SECOND, Setup, Sim, World, simulate};
+use support::{SECOND, SETTLE, Setup, Sim, World, simulate};
 
 /// Both loops, and jobs of this length.
 fn start(sim: &Sim, jobs: u32, seconds: u32) -> (support::Running, support::Running) {
@@ -419,7 +419,7 @@ fn a_scaler_that_crashes_with_a_creation_on_its_way_doubles_nothing() {
             sim.cloud("sim").fault(Fault::SlowCreate(SECOND * way));
             let (_probot, scaler) = start(&sim, 1, 40);
             let sent = |world: &World| world.clouds.values().any(|c| c.on_the_way() == 1);
-            sim.until("it is on its way", SECOND * 20, sent).await;
+            sim.until("it is on its way", SECOND * 40, sent).await;
             sim.pass(SECOND).await;
             scaler.crash().await;
             let _next = sim.scaler("t");
@@ -499,5 +499,57 @@ fn a_shared_creation_whose_fate_is_unknown_counts_from_when_it_was_given_up() {
         sim.until("it is made", SECOND * 100, made).await;
         sim.pass(SECOND * 30).await;
         assert_eq!(sim.world().ever(), 1);
+    });
+}
+
+#[test]
+fn a_store_wiped_with_a_creation_on_its_way_doubles_nothing() {
+    simulate(Setup::default(), |sim| async move {
+        sim.cloud("sim").fault(Fault::SlowCreate(SECOND * 4));
+        let _loops = start(&sim, 1, 40);
+        let sent = |world: &World| world.clouds.values().any(|c| c.on_the_way() == 1);
+        sim.until("it is on its way", SECOND * 40, sent).await;
+        sim.store.wipe();
+        sim.until_settled(SECOND * 300).await;
+        assert_eq!(sim.world().ever(), 1);
+    });
+}
+
+/// How often an action was carried out, however it ended.
+fn actions(scaler: &support::Running, action: &str) -> u64 {
+    let text = scaler.metrics.exposition();
+    let is = format!("action=\"{action}\"");
+    let lines = text.lines().filter(|l| l.starts_with("parmanu_action"));
+    lines
+        .filter(|line| line.contains(&is))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn a_job_promised_before_the_cordon_is_left_to_finish() {
+    simulate(Setup::default(), |sim| async move {
+        let (_probot, scaler) = start(&sim, 1, 5);
+        sim.until("it runs", SECOND * 25, run(1)).await;
+        sim.until("it is done", SECOND * 25, idle(1)).await;
+        sim.world().by_hand = true;
+        let ci = sim.ci("ci");
+        let leaves = |world: &World| {
+            let executors = world.executors();
+            executors.iter().for_each(|e| ci.request(&e.id));
+            world.cordoned().len() == 1
+        };
+        sim.until("it is cordoned", SECOND * 60, leaves).await;
+        sim.pass(SETTLE - SECOND / 2).await;
+        push(&sim, 1, 600);
+        ci.hand_out();
+        sim.until("the promised job runs", SECOND, run(1)).await;
+        sim.world().by_hand = false;
+        sim.until_settled(SECOND * 700).await;
+        assert_eq!(sim.world().ended(JobEnd::Done), 2);
+        assert_eq!(sim.world().ever(), 1);
+        // a build of ten minutes is not asked after every settle time
+        let verified = actions(&scaler, "verify");
+        assert!(verified < 20, "verified {verified} times");
     });
 }
