@@ -63,6 +63,26 @@ fn the_readme_shows_the_minimal_file_as_it_is() {
     );
 }
 
+/// Not that it works: that needs a machine and a GitLab.
+#[test]
+fn the_boot_script_is_a_script_when_it_is_made() {
+    let template = std::fs::read_to_string(folder().join("bootstrap/gitlab-runner.sh.j2")).unwrap();
+    let executor = minijinja::context! { url => "https://gitlab", token => "glrt-a-token" };
+    let script = minijinja::render!(&template, machine => "linux-1-1-0", executor => executor);
+    assert!(
+        !script.contains("{{") && script.contains("'glrt-a-token'"),
+        "{script}"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), script).unwrap();
+    let judged = std::process::Command::new("bash")
+        .arg("-n")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(judged.status.success(), "{judged:?}");
+}
+
 /// `UPDATE_EXPECT=1 cargo test -p config --test shipped -- --test-threads=1` writes it anew.
 #[test]
 fn the_schema_that_is_checked_in_is_the_one_of_these_types() {
