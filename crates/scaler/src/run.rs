@@ -25,7 +25,7 @@ use crate::lister::{Lister, Listings};
 use crate::tick::Ticker;
 use crate::view::FleetView;
 
-/// Actions carried out at once, over all pools. A bound on sockets and memory; API rates are the adapters' business.
+/// Actions of one pool carried out at once. A bound on sockets and memory; API rates are the adapters' business.
 const MAX_PARALLEL: usize = 64;
 
 /// How often things are done.
@@ -276,6 +276,8 @@ impl Scaler {
             .filter_map(|pool| pool.policy.emitter.clone())
             .collect();
         let condition = self.readiness.condition("store");
+        let permits = |pool: &PoolName| (pool.clone(), Arc::new(Semaphore::new(MAX_PARALLEL)));
+        let parallel = self.pools.keys().map(permits).collect();
         let fleet = Arc::new(Fleet {
             id: self.id,
             installation: self.installation,
@@ -301,7 +303,7 @@ impl Scaler {
             epoch: None,
             essences: BTreeMap::new(),
             actions: JoinSet::new(),
-            parallel: Arc::new(Semaphore::new(MAX_PARALLEL)),
+            parallel,
             said: String::new(),
             unreadable: BTreeMap::new(),
         }

@@ -37,7 +37,8 @@ pub(crate) struct Ticker {
     /// What was decided last, to log a decision once.
     pub(crate) essences: BTreeMap<PoolName, (u32, Vec<String>, Vec<&'static str>)>,
     pub(crate) actions: JoinSet<()>,
-    pub(crate) parallel: Arc<Semaphore>,
+    /// One for each pool, so that one whose cloud or CI server hangs delays no other.
+    pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
@@ -338,9 +339,13 @@ impl Ticker {
                 instance: listed(&observed.fleet.listings, action),
                 intent: intent_of(action, pool),
             };
-            let (fleet, parallel) = (self.fleet.clone(), self.parallel.clone());
+            let parallel = self.parallel.get(&pool.plan.pool).cloned();
+            let fleet = self.fleet.clone();
             self.actions.spawn(async move {
-                let permit = parallel.acquire_owned().await;
+                let permit = match parallel {
+                    Some(parallel) => parallel.acquire_owned().await.ok(),
+                    None => None,
+                };
                 let updates = act::act(&fleet, job).await;
                 drop(permit);
                 fleet

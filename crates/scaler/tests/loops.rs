@@ -8,7 +8,7 @@ mod support;
 use emitter_fake::JobEnd;
 use model::{Bootstrap, Cordon, InstanceName};
 use provider_fake::Fault;
-use support::{SECOND, SETTLE, Setup, Sim, World, simulate};
+use support::{LINUX, PoolSetup, SECOND, SETTLE, Setup, Sim, World, simulate};
 
 /// Both loops, and jobs of this length.
 fn start(sim: &Sim, jobs: u32, seconds: u32) -> (support::Running, support::Running) {
@@ -551,5 +551,54 @@ fn a_job_promised_before_the_cordon_is_left_to_finish() {
         // a build of ten minutes is not asked after every settle time
         let verified = actions(&scaler, "verify");
         assert!(verified < 20, "verified {verified} times");
+    });
+}
+
+const OTHER: PoolSetup = PoolSetup {
+    name: "other",
+    emitter: "ci-b",
+    provider: "sim-b",
+    max: 200,
+    ..LINUX
+};
+
+#[test]
+fn a_provider_that_hangs_delays_no_other_pool() {
+    let setup = with(|setup| setup.pools.push(OTHER));
+    simulate(setup, |sim| async move {
+        let _loops = start(&sim, 0, 0);
+        sim.pass(SECOND * 12).await;
+        // heard once, so that its pool grows; then it hangs with more creations than may be carried out at once
+        sim.cloud("sim-b").slow(SECOND * 3600);
+        for _ in 0..150 {
+            sim.world().push("ci-b", "other", SECOND * 10);
+        }
+        sim.pass(SECOND * 5).await;
+        push(&sim, 3, 20);
+        let took = sim.until("all three run", SECOND * 60, run(3)).await;
+        assert!(took < SECOND * 12, "run after {took:?}");
+        let done = |world: &World| world.alive("linux").is_empty();
+        sim.until("and they go", SECOND * 120, done).await;
+    });
+}
+
+#[test]
+fn an_emitter_that_hangs_delays_no_other_pool() {
+    let setup = with(|setup| setup.pools.push(OTHER));
+    simulate(setup, |sim| async move {
+        let _loops = start(&sim, 0, 0);
+        for _ in 0..150 {
+            sim.world().push("ci-b", "other", SECOND * 10);
+        }
+        sim.pass(SECOND * 2).await;
+        sim.ci("ci-b").slow(SECOND * 3600);
+        sim.pass(SECOND * 2).await;
+        push(&sim, 3, 20);
+        let took = sim.until("all three run", SECOND * 60, |world| {
+            let jobs = world.cis[&"ci".parse().expect("a name")].jobs();
+            jobs.values().filter(|job| job.started_at.is_some()).count() == 3
+        });
+        let took = took.await;
+        assert!(took < SECOND * 12, "run after {took:?}");
     });
 }
