@@ -117,14 +117,17 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
     match &job.action {
         Action::Create { .. } => create(fleet, pool, &job, &call).await,
         Action::Cordon { executor, .. } => cordon(fleet, pool, executor, &job, &call).await,
-        Action::Uncordon { executor, .. } => {
+        Action::Uncordon { instance, executor } => {
             let Some(control) = control(fleet, pool) else {
                 return no_control();
             };
             let verb = control.uncordon(&executor.id, job.term.epoch);
-            match bounded(&call, verb).await {
-                Ok(()) => Done::ok(Vec::new()),
-                Err(why) => Done::failed(why.1, Vec::new()),
+            let outcome = bounded(&call, verb).await;
+            let (instance, at) = (instance.clone(), fleet.clock.now());
+            let called = vec![Update::CalledBack { instance, at }];
+            match outcome {
+                Ok(()) => Done::ok(called),
+                Err(why) => Done::failed(why.1, called),
             }
         }
         Action::Verify { executor, .. } => verify(fleet, pool, executor, &job, &call).await,
@@ -334,9 +337,9 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     };
     let registration = match register(fleet, pool, job, call).await {
         Ok(registration) => registration,
-        Err(why) => {
+        Err((kind, why)) => {
             let why = format!("no executor could be registered: {why}");
-            let wait = OPERATOR_WAIT;
+            let wait = wait_after_refusal(kind);
             let held = Update::Held {
                 pool: policy.pool.clone(),
                 why: why.clone(),
@@ -411,7 +414,7 @@ async fn register(
     pool: &Pool,
     job: &Job,
     call: &Call,
-) -> Result<Option<Registration>, String> {
+) -> Result<Option<Registration>, (Option<EmitterErrorKind>, String)> {
     let Action::Create { batch, count, .. } = &job.action else {
         return Ok(None);
     };
@@ -421,13 +424,14 @@ async fn register(
         return Ok(None);
     }
     let Some(control) = control(fleet, pool) else {
-        return Err("there is no right to register one".to_owned());
+        let why = "there is no right to register one".to_owned();
+        return Err((Some(EmitterErrorKind::Forbidden), why));
     };
     let request = Register {
         instance: batch.instance(0),
     };
     let registered = bounded(call, control.register(&request)).await;
-    registered.map(Some).map_err(|(_, why)| why)
+    registered.map(Some)
 }
 
 /// Removes an executor whose machine is certainly not made. A failure is no harm: the engine finds it as a ghost.
@@ -529,6 +533,28 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
         },
         (Some(error), None) => Done::failed(chain(error).to_string(), updates),
         (None, None) => Done::ok(updates),
+    }
+}
+
+/// How long a pool waits after a CI server registered no executor: what time may heal is asked again soon.
+fn wait_after_refusal(kind: Option<EmitterErrorKind>) -> Duration {
+    match kind {
+        Some(EmitterErrorKind::RateLimited { retry_after }) => retry_after.unwrap_or(SHORT_WAIT),
+        Some(
+            EmitterErrorKind::Unauthorized
+            | EmitterErrorKind::Forbidden
+            | EmitterErrorKind::Config
+            | EmitterErrorKind::Conflict
+            | EmitterErrorKind::NotFound,
+        ) => OPERATOR_WAIT,
+        Some(
+            EmitterErrorKind::Unreachable
+            | EmitterErrorKind::TimedOut
+            | EmitterErrorKind::Unavailable
+            | EmitterErrorKind::BadAnswer
+            | EmitterErrorKind::TooLarge,
+        )
+        | None => SHORT_WAIT,
     }
 }
 

@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::Unavailable;
-use model::{Intent, IntentKey, OfferId, PoolName, StoredIntent};
+use jiff::Timestamp;
+use model::{InstanceName, Intent, IntentKey, OfferId, PoolName, StoredIntent, age};
 use tokio::sync::Notify;
+
+/// How long it is remembered that a machine was called back: longer than any look is waited for.
+const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
 
 /// One thing an action learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,11 @@ pub(crate) enum Update {
     Put(Intent),
     /// An intent ended.
     End(IntentKey),
+    /// A machine was asked to take jobs again, with or without success.
+    CalledBack {
+        instance: InstanceName,
+        at: Timestamp,
+    },
     /// An offer steps aside for a while.
     Aside {
         offer: OfferId,
@@ -37,6 +46,7 @@ struct State {
     in_flight: BTreeSet<String>,
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
+    called_back: BTreeMap<InstanceName, Timestamp>,
     aside: BTreeMap<OfferId, (String, Duration)>,
     held: BTreeMap<PoolName, (String, Duration)>,
 }
@@ -79,6 +89,11 @@ impl Ledger {
                     state.put.remove(&key);
                     state.end.insert(key);
                 }
+                Update::CalledBack { instance, at } => {
+                    let old = |then: &Timestamp| age(*then, at) > CALLED_BACK_KEPT;
+                    state.called_back.retain(|_, then| !old(then));
+                    state.called_back.insert(instance, at);
+                }
                 Update::Aside { offer, why, wait } => {
                     state.aside.insert(offer, (why, boottime + wait));
                 }
@@ -89,6 +104,13 @@ impl Ledger {
         }
         drop(state);
         self.news.notify_one();
+    }
+
+    /// Whether a look that began at this moment can show whether the machine was called back the last time.
+    pub(crate) fn may_call_back(&self, instance: &InstanceName, look: Option<Timestamp>) -> bool {
+        let state = self.lock();
+        let last = state.called_back.get(instance);
+        last.is_none_or(|last| look.is_some_and(|look| look > *last))
     }
 
     /// Completes when an action ended.

@@ -330,6 +330,15 @@ impl Ticker {
     fn dispatch(&mut self, term: &Term, observed: &Observed, pool: &Planned) {
         for action in &pool.plan.actions {
             let subject = action.subject();
+            if let Action::Uncordon { instance, .. } = action
+                && !self
+                    .fleet
+                    .ledger
+                    .may_call_back(instance, pool.seen.seen.workload.at())
+            {
+                // the look is older than the last call: asked again now, it would be asked at every tick until the next
+                continue;
+            }
             if !self.fleet.ledger.begin(&subject) {
                 continue;
             }

@@ -602,3 +602,58 @@ fn an_emitter_that_hangs_delays_no_other_pool() {
         assert!(took < SECOND * 12, "run after {took:?}");
     });
 }
+
+#[test]
+fn a_moments_failure_of_registration_holds_a_pool_for_a_moment_only() {
+    simulate(Setup::default(), |sim| async move {
+        let ci = sim.ci("ci");
+        let (_probot, scaler) = start(&sim, 0, 0);
+        sim.pass(SECOND * 12).await;
+        push(&sim, 1, 20);
+        ci.slow(SECOND * 2);
+        let begun = |_: &World| scaler.view.borrow().pools[0].summary.target == 1;
+        sim.until("the registration is on its way", SECOND * 10, begun)
+            .await;
+        ci.fail(Some("503"));
+        sim.pass(SECOND * 2).await;
+        ci.fail(None);
+        assert_eq!(actions(&scaler, "create"), 1);
+        assert_eq!(sim.cloud("sim").create_calls(), 0);
+        let took = sim.until("it runs", SECOND * 120, run(1)).await;
+        assert!(took < SECOND * 35, "run after {took:?}");
+    });
+}
+
+#[test]
+fn a_machine_is_called_back_once_and_not_until_a_look_shows_it() {
+    simulate(Setup::default(), |sim| async move {
+        let (_probot, scaler) = start(&sim, 3, 20);
+        sim.until("all three run", SECOND * 25, run(3)).await;
+        let leaving = |world: &World| world.cordoned().len() == 3;
+        sim.until("all three leave", SECOND * 60, leaving).await;
+        push(&sim, 3, 20);
+        sim.until("all three run again", SECOND * 15, run(3)).await;
+        sim.until_settled(SECOND * 120).await;
+        let asked = actions(&scaler, "uncordon");
+        assert!(asked <= 6, "asked {asked} times for 3 machines");
+    });
+}
+
+#[test]
+fn a_failing_call_back_is_not_repeated_at_once() {
+    simulate(Setup::default(), |sim| async move {
+        let (_probot, scaler) = start(&sim, 1, 5);
+        sim.until("it runs", SECOND * 25, run(1)).await;
+        let leaving = |world: &World| world.cordoned().len() == 1;
+        sim.until("it leaves", SECOND * 60, leaving).await;
+        push(&sim, 1, 20);
+        sim.ci("ci").slow(SECOND / 2);
+        sim.pass(SECOND * 5 / 2).await;
+        sim.ci("ci").fail(Some("503"));
+        sim.pass(SECOND * 30).await;
+        let asked = actions(&scaler, "uncordon");
+        assert!(asked <= 4, "asked {asked} times in half a minute");
+        sim.ci("ci").fail(None);
+        sim.until_settled(SECOND * 240).await;
+    });
+}
