@@ -1,18 +1,14 @@
 //! No text makes the reader panic, and a secret that stands in a file never leaves it.
 
+mod support;
+
 use std::path::Path;
 
-use config::{LoadError, Registries, check_text};
+use config::{LoadError, check_text};
 use proptest::prelude::*;
+use support::registries;
 
 const SECRET: &str = "hunter2-Zq9";
-
-fn registries() -> Registries {
-    Registries {
-        emitters: plugins::emitters(),
-        providers: plugins::providers(),
-    }
-}
 
 /// Everything an operator could get to see of a text.
 fn output(text: &str) -> String {
@@ -182,9 +178,8 @@ fn noise() -> impl Strategy<Value = String> {
     .prop_map(|words| words.concat())
 }
 
+// 256 cases each; `PROPTEST_CASES=20000 cargo test -p config --test secrets` looks longer
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
     #[test]
     fn no_text_makes_the_reader_panic(text in noise()) {
         output(&text);
@@ -201,5 +196,87 @@ proptest! {
         let text = format!("{before}\n{}{key}{SECRET}{quote}\n{after}", " ".repeat(indent));
         let shown = output(&text);
         prop_assert!(!shown.contains(SECRET), "{text}\n---\n{shown}");
+    }
+
+    /// Nearly right files reach the checks that nonsense does not.
+    #[test]
+    fn a_nearly_right_file_makes_no_panic_and_shows_no_secret(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), change()), 1..5),
+    ) {
+        let good = support::good().replace("\"${env:GITLAB_TOKEN}\"", SECRET);
+        let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+        for (index, change) in changes {
+            let index = index.index(lines.len());
+            // a key that is cut in two is no word that anybody could know
+            if !lines[index].contains(SECRET) {
+                change.make(&mut lines, index);
+            }
+        }
+        let text = lines.join("\n");
+        let shown = output(&text);
+        prop_assert!(!shown.contains(SECRET), "{text}\n---\n{shown}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Remove,
+    Repeat,
+    Indent(usize),
+    Value(String),
+    Insert(usize, String),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let values = [
+        "-1",
+        "0",
+        "~",
+        "[]",
+        "{}",
+        "[a, 1]",
+        "1e400",
+        "18446744073709551616",
+        "9223372036854775807h",
+        "\"\"",
+        "*x",
+        "&x y",
+        "!t z",
+        "|",
+        "'",
+        "\"",
+        "${env:X}",
+        "true",
+        "99999",
+    ];
+    let value = prop::sample::select(values.to_vec());
+    prop_oneof![
+        Just(Change::Remove),
+        Just(Change::Repeat),
+        (0usize..8).prop_map(Change::Indent),
+        value.prop_map(|value| Change::Value(value.to_owned())),
+        (0usize..60, any::<char>()).prop_map(|(at, c)| Change::Insert(at, c.to_string())),
+    ]
+}
+
+impl Change {
+    fn make(self, lines: &mut Vec<String>, index: usize) {
+        let line = lines[index].clone();
+        match self {
+            Change::Remove if lines.len() > 1 => drop(lines.remove(index)),
+            Change::Remove => {}
+            Change::Repeat => lines.insert(index, line),
+            Change::Indent(by) => lines[index] = format!("{}{}", " ".repeat(by), line.trim_start()),
+            Change::Value(value) => {
+                if let Some((key, _)) = line.split_once(": ") {
+                    lines[index] = format!("{key}: {value}");
+                }
+            }
+            Change::Insert(at, text) => {
+                let before: String = line.chars().take(at).collect();
+                let after: String = line.chars().skip(at).collect();
+                lines[index] = format!("{before}{text}{after}");
+            }
+        }
     }
 }
