@@ -108,6 +108,11 @@ impl FakeCloud {
         self.lock().faults.push(fault);
     }
 
+    /// Forgets what was to go wrong and has not yet.
+    pub fn forget_faults(&self) {
+        self.lock().faults.clear();
+    }
+
     /// All machines that exist now, in their true state.
     pub fn machines(&self) -> Vec<FakeMachine> {
         let now = self.clock.now();
@@ -305,10 +310,13 @@ impl Provider for FakeCloud {
             return (0..batch.count).map(|_| over()).collect();
         }
         self.travel().await;
-        if let Some(way) = self.slow_create(batch) {
-            self.clock.sleep(way).await;
-        }
-        let made = self.create_now(batch);
+        let made = match self.slow_create(batch) {
+            Some(way) => {
+                self.clock.sleep(way).await;
+                self.make_all(&mut self.lock(), batch)
+            }
+            None => self.create_now(batch),
+        };
         self.travel().await;
         made
     }
@@ -369,7 +377,6 @@ impl FakeCloud {
     }
 
     fn create_now(&self, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
-        let now = self.clock.now();
         let mut state = self.lock();
         state.creates += 1;
         let fault = Self::take_fault(&mut state, |fault| {
@@ -388,15 +395,18 @@ impl FakeCloud {
                 each.map(|_| refused()).collect()
             }
             Some(_) => {
-                for index in each.clone() {
-                    let _ = self.make(&mut state, batch, index, now);
-                }
+                let _ = self.make_all(&mut state, batch);
                 each.map(|_| lost()).collect()
             }
-            None => each
-                .map(|index| self.make(&mut state, batch, index, now))
-                .collect(),
+            None => self.make_all(&mut state, batch),
         }
+    }
+
+    fn make_all(&self, state: &mut State, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
+        let now = self.clock.now();
+        (0..batch.count)
+            .map(|index| self.make(state, batch, index, now))
+            .collect()
     }
 
     fn delete_now(&self, instances: &[Instance]) -> Vec<Outcome<InstanceName>> {

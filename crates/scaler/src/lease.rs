@@ -25,8 +25,10 @@ pub(crate) struct Term {
     pub(crate) until: Duration,
     /// When the calls made under it end: as long as it is extended, they go on.
     pub(crate) ends: Arc<CallEnd>,
-    /// Until when calls may have been in flight whose intents are lost: the store did not remember an earlier term.
-    pub(crate) intents_lost_at: Option<Timestamp>,
+    /// Whether the store remembered an earlier term. If not, intents of calls in flight may have been lost.
+    pub(crate) remembered: bool,
+    /// When every call of an earlier holder was over: none outlives its lease.
+    pub(crate) alone_since: Timestamp,
 }
 
 impl Term {
@@ -112,11 +114,6 @@ impl Keeper {
     fn held(&self, epoch: Epoch, remembered: bool, until: Duration) {
         let before = self.term.borrow().clone();
         let same = before.as_ref().filter(|term| term.epoch == epoch);
-        let intents_lost_at = match same {
-            Some(term) => term.intents_lost_at,
-            // whoever acted before may have calls on the way, but none that outlives its lease
-            None => (!remembered).then(|| self.clock.now() + self.timing.lease),
-        };
         if same.is_none() {
             info!(%epoch, remembered, "this scaler is active");
             if !remembered {
@@ -128,6 +125,11 @@ impl Keeper {
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
         let began = same.map_or_else(|| self.clock.boottime(), |term| term.began);
+        let alone_since = same.map_or_else(
+            || self.clock.now() + self.timing.lease,
+            |term| term.alone_since,
+        );
+        let remembered = same.map_or(remembered, |term| term.remembered);
         let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
         ends.set(until);
         self.term.send_replace(Some(Term {
@@ -135,7 +137,8 @@ impl Keeper {
             began,
             until,
             ends,
-            intents_lost_at,
+            remembered,
+            alone_since,
         }));
     }
 

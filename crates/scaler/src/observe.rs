@@ -14,6 +14,8 @@ use crate::run::Fleet;
 /// One observation, and the intent changes that are to be written with the next commit.
 pub(crate) struct Observed {
     pub(crate) fleet: FleetObservation,
+    /// Until when calls may have been in flight whose intents were lost, for each pool.
+    pub(crate) lost_at: BTreeMap<PoolName, Option<Timestamp>>,
     pub(crate) changes: BTreeMap<PoolName, Changes>,
     /// Pools whose record in the store is not what we write, and what is wrong with it: they are left alone.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
@@ -30,6 +32,7 @@ pub(crate) fn observe(
     let boottime = fleet.clock.boottime();
     let mut pools = BTreeMap::new();
     let mut changes = BTreeMap::new();
+    let mut lost_at = BTreeMap::new();
     let mut unreadable = BTreeMap::new();
     for (name, pool) in &fleet.pools {
         let mut stored = record.pools.remove(name).unwrap_or_default();
@@ -52,6 +55,15 @@ pub(crate) fn observe(
         let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
             workload(&record, &stored, emitter, now)
         });
+        lost_at.insert(
+            name.clone(),
+            match &stored.memory {
+                // nobody has written anything since the store was new or wiped
+                _ if !term.remembered => Some(term.alone_since),
+                None => Some(term.alone_since),
+                Some(memory) => memory.intents_lost_at,
+            },
+        );
         let seen = PoolSeen {
             workload,
             intents: stored.intents,
@@ -67,11 +79,12 @@ pub(crate) fn observe(
         epoch: term.epoch,
         listings: fleet.listings.now(),
         pools,
-        intents_lost_at: term.intents_lost_at,
+        intents_lost_at: lost_at.values().flatten().max().copied(),
         unavailable: fleet.ledger.unavailable(boottime),
     };
     Observed {
         fleet: observation,
+        lost_at,
         changes,
         unreadable,
     }

@@ -13,6 +13,7 @@ use ports::{
     Clock, EmitterContext, ExecutorControl, PluginError, Provider, ProviderContext, Store,
 };
 use serde_json::Value;
+use service::Service;
 use telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -70,39 +71,6 @@ pub struct Pool {
     pub bootstrap: Option<Template>,
 }
 
-/// Why a scaler cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A plugin refuses its configuration.
-    Plugin(PluginError),
-    /// The configuration names a kind that this build does not have.
-    Kind(String),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Plugin(_) => f.write_str("a plugin could not be made"),
-            StartError::Kind(kind) => write!(f, "there is no plugin `{kind}` in this build"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StartError::Plugin(error) => Some(error),
-            StartError::Kind(_) => None,
-        }
-    }
-}
-
-impl From<PluginError> for StartError {
-    fn from(error: PluginError) -> Self {
-        StartError::Plugin(error)
-    }
-}
-
 /// A scaler ready to run.
 pub struct Scaler {
     /// Owner id.
@@ -149,6 +117,34 @@ pub(crate) struct Fleet {
 }
 
 impl Scaler {
+    /// The scaler of a started service.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin refuses its configuration.
+    pub fn of(
+        service: &Service,
+        store: Arc<dyn Store>,
+        installation: InstallationId,
+    ) -> Result<Self, PluginError> {
+        let (settings, registries, clock) =
+            (&service.settings, &service.registries, &service.clock);
+        Ok(Scaler {
+            id: settings.fleet.clone(),
+            installation,
+            config: settings.hash.clone(),
+            pools: Scaler::pools(settings),
+            providers: Scaler::providers(settings, registries, clock)?,
+            controls: Scaler::controls(settings, registries, clock)?,
+            store,
+            clock: clock.clone(),
+            metrics: service.metrics.clone(),
+            readiness: service.readiness.clone(),
+            holder: service.holder.clone(),
+            timing: Timing::default(),
+        })
+    }
+
     /// The pools of a checked configuration.
     pub fn pools(settings: &Settings) -> BTreeMap<PoolName, Pool> {
         let pool = |(name, pool): (&PoolName, &config::PoolSettings)| {
@@ -171,11 +167,10 @@ impl Scaler {
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, StartError> {
+    ) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, PluginError> {
         let mut providers = BTreeMap::new();
         for (name, provider) in &settings.providers {
-            let entry = registries.providers.get(&provider.kind);
-            let entry = entry.ok_or_else(|| StartError::Kind(provider.kind.clone()))?;
+            let entry = registries.providers.require(&provider.kind)?;
             let context = ProviderContext {
                 name: name.clone(),
                 clock: clock.clone(),
@@ -190,11 +185,10 @@ impl Scaler {
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<BTreeMap<EmitterName, Arc<dyn ExecutorControl>>, StartError> {
+    ) -> Result<BTreeMap<EmitterName, Arc<dyn ExecutorControl>>, PluginError> {
         let mut controls = BTreeMap::new();
         for (name, emitter) in &settings.emitters {
-            let entry = registries.emitters.get(&emitter.kind);
-            let entry = entry.ok_or_else(|| StartError::Kind(emitter.kind.clone()))?;
+            let entry = registries.emitters.require(&emitter.kind)?;
             let context = EmitterContext {
                 name: name.clone(),
                 fleet: settings.fleet.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::{Action, Observation, Phase, Plan, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{Epoch, Instance, Intent, IntentKey, PoolName, Seen};
+use model::{Epoch, Instance, Intent, IntentKey, PoolMemory, PoolName, Seen};
 use ports::{PoolCommit, StoreError, StoreErrorKind};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -206,9 +206,10 @@ impl Ticker {
     fn plan(&self, observed: &Observed, now: Timestamp) -> Vec<Planned> {
         let mut planned = Vec::new();
         for (name, pool) in &self.fleet.pools {
-            let Some(seen) = observed.fleet.pool(name) else {
+            let Some(mut seen) = observed.fleet.pool(name) else {
                 continue;
             };
+            seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
             let mut plan = engine::plan(&seen, &pool.policy, now);
             let supply = Supply::of(&seen, &pool.policy, now);
             let violations = invariants::check(&seen, &pool.policy, &plan, now);
@@ -251,7 +252,11 @@ impl Ticker {
                 .filter(|i| !ended(i) && !replaced(i));
             let put: Vec<Intent> = learned.chain(plan.put.iter().cloned()).collect();
             let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
-            let memory = (plan.memory != seen.seen.memory).then(|| plan.memory.clone());
+            let memory = PoolMemory {
+                intents_lost_at: seen.intents_lost_at,
+                ..plan.memory.clone()
+            };
+            let memory = (memory != seen.seen.memory).then_some(memory);
             let decision = is_new.then(|| {
                 serde_json::json!({
                     "summary": plan.summary,

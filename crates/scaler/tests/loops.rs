@@ -657,3 +657,20 @@ fn a_failing_call_back_is_not_repeated_at_once() {
         sim.until_settled(SECOND * 240).await;
     });
 }
+
+#[test]
+fn a_scaler_that_takes_over_right_after_a_wipe_waits_as_well() {
+    let setup = with(|setup| setup.lag = SECOND * 20);
+    simulate(setup, |sim| async move {
+        let (_probot, scaler) = start(&sim, 3, 60);
+        let made = |world: &World| world.all_alive() == 3;
+        sim.until("three are made", SECOND * 40, made).await;
+        sim.store.wipe();
+        sim.pass(SECOND * 3).await;
+        scaler.crash().await;
+        // by now the store remembers a lease again, but not what was in flight
+        let _next = sim.scaler("t");
+        sim.until_settled(SECOND * 300).await;
+        assert_eq!(sim.world().ever(), 3);
+    });
+}

@@ -16,7 +16,7 @@ use provider_fake::FakeCloud;
 use super::clock::{SimClock, shared};
 
 /// How often the world moves.
-pub(crate) const BEAT: Duration = Duration::from_millis(250);
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 /// After a CI server fell silent or blind, a scaler may still act on the look before for so long: one probe, its
 /// write, and what was in flight.
@@ -65,7 +65,7 @@ impl World {
             pools: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(seed),
             join: Duration::from_secs(1),
-            promise: Duration::from_millis(1500),
+            promise: Duration::from_millis(1400),
             by_hand: false,
             lengths: BTreeMap::new(),
             up_since: BTreeMap::new(),
