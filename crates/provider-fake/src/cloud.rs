@@ -167,6 +167,11 @@ impl FakeCloud {
         self.lock().deletions.clone()
     }
 
+    /// How many machines were ever made.
+    pub fn made(&self) -> u64 {
+        self.lock().next_id
+    }
+
     /// Creation calls that were answered or lost.
     pub fn create_calls(&self) -> u64 {
         self.lock().creates

@@ -41,6 +41,9 @@ pub(crate) struct World {
     pub(crate) promise: Duration,
     /// The test hands jobs out itself.
     pub(crate) by_hand: bool,
+    /// What was made and deleted at each cloud when it was judged last.
+    calls: Vec<(u64, usize)>,
+    moves_at: Duration,
     lengths: BTreeMap<(EmitterName, u64), Duration>,
     up_since: BTreeMap<InstanceName, Duration>,
     joined: BTreeSet<InstanceName>,
@@ -67,6 +70,8 @@ impl World {
             join: Duration::from_secs(1),
             promise: Duration::from_millis(1400),
             by_hand: false,
+            calls: Vec::new(),
+            moves_at: Duration::ZERO,
             lengths: BTreeMap::new(),
             up_since: BTreeMap::new(),
             joined: BTreeSet::new(),
@@ -170,8 +175,21 @@ impl World {
 
     /// Moves what is due and judges what there is. Nothing else runs meanwhile.
     pub(crate) fn beat(&mut self) {
-        self.judge_deletions();
-        self.judge_numbers();
+        let calls: Vec<(u64, usize)> = self
+            .clouds
+            .values()
+            .map(|cloud| (cloud.made(), cloud.deletions().len()))
+            .collect();
+        if self.calls != calls {
+            self.judge_deletions();
+            self.judge_numbers();
+            self.calls = calls;
+        }
+        let now = self.clock.boottime();
+        if now < self.moves_at {
+            return;
+        }
+        self.moves_at = now + BEAT;
         self.judge_strangers();
         self.machines_come_and_go();
         self.jobs_end();
