@@ -7,7 +7,7 @@ use config::{LoadError, Report, Settings};
 
 /// Checks a file and prints what is wrong with it.
 pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
-    match config::load(file, &crate::registries()) {
+    match config::load(file, &service::registries()) {
         Ok((settings, report)) => {
             print!("{report}");
             print_summary(&settings, &report);

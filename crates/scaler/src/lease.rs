@@ -27,6 +27,8 @@ pub(crate) struct Term {
     pub(crate) ends: Arc<CallEnd>,
     /// Whether the store remembered an earlier term. If not, intents of calls in flight may have been lost.
     pub(crate) remembered: bool,
+    /// When it was taken, on the clock's wall time, as listings are dated.
+    pub(crate) taken_at: Timestamp,
     /// When every call of an earlier holder was over: none outlives its lease.
     pub(crate) alone_since: Timestamp,
 }
@@ -115,6 +117,7 @@ impl Keeper {
         let before = self.term.borrow().clone();
         let same = before.as_ref().filter(|term| term.epoch == epoch);
         if same.is_none() {
+            self.listings.all_again();
             info!(%epoch, remembered, "this scaler is active");
             if !remembered {
                 warn!(
@@ -125,10 +128,7 @@ impl Keeper {
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
         let began = same.map_or_else(|| self.clock.boottime(), |term| term.began);
-        let alone_since = same.map_or_else(
-            || self.clock.now() + self.timing.lease,
-            |term| term.alone_since,
-        );
+        let taken_at = same.map_or_else(|| self.clock.now(), |term| term.taken_at);
         let remembered = same.map_or(remembered, |term| term.remembered);
         let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
         ends.set(until);
@@ -138,7 +138,8 @@ impl Keeper {
             until,
             ends,
             remembered,
-            alone_since,
+            taken_at,
+            alone_since: taken_at + self.timing.lease,
         }));
     }
 

@@ -32,11 +32,19 @@ impl Listings {
         (sender, again)
     }
 
-    /// What is known now.
-    pub(crate) fn now(&self) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+    /// What is known now. A listing that began before `since` is no whole one.
+    pub(crate) fn since(&self, since: Timestamp) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+        let dated = |seen: Seen<Vec<Instance>>| match seen {
+            Seen::Complete { value, at } if at < since => Seen::Partial {
+                value,
+                at,
+                why: vec!["it has not been listed since this scaler took over".to_owned()],
+            },
+            other => other,
+        };
         self.seen
             .iter()
-            .map(|(name, seen)| (name.clone(), seen.borrow().clone()))
+            .map(|(name, seen)| (name.clone(), dated(seen.borrow().clone())))
             .collect()
     }
 
@@ -45,6 +53,11 @@ impl Listings {
         if let Some(again) = self.again.get(provider) {
             again.notify_one();
         }
+    }
+
+    /// Asks every provider to be listed again soon.
+    pub(crate) fn all_again(&self) {
+        self.again.values().for_each(|again| again.notify_one());
     }
 
     /// Waits until every provider was heard or failed once, for at most `limit`.

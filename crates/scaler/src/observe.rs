@@ -77,7 +77,8 @@ pub(crate) fn observe(
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),
         epoch: term.epoch,
-        listings: fleet.listings.now(),
+        // the scaler before may have ended an intent for what a newer listing showed it than our last one
+        listings: fleet.listings.since(term.taken_at),
         pools,
         intents_lost_at: lost_at.values().flatten().max().copied(),
         unavailable: fleet.ledger.unavailable(boottime),

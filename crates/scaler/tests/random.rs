@@ -92,7 +92,8 @@ fn run(seed: u64) {
         }
         chaos.end_all().await;
         // the longest of it: a breaker that opens, a lost creation, a ghost that is watched
-        sim.until_settled(SECOND * 900).await;
+        let work = sim.world().work_left();
+        sim.until_settled(SECOND * 900 + work).await;
         sim.pass(SECOND * 60).await;
         assert!(sim.world().settled(min(&sim)), "it does not stay so");
         chaos.stop().await;

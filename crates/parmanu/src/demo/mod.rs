@@ -88,7 +88,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     .await?;
     // the template stands in a file, as an operator's would
     let folder = world::template_folder()?;
-    let registries = crate::registries();
+    let registries = service::registries();
     let text = configuration(&server.url());
     let (settings, _) = config::check_text(&text, "demo.yaml", folder.path(), &registries)?;
     let cloud = FakeCloud::new(

@@ -137,6 +137,17 @@ impl World {
         jobs.filter(|job| job.end == Some(how)).count()
     }
 
+    /// The time that all open jobs take one after the other.
+    pub(crate) fn work_left(&self) -> Duration {
+        let mut left = Duration::ZERO;
+        for (emitter, ci) in &self.cis {
+            for (id, _) in ci.jobs().iter().filter(|(_, job)| job.end.is_none()) {
+                left += self.lengths[&(emitter.clone(), *id)];
+            }
+        }
+        left
+    }
+
     pub(crate) fn running(&self) -> usize {
         let jobs = self.cis.values().flat_map(|ci| ci.jobs().into_values());
         jobs.filter(|job| job.started_at.is_some() && job.end.is_none())
