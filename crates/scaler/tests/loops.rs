@@ -674,23 +674,3 @@ fn a_scaler_that_takes_over_right_after_a_wipe_waits_as_well() {
         assert_eq!(sim.world().ever(), 3);
     });
 }
-
-#[test]
-fn a_scaler_that_takes_over_lists_anew_before_it_creates() {
-    let setup = with(|setup| setup.lag = SECOND * 3);
-    for quarter in 0..40 {
-        simulate(setup.clone(), |sim| async move {
-            let _probot = sim.probot("p");
-            let first = sim.scaler("a");
-            sim.pass(SECOND * 2).await;
-            // its listings lie between those of the first
-            let _second = sim.scaler("b");
-            sim.pass(SECOND * 10).await;
-            push(&sim, 3, 60);
-            sim.pass(SECOND * quarter / 4).await;
-            first.stop().await;
-            sim.until_settled(SECOND * 300).await;
-            assert_eq!(sim.world().ever(), 3, "stopped after {quarter} quarters");
-        });
-    }
-}

@@ -54,6 +54,13 @@ fn whatever_goes_wrong_nothing_bad_happens_and_all_ends_well_d() {
     runs(3);
 }
 
+/// Runs that ended badly once. 170: a scaler took over right after a wipe and created at once. 982 and 1129: one took
+/// over with a listing from before its term, after the other had ended the intents by a newer one.
+#[test]
+fn what_went_wrong_once_goes_well() {
+    [170, 982, 1129].into_iter().for_each(run);
+}
+
 fn setup(seed: u64) -> Setup {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let mut pools = vec![PoolSetup {
