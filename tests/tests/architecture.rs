@@ -29,14 +29,34 @@ const NORMAL: &[(&str, &[&str])] = &[
         &["model", "ports", "emitter-*", "provider-*", "store-*"],
     ),
     ("telemetry", &["ports"]),
+    // What their mains share: it knows no loop.
+    (
+        "service",
+        &["model", "ports", "config", "plugins", "telemetry"],
+    ),
     // The services. probot decides nothing, so it knows neither the engine nor a cloud.
     (
         "probot",
-        &["model", "ports", "config", "plugins", "telemetry"],
+        &[
+            "model",
+            "ports",
+            "config",
+            "plugins",
+            "telemetry",
+            "service",
+        ],
     ),
     (
         "scaler",
-        &["model", "ports", "engine", "config", "plugins", "telemetry"],
+        &[
+            "model",
+            "ports",
+            "engine",
+            "config",
+            "plugins",
+            "telemetry",
+            "service",
+        ],
     ),
     (
         "sim",
@@ -64,6 +84,7 @@ const NORMAL: &[(&str, &[&str])] = &[
             "config",
             "plugins",
             "telemetry",
+            "service",
             "store-memory",
             "probot",
             "scaler",

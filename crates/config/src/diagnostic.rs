@@ -4,7 +4,9 @@ use std::fmt;
 
 use ports::strict::{Problem, Severity};
 
+use crate::load::Source;
 use crate::locate::{Position, locate};
+use crate::words::plain;
 
 /// One problem with its place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub struct Diagnostic {
     pub place: Option<(usize, usize)>,
     /// The line of text, with a secret's value taken out.
     pub excerpt: Option<String>,
-    /// How many characters to underline.
-    pub width: usize,
+    /// The column of the excerpt at which the underline begins, from 1, and its length.
+    pub underline: (usize, usize),
     /// What is wrong.
     pub message: String,
     /// What the operator may have meant.
@@ -60,64 +62,90 @@ impl fmt::Display for Report {
 /// Longest excerpt; a line of a hostile file may be a megabyte.
 const MAX_EXCERPT: usize = 160;
 
-/// Keys whose values are not shown unless they are references.
-const SECRET_WORDS: [&str; 5] = ["token", "secret", "password", "key", "credential"];
+/// What is kept before the column when a line is too long.
+const BEFORE: usize = 60;
+
+/// Longest message, for the same reason.
+const MAX_MESSAGE: usize = 600;
 
 impl Diagnostic {
-    /// Gives a problem its place in `text`.
-    pub(crate) fn new(problem: &Problem, file: &str, text: &str) -> Self {
-        let position = locate(text, &problem.path, problem.at_key);
-        Self::at(problem, file, text, position)
+    /// Gives a problem its place in the text.
+    pub(crate) fn new(problem: &Problem, source: &Source) -> Self {
+        let position = locate(&source.text, &problem.path, problem.at_key);
+        Self::at(problem, source, position)
     }
 
-    pub(crate) fn at(
-        problem: &Problem,
-        file: &str,
-        text: &str,
-        position: Option<Position>,
-    ) -> Self {
-        let line = position.and_then(|p| text.lines().nth(p.line.saturating_sub(1)));
-        let excerpt = line.map(without_secret);
-        let width = position
-            .zip(excerpt.as_deref())
-            .map_or(1, |(p, line)| width(line, p.column));
+    pub(crate) fn at(problem: &Problem, source: &Source, position: Option<Position>) -> Self {
+        let shown = position.and_then(|position| Excerpt::of(source, position));
+        let words = |text: &str| visible(&source.secrets.hide(text), MAX_MESSAGE);
         Diagnostic {
             severity: problem.severity,
-            file: file.to_owned(),
+            file: source.file.clone(),
             place: position.map(|p| (p.line, p.column)),
-            excerpt,
-            width,
-            message: problem.message.clone(),
-            suggestion: problem.suggestion.clone(),
+            excerpt: shown.as_ref().map(|shown| shown.line.clone()),
+            underline: shown.map_or((1, 1), |shown| shown.underline),
+            message: words(&plain(&problem.message)),
+            suggestion: problem.suggestion.as_deref().map(words),
         }
     }
 }
 
-/// The line with the value of a secret-like key replaced, unless the value is a reference.
-fn without_secret(line: &str) -> String {
-    let line: String = line.chars().take(MAX_EXCERPT).collect();
-    let lower = line.to_lowercase();
-    let secret = SECRET_WORDS.iter().any(|word| {
-        lower.match_indices(word).any(|(at, _)| {
-            let after = &lower[at + word.len()..];
-            let value = after.split_once(':').map(|(_, value)| value.trim_start());
-            value.is_some_and(|v| {
-                !v.trim_start_matches(['"', '\'']).starts_with("${") && !v.is_empty()
-            })
-        })
-    });
-    match (secret, line.split_once(':')) {
-        (true, Some((key, _))) => format!("{key}: …"),
-        (true, None) | (false, _) => line,
+/// A line as it is shown.
+struct Excerpt {
+    line: String,
+    underline: (usize, usize),
+}
+
+impl Excerpt {
+    fn of(source: &Source, position: Position) -> Option<Self> {
+        let line = source.text.lines().nth(position.line.saturating_sub(1))?;
+        let (line, column) = source.secrets.hide_in_line(line, position.column);
+        let (mut line, mut column) = (visible(&line, usize::MAX), column.max(1));
+        if line.chars().count() > MAX_EXCERPT {
+            let skip = (column - 1).saturating_sub(BEFORE);
+            let cut: String = line.chars().skip(skip).take(MAX_EXCERPT).collect();
+            let dots = if skip > 0 { "…" } else { "" };
+            line = format!("{dots}{cut}…");
+            column = column - skip + dots.chars().count();
+        }
+        let width = width(&line, column);
+        let underline = (column, width);
+        Some(Excerpt { line, underline })
     }
 }
 
+/// Text that changes nothing on a terminal but its letters.
+fn visible(text: &str, most: usize) -> String {
+    let harmless = |c: char| match c {
+        '\t' | '\n' | '\r' => ' ',
+        // directions and joins can make a line read like another one
+        c if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+        {
+            '·'
+        }
+        c => c,
+    };
+    let mut shown: String = text.chars().take(most).map(harmless).collect();
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The word at the column; the whole text if it is in quotes.
 fn width(line: &str, column: usize) -> usize {
-    line.chars()
-        .skip(column.saturating_sub(1))
-        .take_while(|c| !c.is_whitespace() && !",:]}".contains(*c))
-        .count()
-        .max(1)
+    let rest: Vec<char> = line.chars().skip(column - 1).collect();
+    let quoted = match rest.first() {
+        Some(quote @ ('"' | '\'')) => rest[1..].iter().position(|c| c == quote).map(|end| end + 2),
+        _ => None,
+    };
+    quoted.unwrap_or_else(|| {
+        let word = rest
+            .iter()
+            .take_while(|c| !c.is_whitespace() && !",:]}".contains(**c));
+        word.count().max(1)
+    })
 }
 
 impl fmt::Display for Diagnostic {
@@ -134,8 +162,9 @@ impl fmt::Display for Diagnostic {
                 writeln!(f, "{pad}--> {}:{line}:{column}", self.file)?;
                 writeln!(f, "{pad} |")?;
                 writeln!(f, "{gutter} | {excerpt}")?;
-                let marks = "^".repeat(self.width);
-                writeln!(f, "{pad} | {}{marks}", " ".repeat(column.saturating_sub(1)))?;
+                let (start, width) = self.underline;
+                let space = " ".repeat(start.saturating_sub(1));
+                writeln!(f, "{pad} | {space}{}", "^".repeat(width))?;
             }
             _ => writeln!(f, " --> {}", self.file)?,
         }
@@ -143,27 +172,5 @@ impl fmt::Display for Diagnostic {
             Some(suggestion) => writeln!(f, "  = did you mean `{suggestion}`?"),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_literal_secret_is_not_repeated_in_an_excerpt() {
-        for line in [
-            "  token: hunter2",
-            "gitlab: { kind: gitlab, token: hunter2 }",
-            "  PASSWORD: \"hunter2\"",
-        ] {
-            assert!(!without_secret(line).contains("hunter2"), "{line}");
-        }
-        assert_eq!(without_secret("  token: ${env:T}"), "  token: ${env:T}");
-        assert_eq!(
-            without_secret("  token: \"${env:T}\""),
-            "  token: \"${env:T}\""
-        );
-        assert_eq!(without_secret("  max: 3"), "  max: 3");
     }
 }

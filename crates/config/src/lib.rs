@@ -4,6 +4,10 @@
 //! text underlined and a suggestion. Secrets stay references here and are never printed. The JSON Schema that editors
 //! use is made from the same types ([`schema`]).
 //!
+//! - `yaml.rs` reads one text, `load.rs` several files into one document, `validate/` (a module per section) makes settings of it;
+//! - `locate.rs` finds where a path stands in the text, `diagnostic.rs` shows it, `redact.rs` keeps secrets out of it;
+//! - `raw.rs` has the keys that belong to no plugin, `schema.rs` makes the JSON Schema of them and the plugins' keys.
+//!
 //! This crate knows no plugin: the registries bring each plugin's own keys. It does not watch files and does not
 //! connect anywhere.
 #![forbid(unsafe_code)]
@@ -12,9 +16,12 @@ mod diagnostic;
 mod load;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod settings;
 mod validate;
+mod words;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Report};
 pub use load::{LoadError, Registries, check_text, load};

@@ -1,6 +1,7 @@
 //! The configuration after it has been checked: what the services are built from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use model::{ConfigHash, EmitterName, FleetId, OfferId, Policy, PoolName, ProviderName};
@@ -37,7 +38,7 @@ pub enum StoreSettings {
 }
 
 /// One CI server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EmitterSettings {
     /// Which plugin.
     pub kind: String,
@@ -52,7 +53,7 @@ pub struct EmitterSettings {
 }
 
 /// One cloud account.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ProviderSettings {
     /// Which plugin.
     pub kind: String,
@@ -94,5 +95,27 @@ impl Settings {
             .filter(|(_, pool)| pool.policy.emitter.as_ref() == Some(emitter))
             .map(|(name, pool)| (name.clone(), pool.serves.clone()))
             .collect()
+    }
+}
+
+impl fmt::Debug for EmitterSettings {
+    /// Without the plugin's keys: a token may stand among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmitterSettings")
+            .field("kind", &self.kind)
+            .field("facts", &self.facts)
+            .field("every", &self.every)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ProviderSettings {
+    /// Without the plugin's keys: a token may stand among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("kind", &self.kind)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }

@@ -3,9 +3,11 @@
 //! One module per section of the file. Nothing here knows where in the text a key stands: problems carry a path.
 
 mod accounts;
+mod boot_script;
 mod entries;
 mod machines;
 mod pools;
+mod references;
 mod rules;
 mod whole;
 
@@ -14,7 +16,6 @@ use std::path::Path;
 
 use model::{ConfigHash, FleetId};
 use ports::strict::{self, Problem, Problems, Severity, Step, nearest};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +32,7 @@ pub(crate) fn settings(
     problems: &mut Problems,
 ) -> Option<Settings> {
     top_level(document, problems);
-    let fleet = section::<FleetId>(document, "fleet", problems);
+    let fleet = fleet(document, problems);
     let store = store(document, problems);
     let mut maker = Maker {
         registries,
@@ -44,8 +45,20 @@ pub(crate) fn settings(
     let machines = maker.machines(document, &providers);
     let rules = maker.rules(document);
     let pools = maker.pools(document, &emitters, &machines, &rules);
+    references::check(document, &mut Vec::new(), maker.problems);
     maker.unused(document);
     whole::alike(&pools, problems);
+    references::explain(document, problems);
+    // what is wrong anyway needs no advice
+    let wrong: BTreeSet<Vec<Step>> = problems
+        .0
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| problem.path.clone())
+        .collect();
+    problems
+        .0
+        .retain(|problem| problem.severity == Severity::Error || !wrong.contains(&problem.path));
     Some(Settings {
         fleet: fleet?,
         hash: hash(document),
@@ -86,21 +99,34 @@ fn top_level(document: &Value, problems: &mut Problems) {
         Some(version) if version.as_u64() == Some(1) => {}
         Some(other) => problems.error(
             ["version".into()],
-            format!("this program reads version 1, not {other}"),
+            format!("this program reads version 1, not {other}: write `version: 1`"),
         ),
         None => problems.error([], "missing the key `version`; write `version: 1`"),
     }
 }
 
-fn section<T: DeserializeOwned>(document: &Value, key: &str, problems: &mut Problems) -> Option<T> {
-    let Some(value) = document.get(key) else {
-        problems.error([], format!("missing the key `{key}`"));
+fn fleet(document: &Value, problems: &mut Problems) -> Option<FleetId> {
+    let Some(value) = document.get("fleet") else {
+        let message =
+            "missing the key `fleet`: the owner id on every machine, such as `fleet: acme-ci`";
+        problems.error([], message);
         return None;
     };
     let mut inner = Problems::default();
     let read = strict::read(value, &mut inner);
-    problems.append(&[key.into()], inner);
+    problems.append(&["fleet".into()], inner);
     read
+}
+
+/// A literal address is fine as long as nobody needs to hide it.
+fn password(store: &Value, problems: &mut Problems) {
+    let url = store.get("url").and_then(Value::as_str).unwrap_or_default();
+    if !url.starts_with("${") && url.contains('@') {
+        problems.warning(
+            ["url".into()],
+            "a password stands in the configuration itself: use ${env:NAME} or ${file:/path}",
+        );
+    }
 }
 
 fn store(document: &Value, problems: &mut Problems) -> Option<StoreSettings> {
@@ -113,8 +139,10 @@ fn store(document: &Value, problems: &mut Problems) -> Option<StoreSettings> {
     let mut inner = Problems::default();
     let (kind, rest) = take_kind(value, ["memory", "redis"], &mut inner);
     let store = match kind.as_deref() {
-        Some("redis") => strict::read::<raw::RedisStore>(&rest, &mut inner)
-            .map(|redis| StoreSettings::Redis { url: redis.url }),
+        Some("redis") => strict::read::<raw::RedisStore>(&rest, &mut inner).map(|redis| {
+            password(&rest, &mut inner);
+            StoreSettings::Redis { url: redis.url }
+        }),
         Some("memory") => {
             strict::read::<raw::MemoryStore>(&rest, &mut inner).map(|_| StoreSettings::Memory)
         }

@@ -5,5 +5,6 @@
 //! name, never in silence.
 #![forbid(unsafe_code)]
 
+pub mod emitter;
 pub mod provider;
 pub mod store;

@@ -73,7 +73,10 @@ fn register(sequence: u32, taken: &[&ExecutorId]) -> Register {
 #[tokio::test]
 async fn a_name_is_leased_paused_read_and_given_back() {
     let Ok(url) = std::env::var(URL) else {
-        conformance::store::skip("emitter-buildbot::master", &format!("{URL} is not set"));
+        conformance::store::skip(
+            "extended/emitter-buildbot::master",
+            &format!("{URL} is not set"),
+        );
         return;
     };
     let emitter = Buildbot::emitter(config(&url), &context()).expect("an emitter");

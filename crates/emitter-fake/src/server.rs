@@ -168,7 +168,8 @@ impl FakeCi {
     /// An executor's agent asks for a job: the answer comes at the next [`FakeCi::hand_out`], whatever happens between.
     pub fn request(&self, executor: &ExecutorId) {
         if let Some(executor) = self.lock().executors.get_mut(executor) {
-            executor.promised = executor.online && executor.cordon == Cordon::None;
+            // asking again after the cordon does not take back what was promised before it
+            executor.promised |= executor.online && executor.cordon == Cordon::None;
         }
     }
 
@@ -183,14 +184,29 @@ impl FakeCi {
             let open = executor.online && (executor.cordon == Cordon::None || executor.promised);
             let mut held = jobs.values().filter(|job| job.holds(id)).count();
             while open && held < executor.slots as usize {
-                let next = jobs.values_mut().find(|job| {
-                    job.started_at.is_none() && job.tags.iter().all(|t| executor.tags.contains(t))
-                });
+                let next = jobs
+                    .values_mut()
+                    .find(|job| job.waits() && job.tags.iter().all(|t| executor.tags.contains(t)));
                 let Some(job) = next else { break };
                 (job.started_at, job.executor) = (Some(now), Some(id.clone()));
                 held += 1;
             }
             executor.promised = false;
+        }
+    }
+
+    /// Gives a waiting job to an executor that has not begun with it.
+    pub fn assign(&self, id: u64, executor: &ExecutorId) {
+        if let Some(job) = self.lock().jobs.get_mut(&id).filter(|job| job.waits()) {
+            job.executor = Some(executor.clone());
+        }
+    }
+
+    /// The job runs on this executor from now on, whatever the tags say.
+    pub fn start(&self, id: u64, executor: &ExecutorId) {
+        let now = self.clock.now();
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            (job.started_at, job.executor) = (Some(now), Some(executor.clone()));
         }
     }
 
@@ -302,6 +318,10 @@ impl FakeCi {
 }
 
 impl FakeJob {
+    fn waits(&self) -> bool {
+        self.executor.is_none() && self.end.is_none()
+    }
+
     fn holds(&self, executor: &ExecutorId) -> bool {
         self.executor.as_ref() == Some(executor) && self.end.is_none()
     }
@@ -409,9 +429,9 @@ impl ExecutorControl for FakeCi {
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
         self.travel().await;
-        self.up("remove an executor")?.executors.remove(executor);
+        let removed = self.remove_now(executor);
         self.travel().await;
-        Ok(())
+        removed
     }
 }
 
@@ -459,6 +479,7 @@ impl FakeCi {
         let mut state = self.up(operation)?;
         let missing = self.missing(operation, executor);
         let found = state.executors.get_mut(executor).ok_or(missing)?;
+        self.ours(found, operation, executor)?;
         match found.cordon {
             Cordon::Foreign => {
                 let message = format!("{executor} is paused by somebody else");
@@ -478,6 +499,7 @@ impl FakeCi {
         let mut state = self.up(operation)?;
         let missing = self.missing(operation, executor);
         let found = state.executors.get_mut(executor).ok_or(missing)?;
+        self.ours(found, operation, executor)?;
         match found.cordon {
             Cordon::Ours { epoch: mark } if mark != epoch => {
                 let message = format!("{executor} was cordoned in epoch {mark}");
@@ -492,6 +514,30 @@ impl FakeCi {
                 Ok(())
             }
         }
+    }
+
+    fn remove_now(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        let operation = "remove an executor";
+        let mut state = self.up(operation)?;
+        if let Some(found) = state.executors.get(executor) {
+            self.ours(found, operation, executor)?;
+            state.executors.remove(executor);
+        }
+        Ok(())
+    }
+
+    /// Refuses to touch an executor that does not carry the fleet's mark.
+    fn ours(
+        &self,
+        found: &FakeExecutor,
+        operation: &'static str,
+        executor: &ExecutorId,
+    ) -> Result<(), EmitterError> {
+        if found.fleet.as_ref() == Some(&self.fleet) {
+            return Ok(());
+        }
+        let message = format!("{executor} does not carry the mark of fleet {}", self.fleet);
+        Err(self.error(EmitterErrorKind::Conflict, operation, message))
     }
 
     fn read_now(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {

@@ -114,7 +114,10 @@ fn blind(seen: &Observation, policy: &Policy, now: Timestamp) -> Option<Reason> 
             continue;
         };
         let shown = match listing {
-            Some(Seen::Complete { at, .. }) => age(lost_at, *at) >= offer.listing_lag,
+            // one that is older than the loss shows nothing, however short the lag
+            Some(Seen::Complete { at, .. }) => {
+                *at >= lost_at && age(lost_at, *at) >= offer.listing_lag
+            }
             Some(Seen::Partial { .. } | Seen::Never { .. }) | None => false,
         };
         if !shown {

@@ -171,6 +171,7 @@ impl Context<'_> {
             machine.executor.as_ref().map(|executor| executor.cordon),
             Some(model::Cordon::Ours { .. })
         );
+        let busy = matches!(machine.phase, Phase::Cordoned { busy: true, .. });
         match (leaving.step, &machine.executor_ref) {
             (LeaveStep::Cordoning, None) if leaving.age >= settle && self.looked() => {
                 self.delete(machine, leaving, DeleteProof::NeverRegistered, plan);
@@ -197,6 +198,14 @@ impl Context<'_> {
                     why: why_bad(machine),
                 });
                 self.departing(machine, "the cordon is set once more".into(), plan);
+            }
+            // a job that was promised before the cordon: nothing is to be read until the look shows it done
+            (LeaveStep::Settling, Some(_)) if busy => {
+                self.departing(
+                    machine,
+                    "it runs a job, which is left to finish".into(),
+                    plan,
+                );
             }
             (LeaveStep::Settling, Some(executor)) if leaving.age >= settle => {
                 let (instance, executor) = (machine.name.clone(), executor.clone());

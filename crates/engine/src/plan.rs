@@ -225,13 +225,47 @@ impl Plan {
         (self.summary.target, actions, codes)
     }
 
-    /// The reasons as one sentence.
+    /// The reasons as one sentence; what is said of many machines is said once.
     pub fn reasons_in_words(&self) -> String {
-        self.reasons
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        let said = self.reasons.iter().map(|reason| match reason {
+            Reason::Departing { instance, what } => (Some(instance), format!("leaving: {what}")),
+            Reason::Leaves { instance, why } => {
+                (Some(instance), format!("beginning to leave: {why}"))
+            }
+            Reason::Unclear { instance, why } => (Some(instance), format!("left alone: {why}")),
+            Reason::ForeignCordon { instance } => {
+                let why = "left alone: somebody else keeps them from taking jobs";
+                (Some(instance), why.to_owned())
+            }
+            Reason::Ghost { instance } => (Some(instance), "without a machine, removed".to_owned()),
+            other => (None, other.to_string()),
+        });
+        let groups = grouped(said.map(|(name, what)| (name.map(ToString::to_string), what)));
+        let words = groups
+            .into_iter()
+            .map(|(names, what)| match names.is_empty() {
+                true => what,
+                false => format!("{what} ({})", listed(&names)),
+            });
+        words.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The actions as one sentence: verbs with the machines they are about.
+    pub fn actions_in_words(&self) -> String {
+        let said = self.actions.iter().map(|action| {
+            let name = match action {
+                Action::Create {
+                    batch, count: n, ..
+                } if *n > 1 => format!("{batch} x{n}"),
+                other => other.subject(),
+            };
+            (Some(name), action.as_str().replace('_', " "))
+        });
+        let groups = grouped(said);
+        let words = groups
+            .into_iter()
+            .map(|(names, verb)| format!("{verb} {} ({})", names.len(), listed(&names)));
+        words.collect::<Vec<_>>().join("; ")
     }
 
     pub(crate) fn begin_leave(
@@ -247,6 +281,28 @@ impl Plan {
             epoch,
             step,
         });
+    }
+}
+
+/// Puts together what is said of several names, in the order in which it is said first.
+fn grouped(said: impl Iterator<Item = (Option<String>, String)>) -> Vec<(Vec<String>, String)> {
+    let mut groups: Vec<(Vec<String>, String)> = Vec::new();
+    for (name, what) in said {
+        match groups.iter_mut().find(|(_, known)| *known == what) {
+            Some((names, _)) => names.extend(name),
+            None => groups.push((name.into_iter().collect(), what)),
+        }
+    }
+    groups
+}
+
+/// Up to three names in full; the others as a number, since a fleet has thousands.
+fn listed(names: &[String]) -> String {
+    match names {
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        few => few.join(", "),
     }
 }
 

@@ -213,7 +213,7 @@ fn serving_after(plan: &Plan) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     /// I1, I2, I5, I6, I13, I14 and E3, judged from the observation.
     #[test]

@@ -225,7 +225,20 @@ fn a_job_that_slipped_in_is_left_to_finish() {
         expect![[r#"
             nothing to do
               demand: 0 queued, 1 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
-              linux-7-1-0 is leaving: cordoned, it settles for 1m
+              linux-7-1-0 is leaving: it runs a job, which is left to finish
+              steady at 0 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_that_settled_long_ago_is_not_read_while_its_job_runs() {
+    check(
+        "max 10 | queued 0 running 1 | settling-busy 20m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 1 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: it runs a job, which is left to finish
               steady at 0 machines
         "#]],
     );
@@ -471,6 +484,14 @@ fn after_a_wipe_nothing_is_created_until_a_listing_can_show_what_was_in_flight()
               creations in flight may have been forgotten: nothing is created until a listing 30s later can show them
         "#]],
     );
+}
+
+#[test]
+fn a_listing_from_before_a_wipe_shows_nothing_however_short_the_lag() {
+    let mut world = World::parse("max 10 | queued 5 | | lost 0s");
+    world.policy.offers[0].listing_lag = std::time::Duration::ZERO;
+    let plan = world.plan();
+    assert_eq!(plan.actions, [], "{plan}");
 }
 
 #[test]
@@ -813,4 +834,12 @@ fn every_plan_is_explained_in_one_sentence() {
         "demand: 9 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 10; \
          grows by 3 machines from linux-m/0; ceiling: 10 -> 4 (max 4, 1 machine now, serving or not)"
     );
+}
+
+#[test]
+fn what_is_said_of_many_machines_is_said_once() {
+    let plan = World::parse("max 9 | queued 0 | proven 61s x5, paused, settling 5s").plan();
+    expect!["delete 5 (linux-7-1-0, linux-7-2-0, linux-7-3-0 and 2 more)"]
+        .assert_eq(&plan.actions_in_words());
+    expect!["demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0; leaving: its deletion is asked for (linux-7-1-0, linux-7-2-0, linux-7-3-0 and 2 more); left alone: somebody else keeps them from taking jobs (linux-7-6-0); leaving: cordoned, it settles for 1m (linux-7-7-0)"].assert_eq(&plan.reasons_in_words());
 }

@@ -28,6 +28,10 @@ pub struct PoolMemory {
     pub booting: BTreeSet<InstanceName>,
     /// Machines that reached their boot deadline without an executor, in a row; cleared when one joins.
     pub failed_boots: BTreeSet<InstanceName>,
+    /// Until when calls may have been in flight whose intents were lost. It stands here so that a scaler which takes over
+    /// right after a wipe knows of it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
 }
@@ -55,6 +59,7 @@ impl Default for PoolMemory {
             departures: Vec::new(),
             booting: BTreeSet::new(),
             failed_boots: BTreeSet::new(),
+            intents_lost_at: None,
             ghosts: BTreeMap::new(),
         }
     }

@@ -7,7 +7,7 @@ use config::{LoadError, Report, Settings};
 
 /// Checks a file and prints what is wrong with it.
 pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
-    match config::load(file, &crate::registries()) {
+    match config::load(file, &service::registries()) {
         Ok((settings, report)) => {
             print!("{report}");
             print_summary(&settings, &report);
@@ -21,7 +21,12 @@ pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
         Err(LoadError::Invalid { report }) => {
             print!("{report}");
             let (errors, warnings) = report.counts();
-            println!("{}: {errors} errors, {warnings} warnings", file.display());
+            println!(
+                "{}: {}, {}",
+                file.display(),
+                count(errors, "error"),
+                count(warnings, "warning")
+            );
             Ok(ExitCode::FAILURE)
         }
         Err(error @ LoadError::Io { .. }) => Err(error.into()),
@@ -31,11 +36,12 @@ pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
 fn print_summary(settings: &Settings, report: &Report) {
     let (_, warnings) = report.counts();
     println!(
-        "fleet {}: {} emitters, {} providers, {} pools; {warnings} warnings",
+        "fleet {}: {}, {}, {}; {}",
         settings.fleet,
-        settings.emitters.len(),
-        settings.providers.len(),
-        settings.pools.len(),
+        count(settings.emitters.len(), "emitter"),
+        count(settings.providers.len(), "provider"),
+        count(settings.pools.len(), "pool"),
+        count(warnings, "warning"),
     );
     for (name, pool) in &settings.pools {
         let policy = &pool.policy;
@@ -44,8 +50,17 @@ fn print_summary(settings: &Settings, report: &Report) {
             .as_ref()
             .map_or("no emitter".to_owned(), ToString::to_string);
         println!(
-            "  pool {name}: {emitter}, {} to {} machines of {} slots, idle machines leave after {:?}",
-            policy.min, policy.max, policy.slots, policy.scale_in.idle_for
+            "  pool {name}: {emitter}, {} to {} machines of {}, idle machines leave after {:?}",
+            policy.min,
+            policy.max,
+            count(policy.slots as usize, "slot"),
+            policy.scale_in.idle_for
         );
     }
+}
+
+/// `1 error`, `2 errors`.
+fn count(n: usize, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{plural}")
 }

@@ -12,13 +12,10 @@ mod check;
 mod demo;
 mod up;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use config::Registries;
-use telemetry::logs::LogFormat;
 
 /// Scales fleets of build machines to the work that CI servers have for them.
 #[derive(Parser)]
@@ -41,17 +38,7 @@ enum Verb {
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
     /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
-    Up {
-        /// A YAML file, or a directory of them.
-        #[arg(long, env = "PARMANU_CONFIG", default_value = "parmanu.yaml")]
-        config: PathBuf,
-        /// Where /healthz, /readyz and /metrics are served.
-        #[arg(long, env = "PARMANU_LISTEN", default_value = "127.0.0.1:9642")]
-        listen: SocketAddr,
-        /// json or human.
-        #[arg(long, env = "PARMANU_LOG_FORMAT", default_value = "human")]
-        log_format: LogFormat,
-    },
+    Up(service::Arguments),
     /// Shows the whole system at work, with no account anywhere: a fake GitLab with a bursty queue, the real GitLab
     /// plugin and loops, a simulated cloud, faster than real time.
     Demo {
@@ -70,27 +57,16 @@ enum Verb {
     },
 }
 
-pub(crate) fn registries() -> Registries {
-    Registries {
-        emitters: plugins::emitters(),
-        providers: plugins::providers(),
-    }
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Schema => {
-            let schema = config::schema(&registries());
+            let schema = config::schema(&service::registries());
             println!("{}", serde_json::to_string_pretty(&schema)?);
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Up {
-            config,
-            listen,
-            log_format,
-        } => up::run(&config, listen, log_format).await,
+        Verb::Up(arguments) => up::run(&arguments).await,
         Verb::Demo {
             seconds,
             speed,

@@ -101,6 +101,19 @@ impl EmitterRegistry {
         self.0.get(kind)
     }
 
+    /// The plugin of this `kind:`, which a checked configuration names.
+    ///
+    /// # Errors
+    ///
+    /// When this build does not have it.
+    pub fn require(&self, kind: &str) -> Made<&EmitterEntry> {
+        self.get(kind).ok_or_else(|| PluginError {
+            kind: "emitter",
+            message: format!("there is no `{kind}` in this build"),
+            source: None,
+        })
+    }
+
     /// All of them, sorted by kind.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &EmitterEntry)> {
         self.0.iter().map(|(kind, entry)| (*kind, entry))
@@ -136,6 +149,19 @@ impl ProviderRegistry {
     /// The plugin of this `kind:`.
     pub fn get(&self, kind: &str) -> Option<&ProviderEntry> {
         self.0.get(kind)
+    }
+
+    /// The plugin of this `kind:`, which a checked configuration names.
+    ///
+    /// # Errors
+    ///
+    /// When this build does not have it.
+    pub fn require(&self, kind: &str) -> Made<&ProviderEntry> {
+        self.get(kind).ok_or_else(|| PluginError {
+            kind: "provider",
+            message: format!("there is no `{kind}` in this build"),
+            source: None,
+        })
     }
 
     /// All of them, sorted by kind.

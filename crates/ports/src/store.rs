@@ -170,6 +170,9 @@ pub struct PoolRecord {
     pub intents: Vec<StoredIntent>,
     /// The engine's memory, `None` when there is none or it cannot be read.
     pub memory: Option<PoolMemory>,
+    /// What under this pool's keys is not what we write, with the key, if anything. Nothing else of the record may be
+    /// used then: the pool holds, and the others go on.
+    pub unreadable: Option<String>,
 }
 
 /// What one cycle decided for one pool.

@@ -11,4 +11,4 @@ mod poll;
 mod run;
 
 pub use poll::Polled;
-pub use run::{Probot, StartError};
+pub use run::Probot;

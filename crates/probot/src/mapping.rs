@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId,
-    InstanceName, Job, JobClass, PoolName, Snapshot, Unmatched, Workload, age,
+    InstanceName, Job, JobClass, JobId, PoolName, Snapshot, Unmatched, Workload, age,
 };
 use ports::Matcher;
 
@@ -87,15 +87,24 @@ impl Mapper {
             unmatched: Vec::new(),
             unmatched_total: 0,
         };
+        let held = held(snapshot);
         let mut seen = std::collections::BTreeSet::new();
         for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
-            match self.pool_of(job, &homes) {
+            // it was handed out while we looked: counted as queued too, a burst would be served twice
+            let class = match (&job.class, held.get(&job.id)) {
+                (JobClass::Runnable, Some(executor)) => &JobClass::Running {
+                    executor: Some((*executor).clone()),
+                },
+                (class, _) => class,
+            };
+            match self.pool_of(job, class, &homes) {
                 Ok(pool) => {
                     if let Some(workload) = workloads.get_mut(pool) {
-                        count(&mut workload.demand, job, now);
+                        count(&mut workload.demand, job, class, now);
                     }
                 }
-                Err(nearest) => mapped.miss(job, nearest),
+                Err(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
+                Err(_) => {}
             }
         }
         mark_busy(snapshot, &homes, &mut workloads);
@@ -136,11 +145,12 @@ impl Mapper {
     fn pool_of<'a>(
         &'a self,
         job: &Job,
+        class: &JobClass,
         homes: &BTreeMap<ExecutorId, &'a PoolName>,
     ) -> Result<&'a PoolName, Option<(&'a PoolName, Vec<String>)>> {
         if let JobClass::Running {
             executor: Some(executor),
-        } = &job.class
+        } = class
             && let Some(home) = homes.get(executor)
         {
             return Ok(home);
@@ -165,9 +175,6 @@ impl Mapper {
 
 impl Mapped {
     fn miss(&mut self, job: &Job, nearest: Option<(&PoolName, Vec<String>)>) {
-        if job.class != JobClass::Runnable {
-            return;
-        }
         self.unmatched_total += 1;
         if self.unmatched.len() < MAX_UNMATCHED {
             let (nearest, missing) = match nearest {
@@ -184,8 +191,19 @@ impl Mapped {
     }
 }
 
-fn count(demand: &mut Demand, job: &Job, now: Timestamp) {
-    match &job.class {
+/// Which executor names which job as its own. Executors are read after the jobs, so this is the newer word.
+fn held(snapshot: &Snapshot) -> BTreeMap<&JobId, &ExecutorId> {
+    let mut held = BTreeMap::new();
+    for executor in &snapshot.executors {
+        if let ExecutorState::Busy { jobs } = &executor.state {
+            held.extend(jobs.iter().map(|job| (job, &executor.id)));
+        }
+    }
+    held
+}
+
+fn count(demand: &mut Demand, job: &Job, class: &JobClass, now: Timestamp) {
+    match class {
         JobClass::Runnable => {
             demand.runnable += 1;
             let wait = job.queued_at.map(|at| age(at, now));
@@ -241,7 +259,7 @@ pub(crate) fn oldest_wait(mapped: &Mapped) -> Duration {
 #[cfg(test)]
 mod tests {
     use emitter_fake::Serves;
-    use model::{Completeness, Cordon, JobId, Requirement, SnapshotCost};
+    use model::{Completeness, Cordon, Requirement, SnapshotCost};
     use ports::EmitterPlugin;
 
     use super::*;
@@ -385,6 +403,21 @@ mod tests {
         assert!(
             matches!(&workload.executors[0].state, ExecutorState::Busy { jobs } if jobs.len() == 1)
         );
+    }
+
+    #[test]
+    fn a_job_handed_out_while_we_looked_is_counted_once() {
+        let mut ours = executor("linux-7-1-0", Some("acme"), &["linux"]);
+        ours.state = ExecutorState::Busy {
+            jobs: vec![JobId::new("1")],
+        };
+        let jobs = vec![
+            job(1, &["linux"], JobClass::Runnable),
+            job(2, &["linux"], JobClass::Runnable),
+        ];
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
+            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        assert_eq!(demands(&mapped), [("linux".into(), 1, 1)]);
     }
 
     #[test]

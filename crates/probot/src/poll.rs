@@ -79,10 +79,12 @@ impl Poller {
         let mut held = None;
         loop {
             let pause = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 pause = self.turn(&mut held) => pause,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = self.clock.sleep(pause) => {}
             }

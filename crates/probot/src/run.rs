@@ -5,6 +5,7 @@ use std::sync::Arc;
 use config::{Registries, Settings};
 use model::HolderId;
 use ports::{Clock, EmitterContext, PluginError, Store};
+use service::Service;
 use telemetry::{Metrics, Readiness};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,41 +13,6 @@ use tracing::{error, info};
 
 use crate::mapping::{Mapper, PoolRule};
 use crate::poll::{Polled, Poller};
-
-/// Why probot cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A plugin refuses its configuration.
-    Plugin(PluginError),
-    /// The configuration names a kind that this build does not have.
-    Kind(String),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Plugin(_) => f.write_str("an emitter could not be made"),
-            StartError::Kind(kind) => {
-                write!(f, "there is no emitter plugin `{kind}` in this build")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StartError::Plugin(error) => Some(error),
-            StartError::Kind(_) => None,
-        }
-    }
-}
-
-impl From<PluginError> for StartError {
-    fn from(error: PluginError) -> Self {
-        StartError::Plugin(error)
-    }
-}
 
 /// All polling loops of one process.
 pub struct Probot {
@@ -65,16 +31,31 @@ pub struct Probot {
 }
 
 impl Probot {
+    /// The loops of a started service.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin refuses its configuration.
+    pub fn of(service: &Service, store: Arc<dyn Store>) -> Result<Self, PluginError> {
+        Ok(Probot {
+            emitters: Probot::emitters(&service.settings, &service.registries, &service.clock)?,
+            store,
+            clock: service.clock.clone(),
+            metrics: service.metrics.clone(),
+            readiness: service.readiness.clone(),
+            holder: service.holder.clone(),
+        })
+    }
+
     /// Makes the emitters of a checked configuration.
     pub fn emitters(
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Vec<Polled>, StartError> {
+    ) -> Result<Vec<Polled>, PluginError> {
         let mut emitters = Vec::new();
         for (name, emitter) in &settings.emitters {
-            let entry = registries.emitters.get(&emitter.kind);
-            let entry = entry.ok_or_else(|| StartError::Kind(emitter.kind.clone()))?;
+            let entry = registries.emitters.require(&emitter.kind)?;
             let pools = settings.serves_of(name);
             if pools.is_empty() {
                 info!(emitter = %name, "no pool uses this emitter: it is not looked at");

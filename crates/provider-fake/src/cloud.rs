@@ -75,6 +75,8 @@ struct State {
     creates: u64,
     /// How long a call takes, there and back.
     latency: Duration,
+    /// How every listing fares.
+    listings: Option<Fault>,
     /// Creations on their way, and when each arrives.
     on_the_way: Vec<(Timestamp, CreateBatch)>,
     /// What was asked to be deleted and was there, in that order.
@@ -104,6 +106,11 @@ impl FakeCloud {
     /// Makes something go wrong once.
     pub fn fault(&self, fault: Fault) {
         self.lock().faults.push(fault);
+    }
+
+    /// Forgets what was to go wrong and has not yet.
+    pub fn forget_faults(&self) {
+        self.lock().faults.clear();
     }
 
     /// All machines that exist now, in their true state.
@@ -145,6 +152,11 @@ impl FakeCloud {
         self.lock().latency = latency;
     }
 
+    /// Every listing fares like this ([`Fault::FailList`] or [`Fault::HideScope`]), until `None`.
+    pub fn listings(&self, fault: Option<Fault>) {
+        self.lock().listings = fault;
+    }
+
     /// Creation calls that have not arrived yet.
     pub fn on_the_way(&self) -> usize {
         self.lock().on_the_way.len()
@@ -153,6 +165,11 @@ impl FakeCloud {
     /// Machines that were there and that somebody asked to delete, in that order.
     pub fn deletions(&self) -> Vec<InstanceName> {
         self.lock().deletions.clone()
+    }
+
+    /// How many machines were ever made.
+    pub fn made(&self) -> u64 {
+        self.lock().next_id
     }
 
     /// Creation calls that were answered or lost.
@@ -298,10 +315,13 @@ impl Provider for FakeCloud {
             return (0..batch.count).map(|_| over()).collect();
         }
         self.travel().await;
-        if let Some(way) = self.slow_create(batch) {
-            self.clock.sleep(way).await;
-        }
-        let made = self.create_now(batch);
+        let made = match self.slow_create(batch) {
+            Some(way) => {
+                self.clock.sleep(way).await;
+                self.make_all(&mut self.lock(), batch)
+            }
+            None => self.create_now(batch),
+        };
         self.travel().await;
         made
     }
@@ -322,16 +342,20 @@ impl FakeCloud {
     fn list_now(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if Self::take_fault(&mut state, |fault| *fault == Fault::FailList).is_some() {
-            let message = "the simulated API is out of order";
-            return Err(self.error(ProviderErrorKind::Unavailable, "list machines", message));
-        }
-        let hidden = Self::take_fault(&mut state, |fault| matches!(fault, Fault::HideScope(_)));
-        if let Some(Fault::HideScope(scope)) = hidden {
-            return Ok(Listing {
-                instances: Vec::new(),
-                unknown: vec![format!("{scope} does not answer")],
-            });
+        let listing = |fault: &Fault| matches!(fault, Fault::FailList | Fault::HideScope(_));
+        let fault = Self::take_fault(&mut state, listing).or_else(|| state.listings.clone());
+        match fault {
+            Some(Fault::HideScope(scope)) => {
+                return Ok(Listing {
+                    instances: Vec::new(),
+                    unknown: vec![format!("{scope} does not answer")],
+                });
+            }
+            Some(_) => {
+                let message = "the simulated API is out of order";
+                return Err(self.error(ProviderErrorKind::Unavailable, "list machines", message));
+            }
+            None => {}
         }
         let ours = state
             .machines
@@ -358,7 +382,6 @@ impl FakeCloud {
     }
 
     fn create_now(&self, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
-        let now = self.clock.now();
         let mut state = self.lock();
         state.creates += 1;
         let fault = Self::take_fault(&mut state, |fault| {
@@ -377,15 +400,18 @@ impl FakeCloud {
                 each.map(|_| refused()).collect()
             }
             Some(_) => {
-                for index in each.clone() {
-                    let _ = self.make(&mut state, batch, index, now);
-                }
+                let _ = self.make_all(&mut state, batch);
                 each.map(|_| lost()).collect()
             }
-            None => each
-                .map(|index| self.make(&mut state, batch, index, now))
-                .collect(),
+            None => self.make_all(&mut state, batch),
         }
+    }
+
+    fn make_all(&self, state: &mut State, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
+        let now = self.clock.now();
+        (0..batch.count)
+            .map(|index| self.make(state, batch, index, now))
+            .collect()
     }
 
     fn delete_now(&self, instances: &[Instance]) -> Vec<Outcome<InstanceName>> {

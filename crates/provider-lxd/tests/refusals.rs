@@ -48,7 +48,7 @@ async fn world(test: &str) -> Option<World> {
     match World::start().await {
         Ok(world) => Some(world),
         Err(why) => {
-            conformance::store::skip(&format!("provider-lxd::refusals::{test}"), &why);
+            conformance::provider::missing(&format!("provider-lxd::refusals::{test}"), &why);
             None
         }
     }

@@ -117,14 +117,17 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
     match &job.action {
         Action::Create { .. } => create(fleet, pool, &job, &call).await,
         Action::Cordon { executor, .. } => cordon(fleet, pool, executor, &job, &call).await,
-        Action::Uncordon { executor, .. } => {
+        Action::Uncordon { instance, executor } => {
             let Some(control) = control(fleet, pool) else {
                 return no_control();
             };
             let verb = control.uncordon(&executor.id, job.term.epoch);
-            match bounded(&call, verb).await {
-                Ok(()) => Done::ok(Vec::new()),
-                Err(why) => Done::failed(why.1, Vec::new()),
+            let outcome = bounded(&call, verb).await;
+            let (instance, at) = (instance.clone(), fleet.clock.now());
+            let called = vec![Update::CalledBack { instance, at }];
+            match outcome {
+                Ok(()) => Done::ok(called),
+                Err(why) => Done::failed(why.1, called),
             }
         }
         Action::Verify { executor, .. } => verify(fleet, pool, executor, &job, &call).await,
@@ -336,11 +339,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
         Ok(registration) => registration,
         Err((kind, why)) => {
             let why = format!("no executor could be registered: {why}");
-            // what is there now (every name in use, an earlier creation not settled) changes by itself
-            let wait = match kind {
-                Some(EmitterErrorKind::Conflict) => SHORT_WAIT,
-                _ => OPERATOR_WAIT,
-            };
+            let wait = wait_after_refusal(kind);
             let held = Update::Held {
                 pool: policy.pool.clone(),
                 why: why.clone(),
@@ -425,7 +424,8 @@ async fn register(
         return Ok(None);
     }
     let Some(control) = control(fleet, pool) else {
-        return Err((None, "there is no right to register one".to_owned()));
+        let why = "there is no right to register one".to_owned();
+        return Err((Some(EmitterErrorKind::Forbidden), why));
     };
     let Some(emitter) = &pool.policy.emitter else {
         return Ok(None);
@@ -459,28 +459,24 @@ fn executor_ref(policy: &Policy, registration: Option<&Registration>) -> Option<
     })
 }
 
-/// The creation with the executor that was registered for it.
+/// The creation with the executor that was registered for it. Written even when nothing is new, so that its age counts
+/// from the answer: until then no listing can be expected to show it.
 fn recorded(job: &Job, executor: Option<ExecutorRef>) -> Vec<Update> {
-    match (&job.intent, executor) {
-        (
-            Some(Intent::Create {
-                batch,
-                count,
-                provider,
-                offer,
-                ..
-            }),
-            Some(executor),
-        ) => {
-            vec![Update::Put(Intent::Create {
-                batch: batch.clone(),
-                count: *count,
-                provider: provider.clone(),
-                offer: offer.clone(),
-                executor: Some(executor),
-            })]
-        }
-        _ => Vec::new(),
+    match &job.intent {
+        Some(Intent::Create {
+            batch,
+            count,
+            provider,
+            offer,
+            ..
+        }) => vec![Update::Put(Intent::Create {
+            batch: batch.clone(),
+            count: *count,
+            provider: provider.clone(),
+            offer: offer.clone(),
+            executor,
+        })],
+        Some(Intent::Leave { .. }) | None => Vec::new(),
     }
 }
 
@@ -538,6 +534,29 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
         },
         (Some(error), None) => Done::failed(chain(error).to_string(), updates),
         (None, None) => Done::ok(updates),
+    }
+}
+
+/// How long a pool waits after a CI server registered no executor: what time may heal is asked again soon.
+fn wait_after_refusal(kind: Option<EmitterErrorKind>) -> Duration {
+    match kind {
+        Some(EmitterErrorKind::RateLimited { retry_after }) => retry_after.unwrap_or(SHORT_WAIT),
+        Some(
+            EmitterErrorKind::Unauthorized
+            | EmitterErrorKind::Forbidden
+            | EmitterErrorKind::Config
+            | EmitterErrorKind::NotFound,
+        ) => OPERATOR_WAIT,
+        // what is there now (every name in use, an earlier creation not settled) changes by itself
+        Some(EmitterErrorKind::Conflict) => SHORT_WAIT,
+        Some(
+            EmitterErrorKind::Unreachable
+            | EmitterErrorKind::TimedOut
+            | EmitterErrorKind::Unavailable
+            | EmitterErrorKind::BadAnswer
+            | EmitterErrorKind::TooLarge,
+        )
+        | None => SHORT_WAIT,
     }
 }
 

@@ -19,12 +19,18 @@ use crate::run::Timing;
 pub(crate) struct Term {
     /// Our epoch.
     pub(crate) epoch: Epoch,
+    /// When it began, on the clock's boot time.
+    pub(crate) began: Duration,
     /// When it ends if it is not extended, on the clock's boot time. Counted from before the request was sent.
     pub(crate) until: Duration,
     /// When the calls made under it end: as long as it is extended, they go on.
     pub(crate) ends: Arc<CallEnd>,
-    /// When intents of calls in flight may have been lost: the store did not remember an earlier term.
-    pub(crate) intents_lost_at: Option<Timestamp>,
+    /// Whether the store remembered an earlier term. If not, intents of calls in flight may have been lost.
+    pub(crate) remembered: bool,
+    /// When it was taken, on the clock's wall time, as listings are dated.
+    pub(crate) taken_at: Timestamp,
+    /// When every call of an earlier holder was over: none outlives its lease.
+    pub(crate) alone_since: Timestamp,
 }
 
 impl Term {
@@ -56,6 +62,7 @@ impl Keeper {
         loop {
             let pause = self.turn(&mut said).await;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.fenced.notified() => self.drop_term("another scaler has taken over"),
                 () = self.clock.sleep(pause) => {}
@@ -109,11 +116,8 @@ impl Keeper {
     fn held(&self, epoch: Epoch, remembered: bool, until: Duration) {
         let before = self.term.borrow().clone();
         let same = before.as_ref().filter(|term| term.epoch == epoch);
-        let intents_lost_at = match same {
-            Some(term) => term.intents_lost_at,
-            None => (!remembered).then(|| self.clock.now()),
-        };
         if same.is_none() {
+            self.listings.all_again();
             info!(%epoch, remembered, "this scaler is active");
             if !remembered {
                 warn!(
@@ -123,13 +127,19 @@ impl Keeper {
             }
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
+        let began = same.map_or_else(|| self.clock.boottime(), |term| term.began);
+        let taken_at = same.map_or_else(|| self.clock.now(), |term| term.taken_at);
+        let remembered = same.map_or(remembered, |term| term.remembered);
         let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
         ends.set(until);
         self.term.send_replace(Some(Term {
             epoch,
+            began,
             until,
             ends,
-            intents_lost_at,
+            remembered,
+            taken_at,
+            alone_since: taken_at + self.timing.lease,
         }));
     }
 

@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::Unavailable;
-use model::{Intent, IntentKey, OfferId, PoolName, StoredIntent};
+use jiff::Timestamp;
+use model::{InstanceName, Intent, IntentKey, OfferId, PoolName, StoredIntent, age};
 use tokio::sync::Notify;
+
+/// How long it is remembered that a machine was called back: longer than any look is waited for.
+const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
 
 /// One thing an action learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,11 @@ pub(crate) enum Update {
     Put(Intent),
     /// An intent ended.
     End(IntentKey),
+    /// A machine was asked to take jobs again, with or without success.
+    CalledBack {
+        instance: InstanceName,
+        at: Timestamp,
+    },
     /// An offer steps aside for a while.
     Aside {
         offer: OfferId,
@@ -37,6 +46,7 @@ struct State {
     in_flight: BTreeSet<String>,
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
+    called_back: BTreeMap<InstanceName, Timestamp>,
     aside: BTreeMap<OfferId, (String, Duration)>,
     held: BTreeMap<PoolName, (String, Duration)>,
 }
@@ -79,6 +89,11 @@ impl Ledger {
                     state.put.remove(&key);
                     state.end.insert(key);
                 }
+                Update::CalledBack { instance, at } => {
+                    let old = |then: &Timestamp| age(*then, at) > CALLED_BACK_KEPT;
+                    state.called_back.retain(|_, then| !old(then));
+                    state.called_back.insert(instance, at);
+                }
                 Update::Aside { offer, why, wait } => {
                     state.aside.insert(offer, (why, boottime + wait));
                 }
@@ -89,6 +104,13 @@ impl Ledger {
         }
         drop(state);
         self.news.notify_one();
+    }
+
+    /// Whether a look that began at this moment can show whether the machine was called back the last time.
+    pub(crate) fn may_call_back(&self, instance: &InstanceName, look: Option<Timestamp>) -> bool {
+        let state = self.lock();
+        let last = state.called_back.get(instance);
+        last.is_none_or(|last| look.is_some_and(|look| look > *last))
     }
 
     /// Completes when an action ended.
@@ -103,26 +125,39 @@ impl Ledger {
 
     /// Lays what was learned over a pool's stored intents. What concerns an intent that is no longer there is stale and
     /// dropped: a tick has ended it meanwhile.
-    pub(crate) fn overlay(&self, pool: &PoolName, stored: &mut Vec<StoredIntent>) -> Changes {
-        let state = self.lock();
+    ///
+    /// It takes what was learned at one moment and not what is known now, since what came in between is not yet
+    /// [`Ledger::written`] afterwards and would be laid over a later state.
+    pub(crate) fn overlay(
+        &self,
+        learned: &Learned,
+        pool: &PoolName,
+        stored: &mut Vec<StoredIntent>,
+    ) -> Changes {
         let mut changes = Changes::default();
         for entry in stored.iter_mut() {
             let key = entry.intent.key();
-            if let Some(intent) = state.put.get(&key) {
-                // what does not change keeps its age: the age is the time in the step
-                if *intent != entry.intent || matches!(intent, Intent::Leave { .. }) {
-                    *entry = StoredIntent {
-                        intent: intent.clone(),
-                        age: Duration::ZERO,
-                    };
-                }
+            if let Some(intent) = learned.put.get(&key) {
+                *entry = StoredIntent {
+                    intent: intent.clone(),
+                    age: Duration::ZERO,
+                };
                 changes.put.push(intent.clone());
             }
-            if state.end.contains(&key) {
+            if learned.end.contains(&key) {
                 changes.end.push(key);
             }
         }
         stored.retain(|entry| !changes.end.contains(&entry.intent.key()));
+        let state = self.lock();
+        for entry in stored.iter_mut() {
+            // while its call is on the way a creation does not age: a listing cannot show yet what was not answered
+            if let Intent::Create { batch, .. } = &entry.intent
+                && state.in_flight.contains(&batch.to_string())
+            {
+                entry.age = Duration::ZERO;
+            }
+        }
         debug_assert!(changes.put.iter().all(|intent| intent.pool() == pool));
         changes
     }
@@ -175,4 +210,49 @@ impl Ledger {
 pub(crate) struct Learned {
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
+}
+
+#[cfg(test)]
+mod tests {
+    use model::LeaveStep;
+
+    use super::*;
+
+    fn leave(step: LeaveStep) -> Intent {
+        Intent::Leave {
+            instance: "linux-7-1-0".parse().unwrap(),
+            executor: None,
+            epoch: model::Epoch(7),
+            step,
+        }
+    }
+
+    fn stored(intent: Intent) -> Vec<StoredIntent> {
+        let age = Duration::from_secs(100);
+        vec![StoredIntent { intent, age }]
+    }
+
+    #[test]
+    fn what_came_in_after_the_moment_is_laid_over_the_next_tick_only() {
+        let ledger = Ledger::default();
+        let pool: PoolName = "linux".parse().unwrap();
+        let learned = ledger.learned();
+        let settling = leave(LeaveStep::Settling);
+        ledger.finish("x", vec![Update::Put(settling.clone())], Duration::ZERO);
+        let mut intents = stored(leave(LeaveStep::Cordoning));
+        let changes = ledger.overlay(&learned, &pool, &mut intents);
+        assert_eq!(changes, Changes::default());
+        ledger.written(&learned);
+
+        let learned = ledger.learned();
+        let changes = ledger.overlay(&learned, &pool, &mut intents);
+        assert_eq!(changes.put, [settling]);
+        assert_eq!(intents[0].age, Duration::ZERO);
+        ledger.written(&learned);
+
+        // and never again: a later step is not turned back
+        let mut intents = stored(leave(LeaveStep::ProvenOnce));
+        ledger.overlay(&ledger.learned(), &pool, &mut intents);
+        assert_eq!(intents, stored(leave(LeaveStep::ProvenOnce)));
+    }
 }

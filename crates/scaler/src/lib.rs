@@ -23,5 +23,5 @@ mod run;
 mod tick;
 mod view;
 
-pub use run::{Pool, Scaler, StartError, Timing};
+pub use run::{Pool, Scaler, Timing};
 pub use view::{FleetView, MachineView, PoolView};

@@ -32,11 +32,19 @@ impl Listings {
         (sender, again)
     }
 
-    /// What is known now.
-    pub(crate) fn now(&self) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+    /// What is known now. A listing that began before `since` is no whole one.
+    pub(crate) fn since(&self, since: Timestamp) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+        let dated = |seen: Seen<Vec<Instance>>| match seen {
+            Seen::Complete { value, at } if at < since => Seen::Partial {
+                value,
+                at,
+                why: vec!["it has not been listed since this scaler took over".to_owned()],
+            },
+            other => other,
+        };
         self.seen
             .iter()
-            .map(|(name, seen)| (name.clone(), seen.borrow().clone()))
+            .map(|(name, seen)| (name.clone(), dated(seen.borrow().clone())))
             .collect()
     }
 
@@ -45,6 +53,11 @@ impl Listings {
         if let Some(again) = self.again.get(provider) {
             again.notify_one();
         }
+    }
+
+    /// Asks every provider to be listed again soon.
+    pub(crate) fn all_again(&self) {
+        self.again.values().for_each(|again| again.notify_one());
     }
 
     /// Waits until every provider was heard or failed once, for at most `limit`.
@@ -91,7 +104,12 @@ impl Lister {
         let mut said = String::new();
         loop {
             let at = self.clock.now();
-            let listed = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet)).await;
+            let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
+            let listed = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                listed = list => listed,
+            };
             let text = self.publish(listed, at);
             if said != text {
                 if text.is_empty() {
@@ -102,10 +120,12 @@ impl Lister {
                 said = text;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.clock.sleep(AT_LEAST) => {}
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.again.notified() => {}
                 () = self.clock.sleep(self.every.saturating_sub(AT_LEAST)) => {}

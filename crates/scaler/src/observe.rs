@@ -4,22 +4,27 @@ use std::collections::BTreeMap;
 
 use engine::{FleetObservation, PoolSeen};
 use jiff::Timestamp;
-use model::{EmitterName, PoolName, Seen, Workload};
+use model::{EmitterName, Intent, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::lease::Term;
-use crate::ledger::Changes;
+use crate::ledger::{Changes, Learned};
 use crate::run::Fleet;
 
 /// One observation, and the intent changes that are to be written with the next commit.
 pub(crate) struct Observed {
     pub(crate) fleet: FleetObservation,
+    /// Until when calls may have been in flight whose intents were lost, for each pool.
+    pub(crate) lost_at: BTreeMap<PoolName, Option<Timestamp>>,
     pub(crate) changes: BTreeMap<PoolName, Changes>,
+    /// Pools whose record in the store is not what we write, and what is wrong with it: they are left alone.
+    pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
 
 pub(crate) fn observe(
     fleet: &Fleet,
     term: &Term,
+    learned: &Learned,
     mut record: FleetRecord,
     sequences: &BTreeMap<PoolName, u32>,
     now: Timestamp,
@@ -27,14 +32,38 @@ pub(crate) fn observe(
     let boottime = fleet.clock.boottime();
     let mut pools = BTreeMap::new();
     let mut changes = BTreeMap::new();
+    let mut lost_at = BTreeMap::new();
+    let mut unreadable = BTreeMap::new();
     for (name, pool) in &fleet.pools {
         let mut stored = record.pools.remove(name).unwrap_or_default();
-        let changed = fleet.ledger.overlay(name, &mut stored.intents);
+        if let Some(why) = stored.unreadable {
+            unreadable.insert(name.clone(), why);
+            continue;
+        }
+        let changed = fleet.ledger.overlay(learned, name, &mut stored.intents);
+        let in_term = boottime.saturating_sub(term.began);
+        for entry in &mut stored.intents {
+            // a call of an earlier holder may have been on the way until this term began
+            if let Intent::Create { batch, .. } = &entry.intent
+                && batch.epoch != term.epoch
+            {
+                entry.age = entry.age.min(in_term);
+            }
+        }
         changes.insert(name.clone(), changed);
         let emitter = pool.policy.emitter.as_ref();
         let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
             workload(&record, &stored, emitter, now)
         });
+        lost_at.insert(
+            name.clone(),
+            match &stored.memory {
+                // nobody has written anything since the store was new or wiped
+                _ if !term.remembered => Some(term.alone_since),
+                None => Some(term.alone_since),
+                Some(memory) => memory.intents_lost_at,
+            },
+        );
         let seen = PoolSeen {
             workload,
             intents: stored.intents,
@@ -48,14 +77,17 @@ pub(crate) fn observe(
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),
         epoch: term.epoch,
-        listings: fleet.listings.now(),
+        // the scaler before may have ended an intent for what a newer listing showed it than our last one
+        listings: fleet.listings.since(term.taken_at),
         pools,
-        intents_lost_at: term.intents_lost_at,
+        intents_lost_at: lost_at.values().flatten().max().copied(),
         unavailable: fleet.ledger.unavailable(boottime),
     };
     Observed {
         fleet: observation,
+        lost_at,
         changes,
+        unreadable,
     }
 }
 

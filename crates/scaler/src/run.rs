@@ -13,6 +13,7 @@ use ports::{
     Clock, EmitterContext, ExecutorControl, PluginError, Provider, ProviderContext, Store,
 };
 use serde_json::Value;
+use service::Service;
 use telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ use crate::names::Names;
 use crate::tick::Ticker;
 use crate::view::FleetView;
 
-/// Actions carried out at once, over all pools. A bound on sockets and memory; API rates are the adapters' business.
+/// Actions of one pool carried out at once. A bound on sockets and memory; API rates are the adapters' business.
 const MAX_PARALLEL: usize = 64;
 
 /// How often things are done.
@@ -69,39 +70,6 @@ pub struct Pool {
     pub offers: BTreeMap<OfferId, Value>,
     /// Its boot script, if it has one.
     pub bootstrap: Option<Template>,
-}
-
-/// Why a scaler cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A plugin refuses its configuration.
-    Plugin(PluginError),
-    /// The configuration names a kind that this build does not have.
-    Kind(String),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Plugin(_) => f.write_str("a plugin could not be made"),
-            StartError::Kind(kind) => write!(f, "there is no plugin `{kind}` in this build"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StartError::Plugin(error) => Some(error),
-            StartError::Kind(_) => None,
-        }
-    }
-}
-
-impl From<PluginError> for StartError {
-    fn from(error: PluginError) -> Self {
-        StartError::Plugin(error)
-    }
 }
 
 /// A scaler ready to run.
@@ -151,6 +119,34 @@ pub(crate) struct Fleet {
 }
 
 impl Scaler {
+    /// The scaler of a started service.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin refuses its configuration.
+    pub fn of(
+        service: &Service,
+        store: Arc<dyn Store>,
+        installation: InstallationId,
+    ) -> Result<Self, PluginError> {
+        let (settings, registries, clock) =
+            (&service.settings, &service.registries, &service.clock);
+        Ok(Scaler {
+            id: settings.fleet.clone(),
+            installation,
+            config: settings.hash.clone(),
+            pools: Scaler::pools(settings),
+            providers: Scaler::providers(settings, registries, clock)?,
+            controls: Scaler::controls(settings, registries, clock)?,
+            store,
+            clock: clock.clone(),
+            metrics: service.metrics.clone(),
+            readiness: service.readiness.clone(),
+            holder: service.holder.clone(),
+            timing: Timing::default(),
+        })
+    }
+
     /// The pools of a checked configuration.
     pub fn pools(settings: &Settings) -> BTreeMap<PoolName, Pool> {
         let pool = |(name, pool): (&PoolName, &config::PoolSettings)| {
@@ -173,11 +169,10 @@ impl Scaler {
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, StartError> {
+    ) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, PluginError> {
         let mut providers = BTreeMap::new();
         for (name, provider) in &settings.providers {
-            let entry = registries.providers.get(&provider.kind);
-            let entry = entry.ok_or_else(|| StartError::Kind(provider.kind.clone()))?;
+            let entry = registries.providers.require(&provider.kind)?;
             let context = ProviderContext {
                 name: name.clone(),
                 clock: clock.clone(),
@@ -192,11 +187,10 @@ impl Scaler {
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<BTreeMap<EmitterName, Arc<dyn ExecutorControl>>, StartError> {
+    ) -> Result<BTreeMap<EmitterName, Arc<dyn ExecutorControl>>, PluginError> {
         let mut controls = BTreeMap::new();
         for (name, emitter) in &settings.emitters {
-            let entry = registries.emitters.get(&emitter.kind);
-            let entry = entry.ok_or_else(|| StartError::Kind(emitter.kind.clone()))?;
+            let entry = registries.emitters.require(&emitter.kind)?;
             let context = EmitterContext {
                 name: name.clone(),
                 fleet: settings.fleet.clone(),
@@ -246,7 +240,9 @@ impl Scaler {
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
         let keep = CancellationToken::new();
-        let keeping = tokio::spawn({
+        // in a set, which ends with this future: a dropped scaler must not extend its lease for ever
+        let mut keeping = JoinSet::new();
+        keeping.spawn({
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
@@ -254,8 +250,10 @@ impl Scaler {
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
         keep.cancel();
-        if let Err(failure) = keeping.await {
-            error!(error = %failure, "the lease loop broke");
+        while let Some(ended) = keeping.join_next().await {
+            if let Err(failure) = ended {
+                error!(error = %failure, "the lease loop broke");
+            }
         }
         keeper.release().await;
         while listers.join_next().await.is_some() {}
@@ -274,6 +272,8 @@ impl Scaler {
             .filter_map(|pool| pool.policy.emitter.clone())
             .collect();
         let condition = self.readiness.condition("store");
+        let permits = |pool: &PoolName| (pool.clone(), Arc::new(Semaphore::new(MAX_PARALLEL)));
+        let parallel = self.pools.keys().map(permits).collect();
         let fleet = Arc::new(Fleet {
             id: self.id,
             installation: self.installation,
@@ -300,8 +300,9 @@ impl Scaler {
             epoch: None,
             essences: BTreeMap::new(),
             actions: JoinSet::new(),
-            parallel: Arc::new(Semaphore::new(MAX_PARALLEL)),
+            parallel,
             said: String::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 }

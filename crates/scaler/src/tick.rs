@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::{Action, Observation, Phase, Plan, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{Epoch, Instance, Intent, IntentKey, PoolName, Seen};
+use model::{Epoch, Instance, Intent, IntentKey, PoolMemory, PoolName, Seen};
 use ports::{PoolCommit, StoreError, StoreErrorKind};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -37,8 +37,11 @@ pub(crate) struct Ticker {
     /// What was decided last, to log a decision once.
     pub(crate) essences: BTreeMap<PoolName, (u32, Vec<String>, Vec<&'static str>)>,
     pub(crate) actions: JoinSet<()>,
-    pub(crate) parallel: Arc<Semaphore>,
+    /// One for each pool, so that one whose cloud or CI server hangs delays no other.
+    pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
+    /// Pools that were left alone at the last tick, and why.
+    pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
 
 /// One pool's part of a tick.
@@ -55,15 +58,18 @@ impl Ticker {
         let mut wakes = self.fleet.store.wakes();
         loop {
             let term = self.term.borrow_and_update().clone();
-            if let Some(term) = term {
-                self.tick(&term).await;
+            match term {
+                Some(term) => self.tick(&term).await,
+                None => self.stand_by(),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = self.fleet.clock.sleep(AT_LEAST) => {}
             }
             let ledger = self.fleet.ledger.clone();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Some(_) = wakes.next() => {}
                 () = ledger.news() => {}
@@ -73,6 +79,13 @@ impl Ticker {
             }
         }
         self.finish(grace).await;
+    }
+
+    /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
+    fn stand_by(&self) {
+        self.condition.ready();
+        self.view
+            .send_if_modified(|view| view.epoch.take().is_some());
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the
@@ -96,11 +109,12 @@ impl Ticker {
     }
 
     async fn learned_only(&self, term: &Term) -> Vec<PoolCommit> {
+        let learned = self.fleet.ledger.learned();
         let Ok(record) = self.read().await else {
             return Vec::new();
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         let commit = |(pool, changes): (PoolName, Changes)| PoolCommit {
             pool,
             memory: None,
@@ -130,7 +144,8 @@ impl Ticker {
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, record, &self.sequences, now);
+        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        self.report_unreadable(&observed);
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
@@ -168,6 +183,16 @@ impl Ticker {
         self.fleet.metrics.scaler.ticked(took);
     }
 
+    /// Says once which pools are left alone because the store holds nonsense of them.
+    fn report_unreadable(&mut self, observed: &Observed) {
+        for (pool, why) in &observed.unreadable {
+            if self.unreadable.get(pool) != Some(why) {
+                error!(%pool, error = why, "nothing is decided for this pool: remove the value the store holds under the key");
+            }
+        }
+        self.unreadable.clone_from(&observed.unreadable);
+    }
+
     fn store_failed(&mut self, error: &StoreError, so: &str) {
         self.fleet.metrics.store_error();
         if error.kind == StoreErrorKind::Fenced {
@@ -184,9 +209,10 @@ impl Ticker {
     fn plan(&self, observed: &Observed, now: Timestamp) -> Vec<Planned> {
         let mut planned = Vec::new();
         for (name, pool) in &self.fleet.pools {
-            let Some(seen) = observed.fleet.pool(name) else {
+            let Some(mut seen) = observed.fleet.pool(name) else {
                 continue;
             };
+            seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
             let mut plan = engine::plan(&seen, &pool.policy, now);
             let supply = Supply::of(&seen, &pool.policy, now);
             let violations = invariants::check(&seen, &pool.policy, &plan, now);
@@ -229,7 +255,11 @@ impl Ticker {
                 .filter(|i| !ended(i) && !replaced(i));
             let put: Vec<Intent> = learned.chain(plan.put.iter().cloned()).collect();
             let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
-            let memory = (plan.memory != seen.seen.memory).then(|| plan.memory.clone());
+            let memory = PoolMemory {
+                intents_lost_at: seen.intents_lost_at,
+                ..plan.memory.clone()
+            };
+            let memory = (memory != seen.seen.memory).then_some(memory);
             let decision = is_new.then(|| {
                 serde_json::json!({
                     "summary": plan.summary,
@@ -254,14 +284,13 @@ impl Ticker {
 
     /// One line when the plan changes, with its reasons in a sentence.
     fn report(&self, Planned { plan, .. }: &Planned) {
-        let actions: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
         let summary = &plan.summary;
         info!(
             pool = %plan.pool,
             target = summary.target,
             serving = summary.serving,
             queued = summary.queued,
-            actions = actions.join("; "),
+            actions = plan.actions_in_words(),
             reasons = plan.reasons_in_words(),
             "plan changed"
         );
@@ -309,6 +338,15 @@ impl Ticker {
     fn dispatch(&mut self, term: &Term, observed: &Observed, pool: &Planned) {
         for action in &pool.plan.actions {
             let subject = action.subject();
+            if let Action::Uncordon { instance, .. } = action
+                && !self
+                    .fleet
+                    .ledger
+                    .may_call_back(instance, pool.seen.seen.workload.at())
+            {
+                // the look is older than the last call: asked again now, it would be asked at every tick until the next
+                continue;
+            }
             if !self.fleet.ledger.begin(&subject) {
                 continue;
             }
@@ -318,9 +356,13 @@ impl Ticker {
                 instance: listed(&observed.fleet.listings, action),
                 intent: intent_of(action, pool),
             };
-            let (fleet, parallel) = (self.fleet.clone(), self.parallel.clone());
+            let parallel = self.parallel.get(&pool.plan.pool).cloned();
+            let fleet = self.fleet.clone();
             self.actions.spawn(async move {
-                let permit = parallel.acquire_owned().await;
+                let permit = match parallel {
+                    Some(parallel) => parallel.acquire_owned().await.ok(),
+                    None => None,
+                };
                 let updates = act::act(&fleet, job).await;
                 drop(permit);
                 fleet

@@ -161,6 +161,7 @@ impl Pool {
             workloads: self.workloads.iter().map(workload).collect(),
             intents: self.intents.values().map(intent).collect(),
             memory: self.memory.clone(),
+            unreadable: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The verb that reads: one round trip for all pools and emitters.
 
 use model::{EmitterName, PoolName};
-use ports::{FleetRecord, PoolRecord, StoreError};
+use ports::{EmitterStatus, FleetRecord, PoolRecord, ProbeFailure, StoreError, StoreErrorKind};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
 use crate::format::Fields;
@@ -51,54 +51,88 @@ fn decode(
     answers: Vec<RedisResult<Value>>,
 ) -> Result<FleetRecord, StoreError> {
     let mut answers = answers.into_iter();
-    let (seconds, micros): (i64, i64) = take("TIME", answers.next())?;
+    let time = answers
+        .next()
+        .ok_or_else(|| format::corrupt("TIME", SHORT))?;
+    let (seconds, micros): (i64, i64) = take("TIME", time)?;
     let now_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
     let mut rest = keys.iter().zip(answers);
+    let mut answer = || rest.next().map(|(key, answer)| (key.as_str(), answer));
     let mut record = FleetRecord::default();
     for pool in pools {
-        let (key, fields) = next::<Fields>(&mut rest)?;
-        let workloads = format::workloads(key, pool, &fields, now_ms)?
-            .into_iter()
-            .collect();
-        let (key, fields) = next::<Fields>(&mut rest)?;
-        let intents = format::intents(key, pool, &fields, now_ms)?;
-        let (key, value) = next::<Option<Vec<u8>>>(&mut rest)?;
-        let memory = format::memory(key, value.as_deref());
-        record.pools.insert(
-            pool.clone(),
-            PoolRecord {
-                workloads,
-                intents,
-                memory,
-            },
-        );
+        let (Some(workloads), Some(intents), Some(memory)) = (answer(), answer(), answer()) else {
+            return Err(format::corrupt("a pool", SHORT));
+        };
+        let read = decode_pool(pool, now_ms, workloads, intents, memory);
+        // one pool's nonsense is that pool's trouble
+        let pool_record = read.or_else(|error| {
+            let unreadable = Some(only_corrupt(error)?);
+            Ok(PoolRecord {
+                unreadable,
+                ..PoolRecord::default()
+            })
+        })?;
+        record.pools.insert(pool.clone(), pool_record);
     }
     for emitter in emitters {
-        let (key, fields) = next::<Fields>(&mut rest)?;
-        let status = format::status(key, &fields, now_ms)?;
+        let Some((key, fields)) = answer() else {
+            return Err(format::corrupt("an emitter", SHORT));
+        };
+        let read = take::<Fields>(key, fields);
+        let status = read.and_then(|fields| format::status(key, &fields, now_ms));
+        let status = status.or_else(|error| {
+            let why = only_corrupt(error)?;
+            let age = std::time::Duration::ZERO;
+            Ok(EmitterStatus {
+                failure: Some(ProbeFailure { why, age }),
+                ..EmitterStatus::default()
+            })
+        })?;
         record.emitters.insert(emitter.clone(), status);
     }
     Ok(record)
 }
 
-fn next<'a, T: FromRedisValue>(
-    rest: &mut impl Iterator<Item = (&'a String, RedisResult<Value>)>,
-) -> Result<(&'a str, T), StoreError> {
-    let (key, answer) = match rest.next() {
-        Some((key, answer)) => (key.as_str(), Some(answer)),
-        None => ("the end of the answer", None),
-    };
-    Ok((key, take(key, answer)?))
+type Answer<'a> = (&'a str, RedisResult<Value>);
+
+fn decode_pool(
+    pool: &PoolName,
+    now_ms: i64,
+    (workloads_key, workloads): Answer<'_>,
+    (intents_key, intents): Answer<'_>,
+    (memory_key, memory): Answer<'_>,
+) -> Result<PoolRecord, StoreError> {
+    let fields = take::<Fields>(workloads_key, workloads)?;
+    let workloads = format::workloads(workloads_key, pool, &fields, now_ms)?;
+    let fields = take::<Fields>(intents_key, intents)?;
+    let intents = format::intents(intents_key, pool, &fields, now_ms)?;
+    let value = take::<Option<Vec<u8>>>(memory_key, memory)?;
+    Ok(PoolRecord {
+        workloads: workloads.into_iter().collect(),
+        intents,
+        memory: format::memory(memory_key, value.as_deref()),
+        unreadable: None,
+    })
 }
 
-fn take<T: FromRedisValue>(key: &str, answer: Option<RedisResult<Value>>) -> Result<T, StoreError> {
-    let missing = || format::corrupt(key, "Redis answered less than it was asked");
-    let value = answer
-        .ok_or_else(missing)?
-        .map_err(|error| match error.code() {
-            Some("WRONGTYPE") => format::corrupt(key, "the key holds a value of another type"),
-            _ => error::from_redis(OPERATION, error),
-        })?;
+/// The words of an error about one value; an error about the store itself goes on.
+fn only_corrupt(error: StoreError) -> Result<String, StoreError> {
+    match error.kind {
+        StoreErrorKind::Corrupt => Ok(error.message),
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::Refused
+        | StoreErrorKind::Fenced
+        | StoreErrorKind::Config => Err(error),
+    }
+}
+
+const SHORT: &str = "Redis answered less than it was asked";
+
+fn take<T: FromRedisValue>(key: &str, answer: RedisResult<Value>) -> Result<T, StoreError> {
+    let value = answer.map_err(|error| match error.code() {
+        Some("WRONGTYPE") => format::corrupt(key, "the key holds a value of another type"),
+        _ => error::from_redis(OPERATION, error),
+    })?;
     from_redis_value(value).map_err(|error| StoreError {
         source: Some(error.into()),
         ..format::corrupt(key, "the answer has another type")

@@ -6,7 +6,11 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// The variable that overrides the configured filter, in `tracing-subscriber`'s directive syntax,
 /// for example `info,store_redis=debug`.
@@ -76,21 +80,43 @@ pub enum LogError {
 pub fn init(format: LogFormat, filter: Option<&str>) -> Result<(), LogError> {
     let variable = std::env::var(FILTER_VARIABLE).ok();
     let filter = parse_filter(choose_filter(variable.as_deref(), filter))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let filter = filter.and(filter_fn(|metadata| {
+        may_be_logged(metadata.target(), *metadata.level())
+    }));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
     let done = match format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init(),
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_span_list(false);
+            registry.with(layer.with_filter(filter)).try_init()
+        }
         LogFormat::Human => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).with_target(false).try_init()
+            let layer = layer.with_ansi(colours).with_target(false);
+            registry.with(layer.with_filter(filter)).try_init()
         }
     };
-    done.map_err(LogError::AlreadySetUp)
+    done.map_err(|error| LogError::AlreadySetUp(Box::new(error)))
+}
+
+/// Libraries that print what is on the wire when they are asked for more than `info`: request bodies with boot scripts,
+/// headers with tokens. No filter of an operator turns that on; I12 holds at every level.
+const SEES_THE_WIRE: [&str; 8] = [
+    "aws_",
+    "hyper",
+    "h2",
+    "reqwest",
+    "rustls",
+    "redis",
+    "tower_http",
+    "tungstenite",
+];
+
+fn may_be_logged(target: &str, level: Level) -> bool {
+    level <= Level::INFO
+        || !SEES_THE_WIRE
+            .iter()
+            .any(|prefix| target.starts_with(prefix))
 }
 
 fn choose_filter<'a>(variable: Option<&'a str>, configured: Option<&'a str>) -> &'a str {
@@ -133,6 +159,17 @@ mod tests {
             error.to_string(),
             r#"the log filter "scaler=loud" is not understood"#
         );
+    }
+
+    #[test]
+    fn no_filter_turns_on_what_prints_the_wire() {
+        assert!(!may_be_logged(
+            "aws_smithy_runtime::client::http",
+            Level::DEBUG
+        ));
+        assert!(!may_be_logged("h2::codec::framed_read", Level::TRACE));
+        assert!(may_be_logged("aws_config::profile", Level::WARN));
+        assert!(may_be_logged("scaler::act", Level::TRACE));
     }
 
     #[test]

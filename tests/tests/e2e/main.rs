@@ -4,7 +4,13 @@
 //! machines (the test plays them) and whatever moto cannot show: it knows no ClientToken idempotency, no capacity and no
 //! throttling; those are shown by provider-ec2's own suite against fake-ec2.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test may panic and print, and its helpers are a module"
+)]
 
 mod shop;
 

@@ -4,12 +4,41 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{EmitterName, ProviderName};
+use ports::strict::Problems;
 use serde_json::Value;
 
 use super::Maker;
-use super::entries::{take, take_kind};
+use super::entries::{LONGEST, take, take_kind, too_long};
 use crate::raw;
 use crate::settings::{EmitterSettings, ProviderSettings};
+
+/// Faster than this a CI server is attacked, not asked.
+const FASTEST: Duration = Duration::from_millis(100);
+/// Slower than this a job waits longer to be seen than most machines need to boot.
+const SLOW: Duration = Duration::from_secs(600);
+
+fn probing(probe: &raw::Probe, problems: &mut Problems) {
+    let (every, timeout) = (probe.every.0, probe.timeout.0);
+    if every < FASTEST {
+        problems.error(
+            ["probe".into(), "every".into()],
+            format!("a look every {FASTEST:?} is the fastest: the server has other users too"),
+        );
+    } else if every > SLOW && every <= LONGEST {
+        problems.warning(
+            ["probe".into(), "every".into()],
+            format!("a job may wait {every:?} before it is seen at all"),
+        );
+    }
+    too_long("probe.every", every, problems);
+    too_long("probe.timeout", timeout, problems);
+    if timeout.is_zero() {
+        problems.error(
+            ["probe".into(), "timeout".into()],
+            "no look ends in no time: 30s is usual",
+        );
+    }
+}
 
 impl Maker<'_> {
     pub(super) fn emitters(&mut self, document: &Value) -> BTreeMap<EmitterName, EmitterSettings> {
@@ -17,12 +46,10 @@ impl Maker<'_> {
             let known = maker.registries.emitters.iter().map(|(kind, _)| kind);
             let (kind, mut config) = take_kind(value, known, problems);
             let probe: raw::Probe = take(&mut config, "probe", problems);
-            if probe.every.0 < Duration::from_millis(100) {
-                let message = "a look every 100ms is the fastest; the server has other users too";
-                problems.error(["probe".into(), "every".into()], message);
-            }
+            probing(&probe, problems);
             let kind = kind?;
             let facts = (maker.registries.emitters.get(&kind)?.check)(&config, problems)?;
+            too_long("settle", facts.settle, problems);
             let (every, timeout) = (probe.every.0, probe.timeout.0);
             Some(EmitterSettings {
                 kind,
@@ -43,6 +70,7 @@ impl Maker<'_> {
             let (kind, config) = take_kind(value, known, problems);
             let kind = kind?;
             let facts = (maker.registries.providers.get(&kind)?.check)(&config, problems)?;
+            too_long("listing_lag", facts.listing_lag, problems);
             Some(ProviderSettings {
                 kind,
                 config,

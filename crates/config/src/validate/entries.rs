@@ -1,12 +1,14 @@
 //! What all sections have in common: entries under checked names, `kind:`, references to other entries.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ports::strict::{self, Problem, Problems, Severity, Step, nearest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Maker;
+use crate::words;
 
 /// Takes `kind:` out of an entry; reports one that is missing or not known.
 pub(super) fn take_kind<'k>(
@@ -17,7 +19,13 @@ pub(super) fn take_kind<'k>(
     let known: Vec<&str> = known.into_iter().collect();
     let mut rest = value.clone();
     let Some(map) = rest.as_object_mut() else {
-        problems.error([], "this is not a mapping of keys");
+        problems.error(
+            [],
+            format!(
+                "expected a mapping of keys with a `kind`; known are {}",
+                known.join(", ")
+            ),
+        );
         return (None, rest);
     };
     match map.remove("kind") {
@@ -78,8 +86,8 @@ impl Maker<'_> {
             None | Some(Value::Null) => return made,
             Some(Value::Object(entries)) => entries,
             Some(_) => {
-                self.problems
-                    .error([key.into()], format!("`{key}` must be a mapping of names"));
+                let message = format!("expected a mapping under `{key}`: a name, and what it is");
+                self.problems.error([key.into()], message);
                 return made;
             }
         };
@@ -118,16 +126,31 @@ pub(super) fn unknown<const N: usize>(
     path: [Step; N],
     problems: &mut Problems,
 ) {
-    let list = if known.is_empty() {
-        "none is defined".to_owned()
-    } else {
-        known.join(", ")
-    };
     problems.0.push(Problem {
         severity: Severity::Error,
         path: path.to_vec(),
         at_key: false,
-        message: format!("there is no {noun} `{name}`; known are {list}"),
+        message: match known {
+            [] => format!("there is no {noun} `{name}`: `{noun}s:` defines none"),
+            known => format!(
+                "there is no {noun} `{name}`; known are {}",
+                words::list(known)
+            ),
+        },
         suggestion: nearest(name, known.iter().map(String::as_str)),
     });
+}
+
+/// Longer times are mistyped, and sums of them leave the calendar.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Refuses a time that is longer than a year.
+pub(super) fn too_long(key: &str, time: Duration, problems: &mut Problems) {
+    if time > LONGEST {
+        let path: Vec<Step> = key.split('.').map(Step::from).collect();
+        problems.error(
+            path,
+            "longer than a year: leave the key out, or write what is meant",
+        );
+    }
 }

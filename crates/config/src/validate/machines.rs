@@ -7,9 +7,13 @@ use ports::strict::{self, Problems};
 use serde_json::{Map, Value};
 
 use super::Maker;
-use super::entries::{names, unknown};
+use super::boot_script;
+use super::entries::{names, too_long, unknown};
 use crate::raw;
 use crate::settings::{ProviderSettings, Template};
+
+/// More jobs than this on one machine is a mistyped number; the schema has the same limit.
+const MAX_SLOTS: u32 = 1000;
 
 pub(super) struct MachineParts {
     pub(super) machine: raw::Machine,
@@ -24,29 +28,23 @@ impl Maker<'_> {
         providers: &BTreeMap<ProviderName, ProviderSettings>,
     ) -> BTreeMap<MachineName, MachineParts> {
         let provider_names = names(document, "providers");
-        self.entries(
-            document,
-            "machines",
-            |maker, name: &MachineName, value, problems| {
+        let read =
+            |maker: &mut Self, name: &MachineName, value: &Value, problems: &mut Problems| {
                 let machine: raw::Machine = strict::read(value, problems)?;
-                if machine.slots == 0 {
-                    problems.error(
-                        ["slots".into()],
-                        "a machine runs at least one job: slots is 1 or more",
-                    );
-                }
-                if machine.boot.timeout <= machine.boot.expect {
-                    problems.error(
-                    ["boot".into()],
-                    "boot.timeout must be longer than boot.expect, or every machine is given up",
-                );
-                }
-                if machine.offers.is_empty() {
-                    problems.error(["offers".into()], "a machine needs at least one offer");
-                }
+                numbers(&machine, problems);
                 let mut offers = Vec::new();
                 for (index, value) in machine.offers.iter().enumerate() {
                     let mut inner = Problems::default();
+                    if let Some(same) = machine.offers[..index]
+                        .iter()
+                        .position(|other| other == value)
+                    {
+                        let message = format!(
+                            "the same as offer {} of this list: it is tried again in vain",
+                            same + 1
+                        );
+                        inner.warning([], message);
+                    }
                     let read = maker.offer(value, providers, &provider_names, &mut inner);
                     problems.append(&["offers".into(), index.into()], inner);
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -65,14 +63,15 @@ impl Maker<'_> {
                         (policy, spec)
                     }));
                 }
-                let template = maker.template(machine.bootstrap.as_deref(), problems);
+                let path = machine.bootstrap.as_deref();
+                let template = path.and_then(|path| boot_script::read(maker.base, path, problems));
                 Some(MachineParts {
                     machine,
                     offers,
                     template,
                 })
-            },
-        )
+            };
+        self.entries(document, "machines", read)
     }
 
     fn offer(
@@ -84,7 +83,7 @@ impl Maker<'_> {
     ) -> Option<(raw::Offer, ports::ProviderFacts, Value)> {
         let mut spec = value.clone();
         let Some(map) = spec.as_object_mut() else {
-            problems.error([], "an offer is a mapping of keys");
+            problems.error([], "expected a mapping of keys, such as { provider: … }");
             return None;
         };
         let mut common = Map::new();
@@ -92,10 +91,7 @@ impl Maker<'_> {
             common.extend(map.remove(key).map(|value| (key.to_owned(), value)));
         }
         let offer: raw::Offer = strict::read(&Value::Object(common), problems)?;
-        if offer
-            .price
-            .is_some_and(|price| !price.is_finite() || price < 0.0)
-        {
+        if offer.price.is_some_and(|price| price < 0.0) {
             problems.error(["price".into()], "a price is zero or more");
         }
         let name = offer.provider.as_str();
@@ -108,30 +104,31 @@ impl Maker<'_> {
         (entry.check_offer)(&provider.config, &spec, problems);
         Some((offer, provider.facts, spec))
     }
+}
 
-    fn template(&self, path: Option<&str>, problems: &mut Problems) -> Option<Template> {
-        let path = path?;
-        let text = match std::fs::read_to_string(self.base.join(path)) {
-            Ok(text) => text,
-            Err(error) => {
-                problems.error(
-                    ["bootstrap".into()],
-                    format!("{path} cannot be read: {error}"),
-                );
-                return None;
-            }
-        };
-        let mut environment = minijinja::Environment::new();
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        if let Err(error) = environment.template_from_str(&text) {
-            problems.error(
-                ["bootstrap".into()],
-                format!("{path} is not a template: {error}"),
-            );
-        }
-        Some(Template {
-            name: path.to_owned(),
-            text,
-        })
+fn numbers(machine: &raw::Machine, problems: &mut Problems) {
+    if !(1..=MAX_SLOTS).contains(&machine.slots) {
+        problems.error(
+            ["slots".into()],
+            format!("slots is 1 to {MAX_SLOTS}: the jobs that one machine runs at a time"),
+        );
+    }
+    let boot = &machine.boot;
+    too_long("boot.expect", boot.expect.0, problems);
+    too_long("boot.timeout", boot.timeout.0, problems);
+    if boot.timeout <= boot.expect {
+        let (timeout, expect) = (boot.timeout.0, boot.expect.0);
+        problems.error(
+            ["boot".into()],
+            format!(
+                "boot.timeout ({timeout:?}) must be longer than boot.expect ({expect:?}), or every machine is given up while it boots"
+            ),
+        );
+    }
+    if machine.offers.is_empty() {
+        problems.error(
+            ["offers".into()],
+            "a machine needs at least one offer: where is it to be had?",
+        );
     }
 }

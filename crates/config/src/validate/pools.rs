@@ -11,11 +11,12 @@ use ports::strict::{self, Problems};
 use serde_json::Value;
 
 use super::Maker;
-use super::entries::{names, unknown};
+use super::boot_script::{self, Given};
+use super::entries::{names, too_long, unknown};
 use super::machines::MachineParts;
 use super::rules::{Rule, scale_in};
 use crate::raw;
-use crate::settings::{EmitterSettings, PoolSettings};
+use crate::settings::{EmitterSettings, PoolSettings, Template};
 
 /// A workload may be this many probes old and still let machines leave: one lost probe must not hold a pool.
 const FRESH_PROBES: u32 = 4;
@@ -48,6 +49,9 @@ impl Maker<'_> {
                 let pool: raw::Pool = strict::read(value, problems)?;
                 maker.references(&pool, &known, problems);
                 limits(&pool, problems);
+                if pool.emitter.is_none() {
+                    without_emitter(&pool, problems);
+                }
                 let scale_in = scale_in(&pool, rules, problems);
                 let machine = machines.get(&pool.machine)?;
                 let emitter = match &pool.emitter {
@@ -161,6 +165,44 @@ impl Maker<'_> {
             ),
             Some(_) | None => {}
         }
+        if let Some(template) = &machine.template {
+            script(template, machine, emitter, problems);
+        }
+    }
+}
+
+/// Tries the boot script with what it is given in this very pool.
+fn script(
+    template: &Template,
+    machine: &MachineParts,
+    emitter: Option<&EmitterSettings>,
+    problems: &mut Problems,
+) {
+    let shared = machine.machine.credential == raw::CredentialKind::Shared;
+    let why = match emitter {
+        None => "nothing is registered for a pool without an emitter",
+        Some(emitter) if !emitter.facts.manages => {
+            "nothing is registered, since the emitter has no right to it"
+        }
+        Some(_) if shared => {
+            "with `credential: shared` one script may be for several machines, and nothing is registered"
+        }
+        Some(_) => {
+            if !boot_script::uses_executor(template) {
+                let message = format!(
+                    "an executor is registered for each machine, but {} never uses `executor`: the machine cannot join as it. If its image joins by itself, write `credential: shared`",
+                    template.name
+                );
+                problems.warning(["machine".into()], message);
+            }
+            return;
+        }
+    };
+    if let Err(wrong) = boot_script::attempt(template, Given::NoMachine) {
+        let message = format!(
+            "{wrong} in this pool: {why}, so `machine` is not defined and `executor` is empty"
+        );
+        problems.error(["machine".into()], message);
     }
 }
 
@@ -180,7 +222,28 @@ fn limits(pool: &raw::Pool, problems: &mut Problems) {
     if pool.keep_on_stale.is_some_and(|keep| keep > pool.max) {
         problems.error(
             ["keep_on_stale".into()],
-            "keep_on_stale is greater than max",
+            "keep_on_stale is greater than max: so many machines are never kept",
+        );
+    }
+}
+
+/// Keys that say nothing where there are no jobs.
+fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
+    let given = [
+        ("precedence", pool.precedence != 0),
+        ("fresh_for", pool.fresh_for.is_some()),
+        ("keep_on_stale", pool.keep_on_stale.is_some()),
+    ];
+    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        problems.warning(
+            [key.into()],
+            "it changes nothing in a pool without an emitter",
+        );
+    }
+    if pool.min == 0 {
+        problems.warning(
+            [],
+            "a pool without an emitter keeps `min` machines, and min is 0: it never has one",
         );
     }
 }
@@ -194,13 +257,28 @@ fn make_pool(
     problems: &mut Problems,
 ) -> PoolSettings {
     let every = emitter.map_or(Duration::ZERO, |emitter| emitter.every);
-    let fresh_for = pool
-        .fresh_for
-        .map_or((every * FRESH_PROBES).max(FRESH_AT_LEAST), |span| span.0);
-    if emitter.is_some() && fresh_for < every * 2 {
+    let fresh_for = pool.fresh_for.map_or(
+        every.saturating_mul(FRESH_PROBES).max(FRESH_AT_LEAST),
+        |span| span.0,
+    );
+    if emitter.is_some() && fresh_for < every.saturating_mul(2) {
         problems.error(
             ["fresh_for".into()],
-            "shorter than two probes of its emitter: one slow answer would hold the pool for ever",
+            format!(
+                "{fresh_for:?} is shorter than two probes of its emitter ({every:?} each): one slow answer would hold the pool for ever"
+            ),
+        );
+    }
+    if pool.fresh_for.is_some() {
+        too_long("fresh_for", fresh_for, problems);
+    }
+    let patience = emitter.map_or(Duration::ZERO, |emitter| emitter.timeout);
+    if emitter.is_some() && patience > fresh_for {
+        problems.warning(
+            ["emitter".into()],
+            format!(
+                "a look may take {patience:?} (probe.timeout) and is trusted for {fresh_for:?} from its start: after a slow one no machine leaves. Shorten the one, or give the pool a longer `fresh_for`"
+            ),
         );
     }
     let executors = match emitter {

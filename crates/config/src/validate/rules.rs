@@ -8,7 +8,7 @@ use ports::strict::{self, Problems};
 use serde_json::Value;
 
 use super::Maker;
-use super::entries::take_kind;
+use super::entries::{take_kind, too_long};
 use crate::raw;
 
 /// Idle time before a machine may leave, where no rule says otherwise (what most comparable systems start with).
@@ -24,7 +24,9 @@ impl Maker<'_> {
             self.entries(document, "rules", |_, _, value, problems| {
                 let (kind, rest) = take_kind(value, ["scale-in"], problems);
                 kind?;
-                strict::read::<raw::ScaleInRule>(&rest, problems).map(Rule::ScaleIn)
+                let rule: raw::ScaleInRule = strict::read(&rest, problems)?;
+                pace(&rule, problems);
+                Some(Rule::ScaleIn(rule))
             });
         made.into_iter()
             .map(|(name, rule)| (name.to_string(), rule))
@@ -63,4 +65,21 @@ pub(super) fn scale_in(
             per: rule.per.0,
         },
     )
+}
+
+fn pace(rule: &raw::ScaleInRule, problems: &mut Problems) {
+    too_long("idle_for", rule.idle_for.0, problems);
+    too_long("per", rule.per.0, problems);
+    if rule.at_most == Some(0) {
+        problems.error(
+            ["at_most".into()],
+            "at_most 0: no machine could ever leave; without the key there is no limit",
+        );
+    }
+    if rule.per.0.is_zero() {
+        problems.error(
+            ["per".into()],
+            "a window of no time counts nothing: 1m is usual",
+        );
+    }
 }

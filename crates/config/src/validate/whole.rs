@@ -12,6 +12,10 @@ use crate::settings::PoolSettings;
 
 impl Maker<'_> {
     pub(super) fn unused(&mut self, document: &Value) {
+        // what could not be read may well be what uses it
+        if self.problems.has_errors() {
+            return;
+        }
         for section in ["emitters", "providers", "machines", "rules"] {
             for name in names(document, section) {
                 if !self.used.contains(&(section, name.clone())) {
@@ -19,7 +23,9 @@ impl Maker<'_> {
                         severity: Severity::Warning,
                         path: vec![section.into(), Step::Key(name.clone())],
                         at_key: true,
-                        message: format!("`{name}` is not used by anything"),
+                        message: format!(
+                            "nothing uses `{name}`: remove it, or name it where it is needed"
+                        ),
                         suggestion: None,
                     });
                 }
@@ -36,7 +42,7 @@ pub(super) fn alike(pools: &BTreeMap<PoolName, PoolSettings>, problems: &mut Pro
             let same = pool.policy.emitter.is_some()
                 && pool.policy.emitter == other.policy.emitter
                 && pool.precedence == other.precedence
-                && pool.serves == other.serves;
+                && sorted(&pool.serves) == sorted(&other.serves);
             if same {
                 problems.warning(
                     ["pools".into(), Step::Key(name.to_string()), "serves".into()],
@@ -47,4 +53,25 @@ pub(super) fn alike(pools: &BTreeMap<PoolName, PoolSettings>, problems: &mut Pro
             }
         }
     }
+}
+
+/// Entries, and the words in them, in an order of their own: `[a, b]` serves what `[b, a]` serves.
+fn sorted(serves: &[Value]) -> Vec<String> {
+    fn in_order(value: &Value) -> String {
+        match value {
+            Value::Array(list) => {
+                let mut words: Vec<String> = list.iter().map(in_order).collect();
+                words.sort();
+                format!("{words:?}")
+            }
+            Value::Object(map) => {
+                let entries = map.iter().map(|(key, value)| (key, in_order(value)));
+                format!("{:?}", entries.collect::<Vec<_>>())
+            }
+            plain => plain.to_string(),
+        }
+    }
+    let mut entries: Vec<String> = serves.iter().map(in_order).collect();
+    entries.sort();
+    entries
 }

@@ -68,7 +68,7 @@ machines:
 pools:
   linux: {{ emitter: gitlab, serves: [{{ tags: [linux], run_untagged: true }}], machine: small, min: 1, max: 20, rules: [soon] }}
   docker: {{ emitter: gitlab, serves: [{{ tags: [linux, docker] }}], machine: small, max: 15, rules: [soon] }}
-  gpu: {{ emitter: gitlab, serves: [{{ tags: [gpu] }}], machine: large, max: 4, rules: [soon] }}
+  gpu: {{ emitter: gitlab, serves: [{{ tags: [gpu] }}], machine: large, max: 6, rules: [soon] }}
 rules:
   soon: {{ kind: scale-in, idle_for: 3m }}
 "#,
@@ -88,7 +88,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     .await?;
     // the template stands in a file, as an operator's would
     let folder = world::template_folder()?;
-    let registries = crate::registries();
+    let registries = service::registries();
     let text = configuration(&server.url());
     let (settings, _) = config::check_text(&text, "demo.yaml", folder.path(), &registries)?;
     let cloud = FakeCloud::new(

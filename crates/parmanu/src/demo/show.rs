@@ -43,16 +43,20 @@ pub(crate) async fn run(
     if !live {
         println!("time is virtual; one line for each decision");
     }
+    let mut drawn = None;
     loop {
         let view = shown.borrow_and_update().clone();
         let time = in_words(model::age(began, clock.now()));
+        // every decision is taken down, but pictures come at their own pace
         screen.note(&view, &time);
-        if screen.live {
+        let now = clock.boottime();
+        if screen.live && drawn.is_none_or(|last| now.saturating_sub(last) >= FRAME) {
             screen.draw(&view, &time);
+            drawn = Some(now);
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            Ok(()) = shown.changed(), if !live => {}
+            Ok(()) = shown.changed() => {}
             () = clock.sleep(FRAME) => {}
         }
     }
@@ -98,7 +102,8 @@ impl Screen {
         for pool in &view.pools {
             table.add_row(row(pool));
         }
-        let width = comfy_table::Table::new().width().map_or(120, usize::from);
+        let known = comfy_table::Table::new().width().filter(|width| *width > 0);
+        let width = known.map_or(120, usize::from);
         let cut = |line: &String| line.chars().take(width).collect::<String>();
         let decisions: Vec<String> = self.decisions.iter().map(cut).collect();
         // a terminal that went away is no reason to stop

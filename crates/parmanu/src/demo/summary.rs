@@ -74,6 +74,8 @@ impl fmt::Display for Summary {
             self.waits.iter().sum::<Duration>().as_secs_f64() / self.waits.len().max(1) as f64;
         let fixed = self.length.mul_f64(self.fixed_machines as f64);
         let saved = 1.0 - hours(self.machine_time) / hours(fixed).max(f64::EPSILON);
+        // -0 is no number to show anybody
+        let saved = if saved.abs() < 0.005 { 0.0 } else { saved };
         let busy = hours(self.busy_time) / hours(self.machine_time).max(f64::EPSILON);
         writeln!(f)?;
         writeln!(
@@ -102,7 +104,7 @@ impl fmt::Display for Summary {
         )?;
         write!(
             f,
-            "  a fixed fleet for the busiest moment ({} machines) would have cost {:.1} machine-hours: {:.0} % saved",
+            "  a fixed fleet for each pool's busiest moment ({} machines) would have cost {:.1} machine-hours: {:.0} % saved",
             self.fixed_machines,
             hours(fixed),
             saved * 100.0

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_gitlab::{GitLab, JobId, ProjectId, Scope};
 use jiff::Timestamp;
-use model::InstanceName;
+use model::{InstanceName, PoolName};
 use ports::Clock;
 use provider_fake::{FakeCloud, FakeMachine};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +58,8 @@ struct Play {
     last_step: Timestamp,
     began: Timestamp,
     ended: Option<Timestamp>,
-    most_busy: usize,
+    /// For each pool the largest number of machines that had a job at one moment.
+    most_busy: BTreeMap<PoolName, usize>,
 }
 
 /// The world; clones share it.
@@ -86,7 +87,7 @@ impl World {
             last_step: now,
             began: now,
             ended: None,
-            most_busy: 0,
+            most_busy: BTreeMap::new(),
         };
         World {
             gitlab,
@@ -116,9 +117,10 @@ impl World {
         (play.began, play.ended.unwrap_or_else(|| self.clock.now()))
     }
 
-    /// The largest number of machines that had a job at one moment.
+    /// The machines of a fixed fleet that would never have made a job wait: machines of one pool cannot run the jobs of
+    /// another, so each pool counts with its own busiest moment.
     pub(crate) fn most_busy(&self) -> usize {
-        self.lock().most_busy
+        self.lock().most_busy.values().sum()
     }
 
     /// Moves the world until it is stopped.
@@ -147,12 +149,14 @@ impl World {
                 run_agent(&mut play, &mut gitlab, machine, now);
             }
         }
-        let busy = play
-            .agents
-            .values()
-            .filter(|agent| agent.job.is_some())
-            .count();
-        play.most_busy = play.most_busy.max(busy);
+        let mut busy: BTreeMap<PoolName, usize> = BTreeMap::new();
+        for (name, _) in play.agents.iter().filter(|(_, agent)| agent.job.is_some()) {
+            *busy.entry(name.pool().clone()).or_default() += 1;
+        }
+        for (pool, now_busy) in busy {
+            let most = play.most_busy.entry(pool).or_default();
+            *most = now_busy.max(*most);
+        }
         play.last_step = now;
     }
 }
@@ -163,7 +167,7 @@ fn push_jobs(play: &mut Play, gitlab: &mut GitLab, now: Timestamp) {
     let mut jobs = usize::from(play.random.f64() < passed / 40.0);
     if now >= play.next_burst {
         jobs += play.random.usize(6..18);
-        let pause = play.random.i64(180..420);
+        let pause = play.random.i64(240..540);
         play.next_burst = now + jiff::SignedDuration::from_secs(pause);
     }
     for _ in 0..jobs {

@@ -1,0 +1,167 @@
+//! The boot script of a machine: read, and made once for nobody, so that a script which cannot be made is found by
+//! `check` and not by the first machine.
+//!
+//! What stands in `executor` is the CI server's to say and is not known here, so any key of it is taken.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use minijinja::value::{Object, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use ports::strict::{Problem, Problems, Severity, nearest};
+
+use crate::settings::Template;
+use crate::words;
+
+/// What a boot script may use.
+const KNOWN: [&str; 5] = ["fleet", "pool", "batch", "machine", "executor"];
+
+/// Longest template. Clouds take far less (EC2: 16 KB); more is a mistyped path.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What a script is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// The name of one machine and what the CI server gave when its executor was registered.
+    Everything,
+    /// Neither: the script may be for a whole batch.
+    NoMachine,
+}
+
+/// Reads the template and tries it. `None` when it cannot be used at all.
+pub(super) fn read(base: &Path, path: &str, problems: &mut Problems) -> Option<Template> {
+    let text = match read_text(&base.join(path)) {
+        Ok(text) => text,
+        Err(why) => {
+            let message =
+                format!("{path} cannot be read (the path is relative to this file): {why}");
+            problems.error(["bootstrap".into()], message);
+            return None;
+        }
+    };
+    let template = Template {
+        name: path.to_owned(),
+        text,
+    };
+    let unknown = unknown_words(&template);
+    let suggestion = unknown.first().and_then(|word| nearest(word, KNOWN));
+    let problem = |severity, message| Problem {
+        severity,
+        path: vec!["bootstrap".into()],
+        at_key: false,
+        message,
+        suggestion: suggestion.clone(),
+    };
+    match attempt(&template, Given::Everything) {
+        Err(why) => {
+            problems.0.push(problem(Severity::Error, why));
+            None
+        }
+        Ok(()) => {
+            // asked for with `is defined` or in a branch that was not taken
+            if !unknown.is_empty() {
+                let (unknown, known) = (words::list(&unknown), words::list(&KNOWN));
+                let message = format!(
+                    "{path} speaks of {unknown}, which no boot script is given; known are {known}"
+                );
+                problems.0.push(problem(Severity::Warning, message));
+            }
+            Some(template)
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    match read {
+        Ok(bytes) if bytes as u64 > MAX_BYTES => {
+            Err(format!("it is larger than {MAX_BYTES} bytes"))
+        }
+        Ok(_) => Ok(text),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+}
+
+/// Names that are used and that nothing defines, sorted.
+fn unknown_words(template: &Template) -> Vec<String> {
+    let environment = environment();
+    let Ok(parsed) = environment.template_from_str(&template.text) else {
+        return Vec::new();
+    };
+    let functions: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+    let mut unknown: Vec<String> = parsed
+        .undeclared_variables(false)
+        .into_iter()
+        .filter(|name| !KNOWN.contains(&name.as_str()) && !functions.contains(&name.as_str()))
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// Whether the script uses what the CI server gives at registration.
+pub(super) fn uses_executor(template: &Template) -> bool {
+    let environment = environment();
+    let parsed = environment.template_from_str(&template.text);
+    parsed.is_ok_and(|parsed| parsed.undeclared_variables(false).contains("executor"))
+}
+
+/// A registration of which nothing is known but that it has what it is asked for.
+#[derive(Debug)]
+struct AnyKey;
+
+impl Object for AnyKey {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(Value::from("x"))
+    }
+}
+
+/// Makes the script once; what is wrong with it, in words.
+pub(super) fn attempt(template: &Template, given: Given) -> Result<(), String> {
+    let mut values: BTreeMap<&str, Value> = ["fleet", "pool", "batch"]
+        .map(|name| (name, Value::from("x")))
+        .into();
+    match given {
+        Given::Everything => {
+            values.insert("machine", Value::from("x"));
+            values.insert("executor", Value::from_object(AnyKey));
+        }
+        Given::NoMachine => {
+            let nothing: [(&str, &str); 0] = [];
+            values.insert("executor", Value::from_pairs(nothing));
+        }
+    }
+    let mut environment = environment();
+    environment
+        .add_template(&template.name, &template.text)
+        .and_then(|()| environment.get_template(&template.name)?.render(values))
+        .map(drop)
+        .map_err(|error| in_words(&error, template))
+}
+
+fn in_words(error: &minijinja::Error, template: &Template) -> String {
+    let line = error
+        .line()
+        .map_or(String::new(), |line| format!(", line {line}"));
+    let piece = error.range().and_then(|range| template.text.get(range));
+    match (error.kind(), piece) {
+        (ErrorKind::UndefinedError, Some(piece)) => {
+            format!("{}{line}: `{piece}` is not defined", template.name)
+        }
+        (kind, _) => {
+            let detail = error
+                .detail()
+                .map_or(String::new(), |detail| format!(": {detail}"));
+            format!("{}{line}: {kind}{detail}", template.name)
+        }
+    }
+}

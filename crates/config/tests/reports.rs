@@ -1,0 +1,1157 @@
+//! What an operator reads about a wrong file: whole reports, in words.
+//!
+//! `UPDATE_EXPECT=1 cargo test -p config --test reports -- --test-threads=1` writes them anew; read what changed.
+
+mod support;
+
+use expect_test::expect;
+use support::{check, check_after, good};
+
+#[test]
+fn many_errors_are_told_at_once() {
+    check(
+        r#"
+version: 1
+fleet: Acme CI
+emiters: {}
+emitters:
+  gitlab:
+    kind: gitlab
+    url: gitlab.example.com
+    tokn: "${env:GITLAB_TOKEN}"
+    scope: { instance: yes please }
+    probe: { every: 5, timout: 10s }
+providers:
+  aws: { kind: ec2, region: eu-central-1a }
+machines:
+  linux-m:
+    slots: 0
+    boot: { expect: 10m, timeout: 5m }
+    offers:
+      - { provider: asw, image: ami-0123456789abcdef0, types: [m7i.xlarge] }
+      - { provider: aws, image: ubuntu, types: [] }
+pools:
+  linux:
+    emitter: gitlap
+    serves: [{ tags: linux }]
+    machine: linux-s
+    min: 5
+    max: 3
+    rules: [gentle]
+rules:
+  slow: { kind: scale-out, idle_for: 10m }
+"#,
+        expect![[r#"
+            error: `Acme CI` is not a name: use 1 to 30 lowercase letters, digits and hyphens, starting with a letter and not ending with a hyphen
+             --> parmanu.yaml:2:8
+              |
+            2 | fleet: Acme CI
+              |        ^^^^
+
+            error: unknown key `emiters`; known are version, fleet, store, emitters, providers, machines, pools, rules
+             --> parmanu.yaml:3:1
+              |
+            3 | emiters: {}
+              | ^^^^^^^
+              = did you mean `emitters`?
+
+            error: missing the key `token`
+             --> parmanu.yaml:6:5
+              |
+            6 |     kind: gitlab
+              |     ^^^^
+
+            error: unknown key `tokn`; known are url, token, manage_token, scope, settle
+             --> parmanu.yaml:8:5
+              |
+            8 |     tokn: "${env:GITLAB_TOKEN}"
+              |     ^^^^
+              = did you mean `token`?
+
+            error: expected true or false, found text
+             --> parmanu.yaml:9:24
+              |
+            9 |     scope: { instance: yes please }
+              |                        ^^^
+
+            error: expected a time with its unit, such as 5s, 10m or 1h 30m, found a number
+              --> parmanu.yaml:10:21
+               |
+            10 |     probe: { every: 5, timout: 10s }
+               |                     ^
+
+            error: unknown key `timout`; known are every, timeout
+              --> parmanu.yaml:10:24
+               |
+            10 |     probe: { every: 5, timout: 10s }
+               |                        ^^^^^^
+              = did you mean `timeout`?
+
+            error: `eu-central-1a` is not an AWS region such as eu-central-1
+              --> parmanu.yaml:12:29
+               |
+            12 |   aws: { kind: ec2, region: eu-central-1a }
+               |                             ^^^^^^^^^^^^^
+
+            error: slots is 1 to 1000: the jobs that one machine runs at a time
+              --> parmanu.yaml:15:12
+               |
+            15 |     slots: 0
+               |            ^
+
+            error: boot.timeout (300s) must be longer than boot.expect (600s), or every machine is given up while it boots
+              --> parmanu.yaml:16:11
+               |
+            16 |     boot: { expect: 10m, timeout: 5m }
+               |           ^
+
+            error: there is no provider `asw`; known are aws
+              --> parmanu.yaml:18:21
+               |
+            18 |       - { provider: asw, image: ami-0123456789abcdef0, types: [m7i.xlarge] }
+               |                     ^^^
+              = did you mean `aws`?
+
+            error: `ubuntu` is not an AMI id such as ami-0123456789abcdef0
+              --> parmanu.yaml:19:33
+               |
+            19 |       - { provider: aws, image: ubuntu, types: [] }
+               |                                 ^^^^^^
+
+            error: name at least one machine type, such as m7i.xlarge
+              --> parmanu.yaml:19:48
+               |
+            19 |       - { provider: aws, image: ubuntu, types: [] }
+               |                                                ^
+
+            error: there is no emitter `gitlap`; known are gitlab
+              --> parmanu.yaml:22:14
+               |
+            22 |     emitter: gitlap
+               |              ^^^^^^
+              = did you mean `gitlab`?
+
+            error: there is no machine `linux-s`; known are linux-m
+              --> parmanu.yaml:24:14
+               |
+            24 |     machine: linux-s
+               |              ^^^^^^^
+              = did you mean `linux-m`?
+
+            error: min 5 is greater than max 3: no number of machines satisfies both
+              --> parmanu.yaml:25:10
+               |
+            25 |     min: 5
+               |          ^
+
+            error: there is no rule `gentle`; known are slow
+              --> parmanu.yaml:27:13
+               |
+            27 |     rules: [gentle]
+               |             ^^^^^^
+
+            error: `scale-out` is not a kind known here; known are scale-in
+              --> parmanu.yaml:29:17
+               |
+            29 |   slow: { kind: scale-out, idle_for: 10m }
+               |                 ^^^^^^^^^
+              = did you mean `scale-in`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn an_unknown_key_is_told_at_each_level() {
+    check_after(
+        &[
+            ("fleet:", "flete: acme\nfleet:"),
+            (
+                "    kind: gitlab",
+                "    kind: gitlab\n    tokn: x\n    probe: { evry: 5s }",
+            ),
+            ("region:", "regoin: x, region:"),
+            ("    slots: 1", "    slot: 2\n    boot: { expct: 3s }"),
+            ("types:", "typs: [x], types:"),
+            ("    max: 3", "    max: 3\n    maxx: 4"),
+            ("run_untagged: true", "run_untaged: true"),
+            ("idle_for: 10m", "idle_fro: 1m, idle_for: 10m"),
+        ],
+        expect![[r#"
+            error: unknown key `flete`; known are version, fleet, store, emitters, providers, machines, pools, rules
+             --> parmanu.yaml:2:1
+              |
+            2 | flete: acme
+              | ^^^^^
+              = did you mean `fleet`?
+
+            error: unknown key `tokn`; known are url, token, manage_token, scope, settle
+             --> parmanu.yaml:7:5
+              |
+            7 |     tokn: …
+              |     ^^^^
+              = did you mean `token`?
+
+            error: unknown key `evry`; known are every, timeout
+             --> parmanu.yaml:8:14
+              |
+            8 |     probe: { evry: 5s }
+              |              ^^^^
+              = did you mean `every`?
+
+            error: unknown key `regoin`; known are region, credentials, endpoint, listing_lag
+              --> parmanu.yaml:14:21
+               |
+            14 |   aws: { kind: ec2, regoin: x, region: eu-central-1 }
+               |                     ^^^^^^
+              = did you mean `region`?
+
+            error: unknown key `slot`; known are slots, boot, bootstrap, credential, executor, offers
+              --> parmanu.yaml:17:5
+               |
+            17 |     slot: 2
+               |     ^^^^
+              = did you mean `slots`?
+
+            error: unknown key `expct`; known are expect, timeout
+              --> parmanu.yaml:18:13
+               |
+            18 |     boot: { expct: 3s }
+               |             ^^^^^
+              = did you mean `expect`?
+
+            error: unknown key `maxx`; known are emitter, serves, machine, min, max, precedence, rules, fresh_for, keep_on_stale
+              --> parmanu.yaml:28:5
+               |
+            28 |     maxx: 4
+               |     ^^^^
+              = did you mean `max`?
+
+            error: unknown key `idle_fro`; known are idle_for, at_most, per
+              --> parmanu.yaml:31:29
+               |
+            31 |   gentle: { kind: scale-in, idle_fro: 1m, idle_for: 10m }
+               |                             ^^^^^^^^
+              = did you mean `idle_for`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn an_unknown_kind_is_told_with_the_known_ones() {
+    check_after(
+        &[
+            ("kind: gitlab", "kind: gitlob"),
+            ("kind: ec2", "kind: ec3"),
+            ("kind: scale-in", "kind: scalein"),
+            (
+                "fleet: acme",
+                "fleet: acme\nstore: { kind: reddis, url: \"${env:R}\" }",
+            ),
+        ],
+        expect![[r#"
+            error: `reddis` is not a kind known here; known are memory, redis
+             --> parmanu.yaml:3:16
+              |
+            3 | store: { kind: reddis, url: "${env:R}" }
+              |                ^^^^^^
+              = did you mean `redis`?
+
+            error: `gitlob` is not a kind known here; known are buildbot, fake, gitlab
+             --> parmanu.yaml:6:11
+              |
+            6 |     kind: gitlob
+              |           ^^^^^^
+              = did you mean `gitlab`?
+
+            error: `ec3` is not a kind known here; known are ec2, fake, lxd
+              --> parmanu.yaml:12:16
+               |
+            12 |   aws: { kind: ec3, region: eu-central-1 }
+               |                ^^^
+              = did you mean `ec2`?
+
+            error: `scalein` is not a kind known here; known are scale-in
+              --> parmanu.yaml:27:19
+               |
+            27 |   gentle: { kind: scalein, idle_for: 10m }
+               |                   ^^^^^^^
+              = did you mean `scale-in`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn an_entry_without_a_kind_is_told() {
+    check_after(
+        &[("    kind: gitlab\n", ""), ("kind: ec2, ", "")],
+        expect![[r#"
+            error: missing the key `kind`; known are buildbot, fake, gitlab
+             --> parmanu.yaml:5:5
+              |
+            5 |     url: https://gitlab.example.com
+              |     ^^^
+
+            error: missing the key `kind`; known are ec2, fake, lxd
+              --> parmanu.yaml:10:8
+               |
+            10 |   aws: { region: eu-central-1 }
+               |        ^
+
+        "#]],
+    );
+}
+
+#[test]
+fn an_unknown_name_is_told_with_a_suggestion() {
+    check_after(
+        &[
+            ("emitter: gitlab", "emitter: gitlap"),
+            ("machine: linux-m", "machine: linux"),
+            ("provider: aws", "provider: aw"),
+            ("rules: [gentle]", "rules: [gentle, gentel]"),
+        ],
+        expect![[r#"
+            error: there is no provider `aw`; known are aws
+              --> parmanu.yaml:17:21
+               |
+            17 |       - { provider: aw, image: ami-0123456789abcdef0, types: [m7i.large] }
+               |                     ^^
+              = did you mean `aws`?
+
+            error: there is no emitter `gitlap`; known are gitlab
+              --> parmanu.yaml:20:14
+               |
+            20 |     emitter: gitlap
+               |              ^^^^^^
+              = did you mean `gitlab`?
+
+            error: there is no machine `linux`; known are linux-m
+              --> parmanu.yaml:22:14
+               |
+            22 |     machine: linux
+               |              ^^^^^
+              = did you mean `linux-m`?
+
+            error: there is no rule `gentel`; known are gentle
+              --> parmanu.yaml:24:21
+               |
+            24 |     rules: [gentle, gentel]
+               |                     ^^^^^^
+              = did you mean `gentle`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_file_without_its_three_first_keys_says_so() {
+    check(
+        "rules: {}\n",
+        expect![[r#"
+            error: missing the key `version`; write `version: 1`
+             --> parmanu.yaml:1:1
+              |
+            1 | rules: {}
+              | ^^^^^
+
+            error: missing the key `fleet`: the owner id on every machine, such as `fleet: acme-ci`
+             --> parmanu.yaml:1:1
+              |
+            1 | rules: {}
+              | ^^^^^
+
+            error: there is no pool: without `pools:` there is nothing to scale
+             --> parmanu.yaml:1:1
+              |
+            1 | rules: {}
+              | ^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn impossible_numbers_are_told() {
+    check_after(
+        &[
+            ("    max: 3", "    min: 4\n    max: 3\n    keep_on_stale: 9"),
+            ("    slots: 1", "    slots: -1"),
+            ("idle_for: 10m", "idle_for: 10m, at_most: 0, per: 0s"),
+            ("scope:", "probe: { every: 1ms, timeout: 0s }\n    scope:"),
+            ("types: [m7i.large]", "types: [m7i.large], price: -1"),
+        ],
+        expect![[r#"
+            error: a look every 100ms is the fastest: the server has other users too
+             --> parmanu.yaml:9:21
+              |
+            9 |     probe: { every: 1ms, timeout: 0s }
+              |                     ^^^
+
+            error: no look ends in no time: 30s is usual
+             --> parmanu.yaml:9:35
+              |
+            9 |     probe: { every: 1ms, timeout: 0s }
+              |                                   ^^
+
+            error: expected a whole number, 0 or more
+              --> parmanu.yaml:15:12
+               |
+            15 |     slots: -1
+               |            ^^
+
+            error: min 4 is greater than max 3: no number of machines satisfies both
+              --> parmanu.yaml:24:10
+               |
+            24 |     min: 4
+               |          ^
+
+            error: keep_on_stale is greater than max: so many machines are never kept
+              --> parmanu.yaml:26:20
+               |
+            26 |     keep_on_stale: 9
+               |                    ^
+
+            error: at_most 0: no machine could ever leave; without the key there is no limit
+              --> parmanu.yaml:29:53
+               |
+            29 |   gentle: { kind: scale-in, idle_for: 10m, at_most: 0, per: 0s }
+               |                                                     ^
+
+            error: a window of no time counts nothing: 1m is usual
+              --> parmanu.yaml:29:61
+               |
+            29 |   gentle: { kind: scale-in, idle_for: 10m, at_most: 0, per: 0s }
+               |                                                             ^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_time_needs_a_unit_and_a_length() {
+    check_after(
+        &[
+            (
+                "scope:",
+                "probe: { every: 5, timeout: soon }\n    settle: 90000000000000h\n    scope:",
+            ),
+            (
+                "    slots: 1",
+                "    boot: { expect: -5s, timeout: 9000000000000000h }",
+            ),
+            ("    max: 3", "    max: 3\n    fresh_for: 5s"),
+            ("idle_for: 10m", "idle_for: 400d"),
+        ],
+        expect![[r#"
+            error: expected a time with its unit, such as 5s, 10m or 1h 30m, found a number
+             --> parmanu.yaml:9:21
+              |
+            9 |     probe: { every: 5, timeout: soon }
+              |                     ^
+
+            error: `soon` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m
+             --> parmanu.yaml:9:33
+              |
+            9 |     probe: { every: 5, timeout: soon }
+              |                                 ^^^^
+
+            error: longer than a year: leave the key out, or write what is meant
+              --> parmanu.yaml:10:13
+               |
+            10 |     settle: 90000000000000h
+               |             ^^^^^^^^^^^^^^^
+
+            error: `-5s` is negative; write a time with its unit, such as 5s, 10m or 1h 30m
+              --> parmanu.yaml:16:21
+               |
+            16 |     boot: { expect: -5s, timeout: 9000000000000000h }
+               |                     ^^^
+
+            error: `9000000000000000h` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m
+              --> parmanu.yaml:16:35
+               |
+            16 |     boot: { expect: -5s, timeout: 9000000000000000h }
+               |                                   ^^^^^^^^^^^^^^^^^
+
+            error: `400d` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m
+              --> parmanu.yaml:29:39
+               |
+            29 |   gentle: { kind: scale-in, idle_for: 400d }
+               |                                       ^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn the_longest_times_do_not_overflow() {
+    check_after(
+        &[(
+            "scope:",
+            "probe: { every: 2000000000000000h, timeout: 2000000000000000h }\n    scope:",
+        )],
+        expect![[r#"
+            error: longer than a year: leave the key out, or write what is meant
+             --> parmanu.yaml:9:21
+              |
+            9 |     probe: { every: 2000000000000000h, timeout: 2000000000000000h }
+              |                     ^^^^^^^^^^^^^^^^^
+
+            error: longer than a year: leave the key out, or write what is meant
+             --> parmanu.yaml:9:49
+              |
+            9 |     probe: { every: 2000000000000000h, timeout: 2000000000000000h }
+              |                                                 ^^^^^^^^^^^^^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_wrong_type_is_told_without_its_value() {
+    check_after(
+        &[
+            ("    max: 3", "    max: lots\n    min: -3"),
+            ("[{ tags: [linux, docker], run_untagged: true }]", "linux"),
+            ("    slots: 1", "    slots: [1]"),
+            ("    scope: { instance: true }", "    scope: [instance]"),
+            ("fleet: acme", "fleet: 7\nstore: redis"),
+        ],
+        expect![[r#"
+            error: expected text, found a number
+             --> parmanu.yaml:2:8
+              |
+            2 | fleet: 7
+              |        ^
+
+            error: expected a mapping of keys with a `kind`; known are memory, redis
+             --> parmanu.yaml:3:8
+              |
+            3 | store: redis
+              |        ^^^^^
+
+            error: expected true or false, found text
+              --> parmanu.yaml:10:13
+               |
+            10 |     scope: [instance]
+               |             ^^^^^^^^
+
+            error: expected a whole number, 0 or more, found a list
+              --> parmanu.yaml:15:12
+               |
+            15 |     slots: [1]
+               |            ^^
+
+            error: expected a list, such as [a, b], found text
+              --> parmanu.yaml:22:13
+               |
+            22 |     serves: linux
+               |             ^^^^^
+
+            error: expected a whole number, 0 or more, found text
+              --> parmanu.yaml:24:10
+               |
+            24 |     max: lots
+               |          ^^^^
+
+            error: expected a whole number, 0 or more
+              --> parmanu.yaml:25:10
+               |
+            25 |     min: -3
+               |          ^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn sections_that_are_no_mappings_are_told() {
+    check(
+        "version: \"1\"\nfleet: acme\nemitters: gitlab\nproviders: [aws]\npools:\n  Linux Big: {}\n",
+        expect![[r#"
+            error: this program reads version 1, not "1": write `version: 1`
+             --> parmanu.yaml:1:10
+              |
+            1 | version: "1"
+              |          ^^^
+
+            error: expected a mapping under `emitters`: a name, and what it is
+             --> parmanu.yaml:3:11
+              |
+            3 | emitters: gitlab
+              |           ^^^^^^
+
+            error: expected a mapping under `providers`: a name, and what it is
+             --> parmanu.yaml:4:12
+              |
+            4 | providers: [aws]
+              |            ^^^^
+
+            error: `Linux Big` is not a name: use 1 to 30 lowercase letters, digits and hyphens, starting with a letter and not ending with a hyphen
+             --> parmanu.yaml:6:3
+              |
+            6 |   Linux Big: {}
+              |   ^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn two_pools_that_serve_the_same_jobs_are_told() {
+    check_after(
+        &[(
+            "  linux:\n    emitter",
+            "  again: { emitter: gitlab, serves: [{ run_untagged: true, tags: [docker, linux] }], machine: linux-m, max: 1 }\n  linux:\n    emitter",
+        )],
+        expect![[r#"
+            warning: pool `again` serves the same jobs with the same precedence, so this pool gets none; give one of them a greater `precedence`
+              --> parmanu.yaml:22:13
+               |
+            22 |     serves: [{ tags: [linux, docker], run_untagged: true }]
+               |             ^^
+
+            usable
+        "#]],
+    );
+}
+
+#[test]
+fn what_nothing_uses_is_told() {
+    check_after(
+        &[
+            (
+                "  linux-m:\n",
+                "  spare: { offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }] }\n  linux-m:\n",
+            ),
+            ("rules: [gentle]", "rules: []"),
+        ],
+        expect![[r#"
+            warning: nothing uses `spare`: remove it, or name it where it is needed
+              --> parmanu.yaml:13:3
+               |
+            13 |   spare: { offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }] }
+               |   ^^^^^
+
+            warning: nothing uses `gentle`: remove it, or name it where it is needed
+              --> parmanu.yaml:27:3
+               |
+            27 |   gentle: { kind: scale-in, idle_for: 10m }
+               |   ^^^^^^
+
+            usable
+        "#]],
+    );
+}
+
+#[test]
+fn a_literal_secret_is_a_warning_and_stays_hidden() {
+    check_after(
+        &[
+            (
+                "    token: \"${env:GITLAB_TOKEN}\"",
+                "    token: glpat-hunter2hunter2",
+            ),
+            (
+                "fleet: acme",
+                "fleet: acme\nstore: { kind: redis, url: \"redis://:hunter2@redis:6379/\" }",
+            ),
+            (
+                "region: eu-central-1",
+                "region: eu-central-1, credentials: { keys: { id: AKIA, secret: hunter2hunter2 } }",
+            ),
+        ],
+        expect![[r#"
+            warning: a password stands in the configuration itself: use ${env:NAME} or ${file:/path}
+             --> parmanu.yaml:3:28
+              |
+            3 | store: { kind: redis, url: "redis://…@redis:6379/" }
+              |                            ^^^^^^^^^^^^^^^^^^^^^^^
+
+            warning: the token stands in the configuration itself: use ${env:NAME} or ${file:/path}
+             --> parmanu.yaml:8:12
+              |
+            8 |     token: …
+              |            ^
+
+            warning: a secret stands in the file; write ${env:NAME} or ${file:/path} instead
+              --> parmanu.yaml:12:84
+               |
+            12 |   aws: { kind: ec2, region: eu-central-1, credentials: { keys: { id: …, secret: …} } }
+               |                                                                                 ^
+
+            usable
+        "#]],
+    );
+}
+
+#[test]
+fn what_only_looks_like_a_reference_is_told() {
+    check_after(
+        &[
+            (
+                "    token: \"${env:GITLAB_TOKEN}\"",
+                "    token: \"${evn:GITLAB_TOKEN}\"",
+            ),
+            (
+                "    manage_token: \"${env:GITLAB_TOKEN}\"",
+                "    manage_token: \"${file:token}\"",
+            ),
+            (
+                "fleet: acme",
+                "fleet: \"${env:FLEET}\"\nstore: { kind: redis, url: \"redis://:${env:PASSWORD}@redis/\" }",
+            ),
+            (
+                "region: eu-central-1",
+                "region: eu-central-1, credentials: { keys: { id: \"${env:}\", secret: \"${file:}\" } }",
+            ),
+        ],
+        expect![[r#"
+            error: `${env:FLEET}` is not a name: use 1 to 30 lowercase letters, digits and hyphens, starting with a letter and not ending with a hyphen; a reference is read only where a secret is expected
+             --> parmanu.yaml:2:8
+              |
+            2 | fleet: "${env:FLEET}"
+              |        ^^^^^^^^^^^^^^
+
+            error: a reference must be the whole value: put the whole text into the variable or the file
+             --> parmanu.yaml:3:28
+              |
+            3 | store: { kind: redis, url: "redis://…@redis/" }
+              |                            ^^^^^^^^^^^^^^^^^^
+
+            error: this is not a reference: write ${env:NAME} or ${file:/path}
+             --> parmanu.yaml:8:12
+              |
+            8 |     token: "${evn:GITLAB_TOKEN}"
+              |            ^^^^^^^^^^^^^^^^^^^^^
+              = did you mean `${env:GITLAB_TOKEN}`?
+
+            warning: a relative path: it is looked for where the service was started, not beside this file
+             --> parmanu.yaml:9:19
+              |
+            9 |     manage_token: "${file:token}"
+              |                   ^^^^^^^^^^^^^^^
+
+            error: `` is not the name of an environment variable: write ${env:NAME}
+              --> parmanu.yaml:12:70
+               |
+            12 |   aws: { kind: ec2, region: eu-central-1, credentials: { keys: { id: "${env:}", secret: "${file:}" } } }
+               |                                                                      ^^^^^^^^^
+
+            error: the reference names no file: write ${file:/path}
+              --> parmanu.yaml:12:89
+               |
+            12 |   aws: { kind: ec2, region: eu-central-1, credentials: { keys: { id: "${env:}", secret: "${file:}" } } }
+               |                                                                                         ^^^^^^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_boot_script_that_is_missing_or_broken_is_told() {
+    for (file, text) in [
+        ("broken.j2", "#!/bin/sh\n{% if machine %}\n"),
+        (
+            "typo.j2",
+            "#!/bin/sh\necho {{ machin }}\n{{ executor.token }}\n",
+        ),
+        ("filter.j2", "{{ executor.token | shell }}\n"),
+        (
+            "guarded.j2",
+            "{% if mahcine is defined %}x{% endif %}{{ executor.token }}\n",
+        ),
+    ] {
+        let report = support::report_with(
+            &good().replace("bootstrap: runner.j2", &format!("bootstrap: {file}")),
+            file,
+            text,
+        );
+        let expected = match file {
+            "broken.j2" => expect![[r#"
+                error: broken.j2, line 2: syntax error: unexpected end of input, expected end of block
+                  --> parmanu.yaml:15:16
+                   |
+                15 |     bootstrap: broken.j2
+                   |                ^^^^^^^^^
+
+            "#]],
+            "typo.j2" => expect![[r#"
+                error: typo.j2, line 2: `machin` is not defined
+                  --> parmanu.yaml:15:16
+                   |
+                15 |     bootstrap: typo.j2
+                   |                ^^^^^^^
+                  = did you mean `machine`?
+
+            "#]],
+            "filter.j2" => expect![[r#"
+                error: filter.j2, line 1: unknown filter: filter shell is unknown
+                  --> parmanu.yaml:15:16
+                   |
+                15 |     bootstrap: filter.j2
+                   |                ^^^^^^^^^
+
+            "#]],
+            _ => expect![[r#"
+                warning: guarded.j2 speaks of mahcine, which no boot script is given; known are fleet, pool, batch, machine, executor
+                  --> parmanu.yaml:15:16
+                   |
+                15 |     bootstrap: guarded.j2
+                   |                ^^^^^^^^^^
+                  = did you mean `machine`?
+
+                usable
+            "#]],
+        };
+        expected.assert_eq(&report);
+    }
+    check_after(
+        &[("runner.j2", "../nowhere.j2")],
+        expect![[r#"
+        error: ../nowhere.j2 cannot be read (the path is relative to this file): No such file or directory (os error 2)
+          --> parmanu.yaml:15:16
+           |
+        15 |     bootstrap: ../nowhere.j2
+           |                ^^^^^^^^^^^^^
+
+    "#]],
+    );
+}
+
+#[test]
+fn a_boot_script_that_asks_for_what_its_pool_has_not_is_told() {
+    check_after(
+        &[("    slots: 1", "    credential: shared")],
+        expect![[r#"
+            error: runner.j2, line 2: `executor.token` is not defined in this pool: with `credential: shared` one script may be for several machines, and nothing is registered, so `machine` is not defined and `executor` is empty
+              --> parmanu.yaml:22:14
+               |
+            22 |     machine: linux-m
+               |              ^^^^^^^
+
+        "#]],
+    );
+    check_after(
+        &[("    manage_token: \"${env:GITLAB_TOKEN}\"\n", "")],
+        expect![[r#"
+            warning: there is no right to control executors: this pool grows, but its machines leave only by themselves
+              --> parmanu.yaml:19:14
+               |
+            19 |     emitter: gitlab
+               |              ^^^^^^
+
+            error: runner.j2, line 2: `executor.token` is not defined in this pool: nothing is registered, since the emitter has no right to it, so `machine` is not defined and `executor` is empty
+              --> parmanu.yaml:21:14
+               |
+            21 |     machine: linux-m
+               |              ^^^^^^^
+
+        "#]],
+    );
+    let unused = support::report_with(&good(), "runner.j2", "#!/bin/sh\necho {{ machine }}\n");
+    expect![[r#"
+        warning: an executor is registered for each machine, but runner.j2 never uses `executor`: the machine cannot join as it. If its image joins by itself, write `credential: shared`
+          --> parmanu.yaml:22:14
+           |
+        22 |     machine: linux-m
+           |              ^^^^^^^
+
+        usable
+    "#]].assert_eq(&unused);
+}
+
+#[test]
+fn nodes_without_a_ci_server_are_judged_by_their_own_rules() {
+    check(
+        r#"
+version: 1
+fleet: acme
+providers:
+  aws: { kind: ec2, region: eu-central-1 }
+machines:
+  node:
+    executor: none
+    offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }]
+pools:
+  good: { machine: node, min: 2, max: 2 }
+  idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+"#,
+        expect![[r#"
+            warning: a pool without an emitter keeps `min` machines, and min is 0: it never has one
+              --> parmanu.yaml:11:9
+               |
+            11 |   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+               |         ^
+
+            error: a pool without an emitter serves no jobs
+              --> parmanu.yaml:11:42
+               |
+            11 |   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+               |                                          ^^
+
+            warning: it changes nothing in a pool without an emitter
+              --> parmanu.yaml:11:71
+               |
+            11 |   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+               |                                                                       ^
+
+            warning: it changes nothing in a pool without an emitter
+              --> parmanu.yaml:11:89
+               |
+            11 |   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+               |                                                                                         ^
+
+        "#]],
+    );
+    check_after(
+        &[("    slots: 1", "    executor: none")],
+        expect![[r#"
+        error: machine `linux-m` joins no CI server (executor: none), but the pool has an emitter
+          --> parmanu.yaml:22:14
+           |
+        22 |     machine: linux-m
+           |              ^^^^^^^
+
+    "#]],
+    );
+    check_after(
+        &[(
+            "    emitter: gitlab\n    serves: [{ tags: [linux, docker], run_untagged: true }]\n",
+            "",
+        )],
+        expect![[r#"
+            error: missing the key `emitter`; or say `executor: none` in machine `linux-m` for nodes that join no CI server
+              --> parmanu.yaml:20:5
+               |
+            20 |     machine: linux-m
+               |     ^^^^^^^
+
+            error: runner.j2, line 2: `executor.token` is not defined in this pool: nothing is registered for a pool without an emitter, so `machine` is not defined and `executor` is empty
+              --> parmanu.yaml:20:14
+               |
+            20 |     machine: linux-m
+               |              ^^^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn the_same_offer_twice_and_a_slow_probe_are_told() {
+    check_after(
+        &[
+            (
+                "    offers:\n",
+                "    offers:\n      - { provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }\n",
+            ),
+            ("scope:", "probe: { every: 15m, timeout: 2h }\n    scope:"),
+        ],
+        expect![[r#"
+            warning: a job may wait 900s before it is seen at all
+             --> parmanu.yaml:9:21
+              |
+            9 |     probe: { every: 15m, timeout: 2h }
+              |                     ^^^
+
+            warning: the same as offer 1 of this list: it is tried again in vain
+              --> parmanu.yaml:19:9
+               |
+            19 |       - { provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }
+               |         ^
+
+            warning: a look may take 7200s (probe.timeout) and is trusted for 3600s from its start: after a slow one no machine leaves. Shorten the one, or give the pool a longer `fresh_for`
+              --> parmanu.yaml:22:14
+               |
+            22 |     emitter: gitlab
+               |              ^^^^^^
+
+            usable
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_yaml_is_told_where() {
+    for (text, expected) in [
+        (
+            "version: 1\nfleet: acme\nfleet: other\n",
+            expect![[r#"
+            error: the key `fleet` stands twice in this mapping: remove one of them
+             --> parmanu.yaml:3:1
+              |
+            3 | fleet: other
+              | ^^^^^
+
+        "#]],
+        ),
+        (
+            "version: 1\npools:\n\tlinux: {}\n",
+            expect![[r#"
+                error: this is not YAML: found character that cannot start any token (a tab? YAML is indented with spaces; a text that begins with @, ` or % needs quotes)
+                 --> parmanu.yaml:3:1
+                  |
+                3 |  linux: {}
+                  | ^
+
+            "#]],
+        ),
+        (
+            "fleet: acme: ci\n",
+            expect![[r#"
+            error: this is not YAML: mapping values are not allowed in this context (a text with `: ` in it needs quotes; or a line is indented too far)
+             --> parmanu.yaml:1:12
+              |
+            1 | fleet: acme: ci
+              |            ^
+
+        "#]],
+        ),
+        (
+            "fleet: [a\n",
+            expect![[r#"
+                error: this is not YAML: did not find expected ',' or ']' (a bracket or quote that is not closed, or a line that is indented otherwise than its neighbours)
+                 --> parmanu.yaml
+
+            "#]],
+        ),
+        (
+            "- a\n- b\n",
+            expect![[r#"
+            error: expected a mapping of keys, such as `version: 1`
+             --> parmanu.yaml:1:1
+              |
+            1 | - a
+              | ^
+
+        "#]],
+        ),
+        (
+            "# nothing\n",
+            expect![[r#"
+            error: the file is empty: a first one needs `version`, `fleet` and `pools`
+             --> parmanu.yaml
+
+        "#]],
+        ),
+        (
+            "just words\n",
+            expect![[r#"
+            error: expected a mapping of keys, such as `version: 1`
+             --> parmanu.yaml:1:1
+              |
+            1 | just words
+              | ^^^^
+
+        "#]],
+        ),
+        (
+            "version: 1\n---\nversion: 1\n",
+            expect![[r#"
+            error: this is not YAML: deserializing from YAML containing more than one document is not supported (remove the line `---` between them)
+             --> parmanu.yaml
+
+        "#]],
+        ),
+        (
+            "version: 1\n1: 2\n",
+            expect![[r#"
+            error: a key is a text: write it in quotes
+             --> parmanu.yaml:2:1
+              |
+            2 | 1: 2
+              | ^
+
+        "#]],
+        ),
+        (
+            "pools:\n  a: &x { max: 1 }\n  b: { <<: *x }\n",
+            expect![[r#"
+                error: merge keys (`<<`) are not read: write the keys out, or alias whole values
+                 --> parmanu.yaml:3:8
+                  |
+                3 |   b: { <<: *x }
+                  |        ^^
+
+            "#]],
+        ),
+        (
+            "version: !one 1\n",
+            expect![[r#"
+            error: tags (`!name`) mean nothing here: put the text in quotes
+             --> parmanu.yaml:1:10
+              |
+            1 | version: !one 1
+              |          ^^^^
+
+        "#]],
+        ),
+        (
+            "version: .inf\n",
+            expect![[r#"
+            error: this is not a finite number; what has no limit is written by leaving the key out
+             --> parmanu.yaml:1:10
+              |
+            1 | version: .inf
+              |          ^^^^
+
+        "#]],
+        ),
+        (
+            "fleet: *nobody\n",
+            expect![[r#"
+            error: this is not YAML: unknown anchor
+             --> parmanu.yaml:1:8
+              |
+            1 | fleet: *nobody
+              |        ^^^^^^^
+
+        "#]],
+        ),
+    ] {
+        expected.assert_eq(&support::report(text));
+    }
+}
+
+#[test]
+fn a_long_line_is_cut_around_the_mistake() {
+    let many: Vec<String> = (0..80).map(|n| format!("tag-{n}")).collect();
+    check_after(
+        &[(
+            "tags: [linux, docker]",
+            &format!("tags: [{}], protectd: true", many.join(", ")),
+        )],
+        expect![[r#"
+            error: unknown key `protectd`; known are tags, run_untagged, protected
+              --> parmanu.yaml:21:654
+               |
+            21 | …2, tag-73, tag-74, tag-75, tag-76, tag-77, tag-78, tag-79], protectd: true, run_untagged: true }]…
+               |                                                              ^^^^^^^^
+              = did you mean `protected`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn signs_that_change_a_terminal_are_not_passed_on() {
+    let report = support::report("version: 1\nfleet: \"\\e[2J\u{202e}evil\"\n");
+    assert!(!report.contains(['\u{1b}', '\u{202e}']), "{report:?}");
+}
+
+#[test]
+fn a_thousand_mistakes_are_not_a_thousand_screens() {
+    let mut text = good();
+    for n in 0..1000 {
+        text.push_str(&format!("  x{n}: {{ kind: scale-inn }}\n"));
+    }
+    let report = support::report(&text);
+    assert!(
+        report.contains("900 more problems are not shown"),
+        "{report}"
+    );
+    assert!(report.len() < 40_000, "{}", report.len());
+}

@@ -1,0 +1,162 @@
+//! The files under `config/` are what people copy: they are good, complete, and known to editors.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect_file;
+use serde_json::Value;
+use support::{registries, report_of};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
+}
+
+/// All YAML files in `config/` and below.
+fn shipped() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 2, "{found:?}");
+    found
+}
+
+#[test]
+fn every_shipped_file_is_good_and_has_no_warning() {
+    for file in shipped() {
+        assert_eq!(report_of(&file), "good\n", "{}", file.display());
+    }
+}
+
+#[test]
+fn the_minimal_file_has_ten_lines() {
+    let text = std::fs::read_to_string(folder().join("minimal.yaml")).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    assert!(lines.count() <= 10, "{text}");
+    assert!(
+        text.contains("kind: gitlab") && text.contains("kind: ec2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_readme_shows_the_minimal_file_as_it_is() {
+    let readme = std::fs::read_to_string(folder().join("../README.md")).unwrap();
+    let text = std::fs::read_to_string(folder().join("minimal.yaml")).unwrap();
+    let (_, shown) = text.split_once('\n').unwrap();
+    assert!(
+        readme.contains(shown),
+        "README.md shows another file than config/minimal.yaml"
+    );
+}
+
+/// Not that it works: that needs a machine and a GitLab.
+#[test]
+fn the_boot_script_is_a_script_when_it_is_made() {
+    let template = std::fs::read_to_string(folder().join("bootstrap/gitlab-runner.sh.j2")).unwrap();
+    let executor = minijinja::context! { url => "https://gitlab", token => "glrt-a-token" };
+    let script = minijinja::render!(&template, machine => "linux-1-1-0", executor => executor);
+    assert!(
+        !script.contains("{{") && script.contains("'glrt-a-token'"),
+        "{script}"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), script).unwrap();
+    let judged = std::process::Command::new("bash")
+        .arg("-n")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(judged.status.success(), "{judged:?}");
+}
+
+/// `UPDATE_EXPECT=1 cargo test -p config --test shipped -- --test-threads=1` writes it anew.
+#[test]
+fn the_schema_that_is_checked_in_is_the_one_of_these_types() {
+    let schema = serde_json::to_string_pretty(&config::schema(&registries())).unwrap();
+    expect_file!["../../../config/parmanu.schema.json"].assert_eq(&format!("{schema}\n"));
+}
+
+#[test]
+fn every_shipped_file_tells_editors_where_its_schema_is() {
+    for file in shipped() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let first = text.lines().next().unwrap();
+        let schema = first.strip_prefix("# yaml-language-server: $schema=");
+        let schema = file.parent().unwrap().join(schema.expect(first));
+        assert!(schema.exists(), "{} is not there", schema.display());
+    }
+}
+
+#[test]
+fn the_schema_and_the_shipped_files_know_the_same_keys() {
+    let schema = config::schema(&registries());
+    let mut known = BTreeSet::new();
+    properties(&schema, &mut known);
+    let mut used = BTreeSet::new();
+    for file in shipped() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        keys(&serde_yaml::from_str(&text).unwrap(), 0, &mut used);
+    }
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert_eq!(
+        unknown,
+        Vec::<&String>::new(),
+        "in the files and not in the schema"
+    );
+    // the keys of the plugins that exist for tests only
+    let fake = ["lag", "capacity"].map(str::to_owned).into();
+    let known: BTreeSet<String> = known.difference(&fake).cloned().collect();
+    let unused: Vec<_> = known.difference(&used).collect();
+    assert_eq!(
+        unused,
+        Vec::<&String>::new(),
+        "in the schema and explained in no file"
+    );
+}
+
+fn properties(schema: &Value, into: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                into.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|value| properties(value, into));
+        }
+        Value::Array(list) => list.iter().for_each(|value| properties(value, into)),
+        _ => {}
+    }
+}
+
+/// All keys but the names of entries and of tags, which everybody chooses.
+fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                if depth != 1 {
+                    into.insert(key.clone());
+                }
+                // what stands under these is another product's own
+                if !["tags", "config", "devices"].contains(&key.as_str()) {
+                    let entry = depth > 0 || !["store"].contains(&key.as_str());
+                    keys(value, if entry { depth + 1 } else { depth + 2 }, into);
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| keys(value, depth + 1, into)),
+        _ => {}
+    }
+}

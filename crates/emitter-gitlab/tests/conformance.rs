@@ -1,0 +1,138 @@
+//! The GitLab plugin keeps the promises of every emitter, against our fake.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use conformance::emitter::EmitterHarness;
+use conformance::provider::Shown;
+use fake_gitlab::{Fault, FaultKind, JobRequest, RunnerId, RunnerType};
+use model::{ExecutorId, FleetId, JobId};
+use ports::{Clock, Emitter, ExecutorControl, Registration};
+use support::World;
+
+/// More than one page of jobs, whatever the size of a page.
+const MANY: usize = 150;
+
+struct Harness {
+    world: World,
+    emitter: Arc<dyn Emitter>,
+    control: Arc<dyn ExecutorControl>,
+    /// Requests for a job that are open, by executor.
+    asked: Mutex<BTreeMap<ExecutorId, JobRequest>>,
+}
+
+async fn start() -> Result<Harness, String> {
+    let world = World::instance().await;
+    Ok(Harness {
+        emitter: world.emitter(),
+        control: world.control(),
+        world,
+        asked: Mutex::default(),
+    })
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("GitLab's ids are numbers")
+}
+
+#[async_trait]
+impl EmitterHarness for Harness {
+    fn emitter(&self) -> &dyn Emitter {
+        &*self.emitter
+    }
+    fn control(&self) -> &dyn ExecutorControl {
+        &*self.control
+    }
+    fn fleet(&self) -> FleetId {
+        "acme-ci".parse().expect("the name of a fleet")
+    }
+    fn nobody(&self) -> ExecutorId {
+        ExecutorId::new("424242")
+    }
+    async fn queue(&self) -> JobId {
+        JobId::new(self.world.push(&["linux"]).to_string())
+    }
+    async fn join(&self, registration: &Registration) {
+        // the machine asks for work, and there is none
+        let token = support::secret(registration);
+        let now = self.world.clock.now();
+        let asked = self.world.lock().begin_job_request(&token, "s_1", now);
+        assert!(asked.is_ok(), "{asked:?}");
+    }
+    async fn start(&self, job: &JobId, executor: &ExecutorId) {
+        let (runner, job) = (RunnerId(number(executor.as_str())), number(job.as_str()));
+        let now = self.world.clock.now();
+        let started = self
+            .world
+            .lock()
+            .start_job(runner, fake_gitlab::JobId(job), now);
+        assert!(started);
+    }
+    async fn finish(&self, job: &JobId) {
+        let job = fake_gitlab::JobId(number(job.as_str()));
+        let now = self.world.clock.now();
+        assert!(self.world.lock().finish_job(job, true, now));
+    }
+    async fn promise(&self, job: &JobId, executor: &ExecutorId) -> Shown {
+        let (runner, job) = (RunnerId(number(executor.as_str())), number(job.as_str()));
+        assert!(
+            self.world
+                .lock()
+                .promise_job(runner, fake_gitlab::JobId(job))
+        );
+        Ok(())
+    }
+    async fn ask(&self, registration: &Registration) -> Shown {
+        let token = support::secret(registration);
+        let now = self.world.clock.now();
+        let asked = self.world.lock().begin_job_request(&token, "s_1", now);
+        let asked = asked.expect("an open request");
+        let mut open = self.asked.lock().expect("nobody panics with it");
+        open.insert(registration.executor.clone(), asked);
+        Ok(())
+    }
+    async fn answer(&self, registration: &Registration) -> Shown {
+        let open = self.asked.lock().expect("nobody panics with it");
+        let now = self.world.clock.now();
+        let asked = &open[&registration.executor];
+        assert!(self.world.lock().finish_job_request(asked, now).is_some());
+        Ok(())
+    }
+    async fn fail(&self) -> Shown {
+        let fault = Fault::on("/", u32::MAX, FaultKind::Html(502));
+        self.world.lock().inject(fault);
+        Ok(())
+    }
+    async fn lose_a_page(&self) -> Shown {
+        for _ in 0..MANY {
+            self.world.push(&["linux"]);
+        }
+        let fault = Fault::on("/api/graphql", 100, FaultKind::Html(502)).after(1);
+        self.world.lock().inject(fault);
+        Ok(())
+    }
+    async fn hide(&self) -> Shown {
+        self.world.lock().revoke(self.world.admin);
+        Ok(())
+    }
+    async fn pause(&self, executor: &ExecutorId) -> Shown {
+        let runner = RunnerId(number(executor.as_str()));
+        let mut gitlab = self.world.lock();
+        gitlab.runner_mut(runner).expect("a runner").paused = true;
+        Ok(())
+    }
+    async fn foreign(&self) -> Shown<ExecutorId> {
+        let (executor, runner, _) = self.world.machine(77).await;
+        let mut gitlab = self.world.lock();
+        let runner = gitlab.runner_mut(runner).expect("a runner");
+        assert_eq!(runner.kind, RunnerType::Instance);
+        runner.description = "mac-mini".to_owned();
+        runner.tags = vec!["linux".to_owned()];
+        Ok(executor)
+    }
+}
+
+conformance::emitter_suite!(start);
