@@ -54,6 +54,14 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn every_verb_knows_its_arguments() {
+    for verb in ["up", "check", "demo", "schema"] {
+        let output = parmanu(&[verb, "--help"]);
+        assert!(output.status.success(), "{verb}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn the_schema_is_json() {
     let output = parmanu(&["schema"]);
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -22,6 +22,8 @@ pub use telemetry::metrics::Service as Half;
 
 /// What every service is told at its start.
 #[derive(Debug, Clone, clap::Args)]
+// without this clap would name the group as the struct that takes it in, and refuse two of one name
+#[group(skip)]
 pub struct Arguments {
     /// The configuration: a YAML file, or a directory of them.
     #[arg(long, env = "PARMANU_CONFIG", default_value = "parmanu.yaml")]

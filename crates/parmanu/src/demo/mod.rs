@@ -170,7 +170,7 @@ fn services(
         holder,
         // the wall's seconds are few here: everything that waits for a reply gets more of the demo's
         timing: Timing {
-            lease: Duration::from_secs(120),
+            lease: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             ..Timing::default()
         },
