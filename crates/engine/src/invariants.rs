@@ -8,8 +8,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use model::{
-    Cordon, ExecutorMode, ExecutorState, Instance, InstanceName, InstanceState, Intent, LeaveStep,
-    Policy, Seen,
+    Cordon, ExecutorMode, ExecutorRef, ExecutorState, Instance, InstanceName, InstanceState,
+    Intent, LeaveStep, Policy, Seen,
 };
 
 use crate::plan::DeleteProof;
@@ -342,12 +342,7 @@ impl Judge<'_> {
                 | Action::Uncordon { instance, executor }
                 | Action::Verify { instance, executor }
                 | Action::RemoveExecutor { instance, executor } => {
-                    let workload = self.seen.seen.workload.any();
-                    let foreign = workload
-                        .into_iter()
-                        .flat_map(|w| &w.executors)
-                        .any(|e| e.id == executor.id && e.fleet.as_ref() != Some(&self.seen.fleet));
-                    if foreign || instance.pool() != &self.policy.pool {
+                    if !self.is_ours(instance, executor) || instance.pool() != &self.policy.pool {
                         self.violated("I14", format!("executor {executor} is not ours"));
                     }
                 }
@@ -358,6 +353,42 @@ impl Judge<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the CI server marks this executor as ours, or the machine's tag or an intent about the machine names it. One
+    /// that was not seen cannot be told to be somebody else's.
+    fn is_ours(&self, instance: &InstanceName, executor: &ExecutorRef) -> bool {
+        let executors = self.seen.seen.workload.any().map(|w| &w.executors);
+        let mut seen = executors.into_iter().flatten();
+        let Some(seen) = seen.find(|e| e.id == executor.id) else {
+            return true;
+        };
+        let marked = seen.fleet.as_ref() == Some(&self.seen.fleet)
+            || matches!(seen.cordon, Cordon::Ours { .. });
+        let mut listed = self.seen.listings.values().filter_map(Seen::any).flatten();
+        let tagged = listed.any(|i| {
+            i.name == *instance
+                && i.owner.fleet == self.seen.fleet
+                && i.executor.as_ref() == Some(executor)
+        });
+        let recorded = self
+            .seen
+            .seen
+            .intents
+            .iter()
+            .any(|stored| match &stored.intent {
+                Intent::Create {
+                    batch,
+                    executor: named,
+                    ..
+                } => batch.instance(0) == *instance && named.as_ref() == Some(executor),
+                Intent::Leave {
+                    instance: of,
+                    executor: named,
+                    ..
+                } => of == instance && named.as_ref() == Some(executor),
+            });
+        marked || tagged || recorded
     }
 
     /// E3: every action and every inaction has a reason.

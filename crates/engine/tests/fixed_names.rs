@@ -5,7 +5,7 @@
 
 mod support;
 
-use engine::{Action, Phase, Supply, plan};
+use engine::{Action, Phase, Plan, Supply, invariants};
 use model::{
     Cordon, Epoch, Executor, ExecutorId, ExecutorRef, ExecutorState, Intent, LeaveStep,
     StoredIntent,
@@ -45,6 +45,15 @@ fn supply(world: &World) -> Supply {
     Supply::of(&world.observation(), &world.policy, now())
 }
 
+/// The plan, which breaks no invariant.
+fn plan(world: &World) -> Plan {
+    let seen = world.observation();
+    let plan = engine::plan(&seen, &world.policy, now());
+    let broken = invariants::check(&seen, &world.policy, &plan, now());
+    assert!(broken.is_empty(), "{broken:?} in {plan}");
+    plan
+}
+
 #[test]
 fn names_that_are_only_configured_are_no_capacity_no_machines_and_no_ghosts() {
     let mut world = World::parse("max 10 | queued 2 | no instances");
@@ -55,7 +64,7 @@ fn names_that_are_only_configured_are_no_capacity_no_machines_and_no_ghosts() {
     let supply = supply(&world);
     assert_eq!((supply.static_executors, supply.static_free), (0, 0));
     assert!(supply.ghosts.is_empty() && supply.machines.is_empty());
-    let plan = plan(&world.observation(), &world.policy, now());
+    let plan = plan(&world);
     assert_eq!(plan.actions.len(), 2, "{plan}");
 }
 
@@ -131,7 +140,7 @@ fn departed(cordon: Cordon) -> World {
 #[test]
 fn a_name_that_is_still_cordoned_after_its_machine_went_is_given_back() {
     let world = departed(Cordon::Ours { epoch: Epoch(9) });
-    let plan = plan(&world.observation(), &world.policy, now());
+    let plan = plan(&world);
     let [Action::RemoveExecutor { executor, .. }] = &plan.actions[..] else {
         panic!("{plan}");
     };
@@ -141,7 +150,40 @@ fn a_name_that_is_still_cordoned_after_its_machine_went_is_given_back() {
 #[test]
 fn a_name_without_a_mark_ends_the_departure_of_its_machine() {
     let world = departed(Cordon::None);
-    let plan = plan(&world.observation(), &world.policy, now());
+    let plan = plan(&world);
     assert!(plan.actions.is_empty(), "{plan}");
     assert_eq!(plan.end.len(), 1, "{plan}");
+}
+
+#[test]
+fn an_idle_worker_that_only_a_tag_calls_ours_leaves_like_any_other() {
+    let mut world = World::parse("max 10 | queued 0 | no instances");
+    with_machine(&mut world, 1, 1800);
+    let idle = ExecutorState::Idle { since: None };
+    world.workload.executors.push(worker(1, idle));
+    let name = world.instances[0].name.clone();
+    world.memory.idle_since.insert(name, support::ago(1200));
+    let plan = plan(&world);
+    let [Action::Cordon { executor, .. }] = &plan.actions[..] else {
+        panic!("{plan}");
+    };
+    assert_eq!(Some(executor.clone()), reference(1));
+}
+
+#[test]
+fn an_action_on_a_worker_that_nothing_calls_ours_breaks_an_invariant() {
+    let mut world = World::parse("max 10 | queued 0 | no instances");
+    with_machine(&mut world, 1, 1800);
+    let idle = || ExecutorState::Idle { since: None };
+    world.workload.executors.push(worker(1, idle()));
+    world.workload.executors.push(worker(2, idle()));
+    let name = world.instances[0].name.clone();
+    world.memory.idle_since.insert(name, support::ago(1200));
+    let mut plan = plan(&world);
+    let [Action::Cordon { executor, .. }] = &mut plan.actions[..] else {
+        panic!("{plan}");
+    };
+    *executor = reference(2).unwrap();
+    let broken = invariants::check(&world.observation(), &world.policy, &plan, now());
+    assert!(broken.iter().any(|broken| broken.id == "I14"), "{broken:?}");
 }
