@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ports::{PluginError, ProviderErrorKind};
+use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Certificate, Identity, Method};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -47,8 +49,8 @@ struct Envelope {
 /// A good answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// What was asked for.
-    Sync(Value),
+    /// What was asked for, and when that was by the daemon's own clock, if it said so.
+    Sync(Value, Option<Timestamp>),
     /// It is being done; the path of the operation.
     Operation(String),
 }
@@ -122,7 +124,7 @@ impl Client {
             );
             failure
         })?;
-        let Answer::Sync(state) = answer else {
+        let Answer::Sync(state, _) = answer else {
             return Err(unclear("an operation that is an operation itself"));
         };
         match state["status_code"].as_u64() {
@@ -166,6 +168,7 @@ impl Client {
             .await
             .map_err(|error| broken(&endpoint, writes, error))?;
         let status = response.status().as_u16();
+        let at = date(response.headers());
         let body = read(response, &endpoint, writes).await?;
         tracing::debug!(endpoint, status, bytes = body.len(), "lxd answered");
         let envelope: Option<Envelope> = serde_json::from_slice(&body).ok();
@@ -176,7 +179,7 @@ impl Client {
             return Err(Failure::new(ProviderErrorKind::BadAnswer, fate, message));
         };
         match envelope.kind.as_str() {
-            "sync" => Ok(Answer::Sync(envelope.metadata)),
+            "sync" => Ok(Answer::Sync(envelope.metadata, at)),
             "async" => Ok(Answer::Operation(envelope.operation)),
             _ => {
                 let code = if envelope.error_code == 0 {
@@ -188,6 +191,13 @@ impl Client {
             }
         }
     }
+}
+
+/// The `Date` of an answer (RFC 9110 §5.6.7), which is a date of RFC 2822.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(zoned.timestamp())
 }
 
 fn unclear(words: &str) -> Failure {
@@ -265,5 +275,19 @@ async fn read(
             return Err(Failure::new(ProviderErrorKind::BadAnswer, fate, message));
         }
         body.extend_from_slice(&chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemons_clock_is_read_from_its_answer() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        headers.insert(DATE, "Tue, 24 Nov 2026 18:29:44 GMT".parse().unwrap());
+        let at = date(&headers).unwrap();
+        assert_eq!(at.to_string(), "2026-11-24T18:29:44Z");
     }
 }

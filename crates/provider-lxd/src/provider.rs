@@ -51,15 +51,16 @@ impl Provider for Daemon {
             .client
             .call(Method::GET, "instances", &[("recursion", "1")], None);
         let answer = asked.await.map_err(|failure| self.error(LIST, failure))?;
-        let rows = match answer {
-            Answer::Sync(Value::Array(rows)) => rows,
-            Answer::Sync(_) | Answer::Operation(_) => {
+        let (rows, at) = match answer {
+            Answer::Sync(Value::Array(rows), at) => (rows, at),
+            Answer::Sync(..) | Answer::Operation(_) => {
                 let failure = bad_answer("GET /1.0/instances answered no list");
                 return Err(self.error(LIST, failure));
             }
         };
         let mut listing = Listing::default();
-        let now = self.clock.now();
+        // creation times are the daemon's, and its clock may differ from ours
+        let now = at.unwrap_or_else(|| self.clock.now());
         for row in rows {
             // one row that cannot be read could be any machine of ours
             let seen: Seen = match serde_json::from_value(row) {
@@ -318,7 +319,7 @@ impl Daemon {
             return Err(over());
         }
         match self.client.call(method, path, query, body).await? {
-            Answer::Sync(_) => Ok(()),
+            Answer::Sync(_, _) => Ok(()),
             Answer::Operation(operation) => self.client.wait(&operation, OPERATION_LIMIT).await,
         }
     }
@@ -327,7 +328,7 @@ impl Daemon {
     async fn look(&self, id: &str) -> Result<Option<Seen>, Failure> {
         let place = format!("instances/{id}");
         match self.client.call(Method::GET, &place, &[], None).await {
-            Ok(Answer::Sync(value)) => serde_json::from_value(value)
+            Ok(Answer::Sync(value, _)) => serde_json::from_value(value)
                 .map(Some)
                 .map_err(|error| bad_answer("an instance that cannot be read").because(error)),
             Ok(Answer::Operation(_)) => Err(bad_answer("a question became an operation")),
