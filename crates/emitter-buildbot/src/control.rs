@@ -1,7 +1,7 @@
 //! The control half: leases names, pauses workers, and reads one worker strongly.
 //!
-//! A cordon is a *pause* and not a graceful stop, since a stop cannot be taken back. The machine is deleted by its
-//! provider once the worker is certainly idle; its connection ends with it.
+//! A cordon is a *pause* and not a graceful stop, since a stop cannot be taken back. Once the worker is certainly idle
+//! it is asked to stop gracefully, and then its machine is deleted.
 //!
 //! **Certain idle** is: paused; no build that is not complete on this worker; and no request of its builders that is
 //! claimed and has no build yet, since that one may be on its way to this very worker. The order of the reads is
@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{
@@ -29,6 +30,11 @@ use crate::emitter::{BUILDS, REQUESTS, WORKERS, builders};
 use crate::leases::Leases;
 use crate::mark;
 use crate::matcher::serves_all;
+
+/// How long a worker may take to go after it was asked to: an idle one needs 0.6 s.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks whether it has gone.
+const STOP_LOOK: Duration = Duration::from_millis(250);
 
 /// Controls the workers of one master.
 pub(crate) struct BuildbotControl {
@@ -76,6 +82,12 @@ impl ExecutorControl for BuildbotControl {
                 },
             }),
         }
+    }
+
+    async fn dismiss(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        self.stop(executor)
+            .await
+            .map_err(|failure| failure.into_error(&self.name, "stop a worker gracefully"))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
@@ -259,6 +271,31 @@ impl BuildbotControl {
             cordon,
             work: work(&worker, &requests, &builds),
         })
+    }
+
+    /// The master tells the worker to end once it has nothing to do. Only for one that we paused: a graceful stop cannot
+    /// be taken back.
+    async fn stop(&self, executor: &ExecutorId) -> Result<(), Failure> {
+        let (place, worker) = self.worker(executor).await?;
+        if !matches!(worker.cordon(&self.fleet), Cordon::Ours { .. }) {
+            return Err(conflict(&worker, "is not paused by this fleet"));
+        }
+        if !worker.is_connected() {
+            return Ok(());
+        }
+        self.client.act(&place, "stop", json!({})).await?;
+        let start = self.clock.boottime();
+        while self.clock.boottime().saturating_sub(start) < STOP_LIMIT {
+            self.clock.sleep(STOP_LOOK).await;
+            let (_, worker) = self.worker(executor).await?;
+            if !worker.is_connected() {
+                return Ok(());
+            }
+        }
+        Err(conflict(
+            &worker,
+            "is still connected after it was asked to stop",
+        ))
     }
 
     /// Gives a name back: its machine is gone, or was never made.

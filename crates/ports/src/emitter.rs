@@ -45,6 +45,15 @@ pub trait ExecutorControl: Send + Sync {
     /// documentation). Anything but a whole and certain answer is [`model::Work::Unknown`].
     async fn read(&self, executor: &ExecutorId) -> Result<Reading, EmitterError>;
 
+    /// Asks the agent of an executor that is cordoned and was just read as idle to end by itself, and waits until the CI
+    /// server sees it gone, before its machine is deleted. A courtesy where the platform knows it: the connection is
+    /// closed from inside instead of being found broken. Whether it succeeds changes nothing, so an adapter gives up
+    /// after some seconds.
+    async fn dismiss(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        let _ = executor;
+        Ok(())
+    }
+
     /// Removes the executor from the CI server. One already gone is success.
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError>;
 }

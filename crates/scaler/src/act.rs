@@ -16,7 +16,7 @@ use ports::{
     ProviderErrorKind, Registration,
 };
 use telemetry::chain;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::bootstrap;
 use crate::lease::Term;
@@ -278,6 +278,17 @@ async fn verify(
     }
 }
 
+/// Lets the agent of a machine that is certainly idle go before the machine does. It is cordoned, so it gets no job
+/// meanwhile, and whether it goes decides nothing.
+async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call) {
+    let Some(control) = control(fleet, pool) else {
+        return;
+    };
+    if let Err((_, why)) = bounded(call, control.dismiss(&executor.id)).await {
+        debug!(pool = %pool.policy.pool, %executor, error = why, "an agent did not end by itself");
+    }
+}
+
 async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call: &Call) -> Done {
     let Action::Delete { provider: name, .. } = &job.action else {
         return no_control();
@@ -288,10 +299,11 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     let Some(provider) = fleet.providers.get(name) else {
         return Done::failed(format!("provider {name} is not configured"), Vec::new());
     };
-    if let DeleteProof::ReadIdle { executor } = proof
-        && let Err(done) = certainly_idle(fleet, pool, executor, job, call).await
-    {
-        return done;
+    if let DeleteProof::ReadIdle { executor } = proof {
+        if let Err(done) = certainly_idle(fleet, pool, executor, job, call).await {
+            return done;
+        }
+        dismiss(fleet, pool, executor, call).await;
     }
     if call.remaining().is_none() {
         return Done::refused("the lease was over before the call", Vec::new());
