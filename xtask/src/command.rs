@@ -4,6 +4,7 @@
 //! at once (a child and the interrupt) and a task runner is no place for an async runtime.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Short against the shortest thing waited for (a server start, 100 ms), long enough to cost nothing.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long an interrupted step may take to stop its own children before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +52,8 @@ pub(crate) fn now() -> Instant {
     clippy::disallowed_methods,
     reason = "a task runner lives in real time"
 )]
-fn pause() {
-    std::thread::sleep(LOOK_AGAIN);
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Looks until `ready` answers, the deadline passes, or the program is interrupted.
@@ -72,7 +73,7 @@ pub(crate) fn wait_until<T>(
         if start.elapsed() > limit {
             bail!("{what} did not come within {} s", limit.as_secs());
         }
-        pause();
+        sleep(LOOK_AGAIN);
     }
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn foreground(command: &mut Command) -> anyhow::Result<ExitStatus> {
             Some(at) if at.elapsed() > PATIENCE => child.kill().context("could not stop a step")?,
             _ => {}
         }
-        pause();
+        sleep(LOOK_AGAIN);
     }
 }
 
@@ -110,6 +111,21 @@ pub(crate) fn must(command: &mut Command) -> anyhow::Result<()> {
         bail!("`{words}` ended with {status}");
     }
     Ok(())
+}
+
+/// A command that dies with this program even when this program is killed (`setpriv` is part of
+/// every Debian), and that a Ctrl-C at the terminal does not reach before its guard does.
+pub(crate) fn stopped_with_us(program: &Path) -> Command {
+    let mut command = match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.process_group(0);
+    command
 }
 
 /// Asks politely, by its process id, a child of ours to stop.

@@ -20,7 +20,10 @@
     reason = "this program talks to the person at the terminal"
 )]
 
+mod cell;
+mod chain;
 mod command;
+mod image;
 mod parts;
 mod report;
 mod run;
@@ -48,12 +51,27 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
+    /// A real CI server has builds and no worker: watch them being served by real machines, while everything is lost
+    /// once. Installs Buildbot, LXD and Redis where they are missing; needs root.
+    Chain {
+        /// What the machines are made from.
+        #[arg(long, value_enum, default_value_t = image::Image::Small)]
+        image: image::Image,
+        /// How often; stops at the first promise that is not kept.
+        #[arg(long, default_value_t = 1)]
+        times: u32,
+    },
+    /// The part of `chain` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideTheChain(chain::Scene),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.task {
         Task::Test { extended, runner } => run::test(*extended, runner),
+        Task::Chain { image, times } => chain::chain(*image, *times),
+        Task::InsideTheChain(scene) => chain::inside(scene),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

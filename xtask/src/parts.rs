@@ -16,40 +16,129 @@ use crate::command::{find, is_program, must};
 /// meet them, and a newer one may have others.
 const MOTO: &str = "moto[server,ec2]==5.2.5";
 
-/// The file that says that the folder with moto is complete. Written last, so that an installation
-/// that was interrupted is begun again.
-const MOTO_MARKER: &str = ".complete";
+/// The master, and the worker apart: the worker is mounted into machines, where the distribution's own Python runs it.
+const BUILDBOT: &str = "buildbot[bundle]==4.3.0";
+const BUILDBOT_WORKER: &str = "buildbot-worker==4.3.0";
+
+/// The file that says that a folder is complete. Written last, so that an installation that was interrupted is begun
+/// again.
+const MARKER: &str = ".complete";
 
 /// A `redis-server` that can be started.
 pub(crate) fn redis() -> anyhow::Result<PathBuf> {
-    if let Some(found) = find("redis-server") {
-        return Ok(found);
-    }
-    apt_install("redis-server")?;
-    find("redis-server").context("redis-server was installed but is not in the PATH")
+    program("redis-server", "redis-server")
 }
 
 /// A `moto_server` of the expected version.
 pub(crate) fn moto() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-moto", MOTO)?.join("bin/moto_server"))
+}
+
+/// A real CI server: Buildbot from the Python registry.
+pub(crate) struct Buildbot {
+    /// Makes and starts a master.
+    pub(crate) master: PathBuf,
+    /// The worker as a folder of Python packages, for [`WORKER_PYTHON`] with the option `-S` and this folder in
+    /// `PYTHONPATH`.
+    pub(crate) worker: PathBuf,
+}
+
+/// The Python that runs the worker: its compiled packages must match, on the host and in machines.
+pub(crate) const WORKER_PYTHON: &str = "/usr/bin/python3";
+
+pub(crate) fn buildbot() -> anyhow::Result<Buildbot> {
+    let master = venv("venv-buildbot", BUILDBOT)?.join("bin/buildbot");
+    let worker = in_cache("buildbot-worker", BUILDBOT_WORKER, |folder| {
+        if !is_program(Path::new(WORKER_PYTHON)) {
+            bail!("{WORKER_PYTHON} is missing, which machines run the worker with");
+        }
+        // the pip of the master's folder, for the distribution's Python often has none
+        let pip = master.with_file_name("python");
+        must(
+            Command::new(pip)
+                .args(["-m", "pip", "install", "--quiet", "--target"])
+                .arg(folder)
+                .arg(BUILDBOT_WORKER),
+        )
+    })?;
+    Ok(Buildbot { master, worker })
+}
+
+/// A real machine manager: LXD from the distribution.
+pub(crate) struct Lxd {
+    pub(crate) daemon: PathBuf,
+    pub(crate) client: PathBuf,
+    /// One static program with the tools of the small image.
+    pub(crate) busybox: PathBuf,
+}
+
+pub(crate) fn lxd() -> anyhow::Result<Lxd> {
+    Ok(Lxd {
+        daemon: program("lxd", "lxd")?,
+        client: program("lxc", "lxd-client")?,
+        busybox: static_busybox()?,
+    })
+}
+
+/// The common package of that program is not static, and a machine without its libraries could not start it.
+fn static_busybox() -> anyhow::Result<PathBuf> {
+    let is_static = |file: &Path| {
+        is_program(file) && !std::fs::read(file).is_ok_and(|bytes| contains(&bytes, b"/ld-linux"))
+    };
+    let found = || find("busybox").filter(|file| is_static(file));
+    if let Some(file) = found() {
+        return Ok(file);
+    }
+    apt_install("busybox-static")?;
+    found().context("busybox-static was installed, but `busybox` is not static")
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// A program of the distribution, installed if it is missing.
+pub(crate) fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    if let Some(found) = find(name) {
+        return Ok(found);
+    }
+    apt_install(package)?;
+    find(name).with_context(|| format!("{package} was installed but {name} is not in the PATH"))
+}
+
+/// A folder of Python with `requirement` in it.
+fn venv(name: &str, requirement: &str) -> anyhow::Result<PathBuf> {
+    in_cache(name, requirement, |folder| {
+        make_venv(folder)?;
+        eprintln!("installing {requirement}, about a minute");
+        let python = folder.join("bin/python");
+        must(Command::new(python).args(["-m", "pip", "install", "--quiet", requirement]))
+    })
+}
+
+/// A folder in the cache that `make` fills once for each `version`.
+pub(crate) fn in_cache(
+    name: &str,
+    version: &str,
+    make: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<PathBuf> {
     let cache = cache_folder()?;
     std::fs::create_dir_all(&cache).with_context(|| format!("could not make {cache:?}"))?;
-    // Two runs at once must not install into the same folder; the lock ends with this process.
-    let lock = File::create(cache.join("venv-moto.lock")).context("could not make a lock file")?;
+    // Two runs at once must not fill the same folder; the lock ends with this process.
+    let lock = File::create(cache.join(format!("{name}.lock"))).context("no lock file")?;
     lock.lock()
-        .context("could not take the lock of the moto folder")?;
-
-    let venv = cache.join("venv-moto");
-    let server = venv.join("bin/moto_server");
-    let marker = venv.join(MOTO_MARKER);
-    let complete = std::fs::read_to_string(&marker).is_ok_and(|text| text.trim() == MOTO);
-    if complete && is_program(&server) {
-        return Ok(server);
+        .with_context(|| format!("could not take the lock of {name}"))?;
+    let folder = cache.join(name);
+    let marker = folder.join(MARKER);
+    if std::fs::read_to_string(&marker).is_ok_and(|text| text.trim() == version) {
+        return Ok(folder);
     }
-    make_venv(&venv)?;
-    eprintln!("installing {MOTO}, about a minute");
-    must(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", MOTO]))?;
-    std::fs::write(&marker, MOTO).with_context(|| format!("could not write {marker:?}"))?;
-    Ok(server)
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {folder:?}"))?;
+    }
+    make(&folder)?;
+    std::fs::write(&marker, version).with_context(|| format!("could not write {marker:?}"))?;
+    Ok(folder)
 }
 
 /// Where things that survive a `cargo clean` are kept.
@@ -59,9 +148,6 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
 }
 
 fn make_venv(venv: &Path) -> anyhow::Result<()> {
-    if venv.exists() {
-        std::fs::remove_dir_all(venv).with_context(|| format!("could not remove {venv:?}"))?;
-    }
     if python_with_venv().is_none() {
         apt_install("python3-venv")?;
     }

@@ -20,6 +20,7 @@ const REDIS_URL: &str = "PARMANU_TEST_REDIS_URL";
 const MOTO_URL: &str = "PARMANU_TEST_MOTO_URL";
 const BIN_DIR: &str = "PARMANU_TEST_BIN_DIR";
 const SKIPS: &str = "PARMANU_TEST_SKIPS";
+const VARIABLES: [&str; 4] = [REDIS_URL, MOTO_URL, BIN_DIR, SKIPS];
 
 /// Runs everything; true when nothing failed.
 pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
@@ -43,16 +44,16 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     Ok(run.finish())
 }
 
-struct Run {
+/// Where this program finds what it works on.
+pub(crate) struct Places {
     cargo: PathBuf,
-    root: PathBuf,
-    skips: tempfile::NamedTempFile,
-    variables: Vec<(&'static str, PathBuf)>,
-    report: Report,
+    /// The top of the repository.
+    pub(crate) root: PathBuf,
+    target: PathBuf,
 }
 
-impl Run {
-    fn new() -> anyhow::Result<Self> {
+impl Places {
+    pub(crate) fn find() -> anyhow::Result<Self> {
         let cargo = std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from);
         let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let root = here
@@ -67,14 +68,46 @@ impl Run {
             .nth(2)
             .context("not in a target folder")?
             .to_owned();
-        let skips = tempfile::NamedTempFile::new().context("no temporary file")?;
-        let variables = vec![
-            (BIN_DIR, target.join("debug")),
-            (SKIPS, skips.path().to_owned()),
-        ];
         Ok(Self {
             cargo,
             root,
+            target,
+        })
+    }
+
+    /// The folder of the built programs.
+    pub(crate) fn binaries(&self) -> PathBuf {
+        self.target.join("debug")
+    }
+
+    /// Cargo, at the top of the repository, without what a shell may have left of earlier tests.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command.args(arguments).current_dir(&self.root);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+struct Run {
+    places: Places,
+    skips: tempfile::NamedTempFile,
+    variables: Vec<(&'static str, PathBuf)>,
+    report: Report,
+}
+
+impl Run {
+    fn new() -> anyhow::Result<Self> {
+        let places = Places::find()?;
+        let skips = tempfile::NamedTempFile::new().context("no temporary file")?;
+        let variables = vec![
+            (BIN_DIR, places.binaries()),
+            (SKIPS, skips.path().to_owned()),
+        ];
+        Ok(Self {
+            places,
             skips,
             variables,
             report: Report::default(),
@@ -110,11 +143,7 @@ impl Run {
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.args(arguments).current_dir(&self.root);
-        for name in [REDIS_URL, MOTO_URL, BIN_DIR, SKIPS] {
-            command.env_remove(name);
-        }
+        let mut command = self.places.cargo(arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -138,7 +167,7 @@ impl Run {
                 "--no-tests=pass",
             ];
             // The runner keeps its files in the workspace, wherever the compiler keeps its own.
-            let junit = self.root.join("target/nextest/default/junit.xml");
+            let junit = self.places.root.join("target/nextest/default/junit.xml");
             let steps = [
                 ("unit, property, conformance", "not package(tests)"),
                 ("architecture, end to end", "package(tests)"),

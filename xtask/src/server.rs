@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use crate::command::{find, wait_until};
+use crate::command::{stopped_with_us, wait_until};
 
 /// moto needs up to 5 s on a busy machine, Redis 0.1 s; a minute means broken.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -139,21 +138,6 @@ impl Drop for Server {
             );
         }
     }
-}
-
-/// A command that dies with this program even when this program is killed (`setpriv` is part of
-/// every Debian), and that a Ctrl-C at the terminal does not reach before its guard does.
-fn stopped_with_us(program: &Path) -> Command {
-    let mut command = match find("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL"]).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
-    command.process_group(0);
-    command
 }
 
 fn free_port() -> anyhow::Result<u16> {

@@ -1,0 +1,3 @@
+# Before everything else: what a worker needs of a machine.
+ip link set lo up
+mkdir -p /run /tmp /var/lib /root

@@ -1,0 +1,181 @@
+//! What goes wrong on purpose, one thing after the other, each in the middle of something.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::look::{self, Look};
+use super::stage::Stage;
+use crate::command::now;
+use crate::image::Image;
+
+/// So long a killed program stays away.
+const AWAY: Duration = Duration::from_secs(2);
+
+/// Between the end of one fault and the next.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// kill −9 of scaler while machines come up.
+    Scaler,
+    /// kill −9 of probot while builds run.
+    Probot,
+    /// kill −9 of the init of a machine in the middle of a build.
+    Machine,
+    /// FLUSHALL while builds run.
+    Flush,
+    /// kill −9 of the LXD daemon while builds run.
+    Lxd,
+}
+
+/// In this order: the later ones need machines that the earlier ones have survived.
+const ORDER: [Fault; 5] = [
+    Fault::Scaler,
+    Fault::Probot,
+    Fault::Machine,
+    Fault::Flush,
+    Fault::Lxd,
+];
+
+/// Which faults were played, and what is to be put right.
+pub(crate) struct Faults {
+    played: usize,
+    /// What is away, and since when.
+    away: Option<(Fault, Instant)>,
+    last: Instant,
+    /// The build that is watched until it is certainly in its middle.
+    watched: Option<(u64, Instant)>,
+    /// The request whose machine was killed.
+    pub(crate) lost: Option<u64>,
+    middle: Duration,
+}
+
+impl Faults {
+    pub(crate) fn new(image: Image) -> Self {
+        Self {
+            played: 0,
+            away: None,
+            last: now(),
+            watched: None,
+            lost: None,
+            middle: match image {
+                Image::Small | Image::CloudInit => Duration::from_millis(1500),
+            },
+        }
+    }
+
+    pub(crate) fn all_played(&self) -> bool {
+        self.played == ORDER.len() && self.away.is_none()
+    }
+
+    /// The faults that never came about.
+    pub(crate) fn missed(&self) -> &'static [Fault] {
+        &ORDER[self.played..]
+    }
+
+    /// Plays the next fault when its moment has come; says what was done.
+    pub(crate) fn next(
+        &mut self,
+        stage: &mut Stage,
+        look: &Look,
+        seen: &Look,
+    ) -> anyhow::Result<Option<String>> {
+        let Some(fault) = ORDER.get(self.played).copied() else {
+            return Ok(None);
+        };
+        let (Some(queue), Some(machines)) = (&look.queue, &look.machines) else {
+            return Ok(None);
+        };
+        if self.away.is_some() || self.last.elapsed() < PAUSE {
+            return Ok(None);
+        }
+        let running = queue
+            .builds
+            .values()
+            .filter(|build| build.results.is_none())
+            .count();
+        let done = queue
+            .requests
+            .values()
+            .filter(|request| request.complete)
+            .count();
+        let words = match fault {
+            Fault::Scaler if !machines.is_empty() => {
+                stage.scaler.kill()?;
+                "kill -9 of scaler, while machines come up".to_owned()
+            }
+            Fault::Probot if running > 0 => {
+                stage.probot.kill()?;
+                "kill -9 of probot, while builds run".to_owned()
+            }
+            Fault::Machine => match self.kill_machine(look, seen)? {
+                Some(words) => words,
+                None => return Ok(None),
+            },
+            Fault::Flush if running > 0 && done >= 3 => {
+                look::redis(&["FLUSHALL"])?;
+                "FLUSHALL, while builds run".to_owned()
+            }
+            Fault::Lxd if running > 0 && done >= 5 => {
+                stage.lxd.kill()?;
+                "kill -9 of the LXD daemon, while builds run".to_owned()
+            }
+            Fault::Scaler | Fault::Probot | Fault::Flush | Fault::Lxd => return Ok(None),
+        };
+        self.played += 1;
+        self.last = now();
+        if matches!(fault, Fault::Scaler | Fault::Probot | Fault::Lxd) {
+            self.away = Some((fault, now()));
+        }
+        Ok(Some(words))
+    }
+
+    /// Starts again what has been away for long enough; true when it did.
+    pub(crate) fn recover(&mut self, stage: &mut Stage) -> anyhow::Result<bool> {
+        let Some((fault, since)) = self.away else {
+            return Ok(false);
+        };
+        if since.elapsed() < AWAY {
+            return Ok(false);
+        }
+        match fault {
+            Fault::Scaler => stage.scaler.start()?,
+            Fault::Probot => stage.probot.start()?,
+            Fault::Lxd => stage.lxd.start()?,
+            Fault::Machine | Fault::Flush => {}
+        }
+        self.away = None;
+        self.last = now();
+        Ok(true)
+    }
+
+    fn kill_machine(&mut self, look: &Look, seen: &Look) -> anyhow::Result<Option<String>> {
+        let builds = look.queue.iter().flat_map(|queue| &queue.builds);
+        let mut running = builds.filter(|(_, build)| build.results.is_none());
+        let Some((watched, since)) = self.watched else {
+            self.watched = running.next().map(|(id, _)| (*id, now()));
+            return Ok(None);
+        };
+        let Some((_, build)) = running.find(|(id, _)| **id == watched) else {
+            self.watched = None;
+            return Ok(None);
+        };
+        if since.elapsed() < self.middle {
+            return Ok(None);
+        }
+        let mut machines = seen.machines.iter().flatten();
+        let Some((machine, _)) = machines.find(|(_, machine)| machine.worker == Some(build.worker))
+        else {
+            return Ok(None);
+        };
+        let pid = Pid::from_raw(look::init_of(machine)?).context("no process id")?;
+        kill_process(pid, Signal::KILL)?;
+        self.lost = Some(build.request);
+        Ok(Some(format!(
+            "machine {machine} is killed in the middle of request {}",
+            build.request
+        )))
+    }
+}

@@ -1,0 +1,222 @@
+//! `cargo xtask chain`: a production CI server, real machines, and the two real binaries between them.
+//!
+//! Twelve builds wait at a Buildbot master that has no worker; `probot` sees them, `scaler` has LXD make containers, the
+//! boot script starts a worker in each, the builds drain, the machines leave. Meanwhile both services, Redis's contents, the LXD
+//! daemon and one machine in the middle of a build are lost. A timeline tells it, verdicts end it.
+//!
+//! Everything runs in a [`Cell`], so that one process, when it ends, takes all of it along. This file is outside of the
+//! cell; the program starts itself again inside, where [`inside`] plays the story.
+
+mod faults;
+mod look;
+mod stage;
+mod story;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::cell::{Cell, Network};
+use crate::command::{catch_interrupts, foreground, now};
+use crate::image::Image;
+use crate::parts;
+use crate::run::Places;
+
+/// Builds and machines of one builder, as `chain/master.cfg` and `chain/parmanu.yaml` have them.
+pub(crate) struct Builder {
+    pub(crate) name: &'static str,
+    pub(crate) builds: usize,
+    pub(crate) max: usize,
+}
+
+pub(crate) const BUILDERS: [Builder; 2] = [
+    Builder {
+        name: "linux",
+        builds: 8,
+        max: 4,
+    },
+    Builder {
+        name: "docs",
+        builds: 4,
+        max: 2,
+    },
+];
+
+/// What the program inside the cell must know.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Scene {
+    /// The folder of the freshly built `probot` and `scaler`.
+    #[arg(long)]
+    binaries: PathBuf,
+    /// Where the logs of everything go.
+    #[arg(long)]
+    logs: PathBuf,
+    /// The top of the repository.
+    #[arg(long)]
+    repository: PathBuf,
+    /// The image's archive.
+    #[arg(long)]
+    archive: PathBuf,
+    #[arg(long, value_enum)]
+    image: Image,
+    #[arg(long)]
+    redis: PathBuf,
+    /// Buildbot's `buildbot`.
+    #[arg(long)]
+    master: PathBuf,
+    /// The folder with the worker's packages.
+    #[arg(long)]
+    worker: PathBuf,
+    #[arg(long)]
+    lxd: PathBuf,
+    #[arg(long)]
+    lxc: PathBuf,
+}
+
+/// The whole task: parts, build, as many runs as asked for. True when every promise was kept every time.
+pub(crate) fn chain(image: Image, times: u32) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let places = Places::find()?;
+    let start = now();
+    let mut build = places.cargo(&["build", "--workspace", "--locked", "--bins"]);
+    if !foreground(&mut build)?.success() {
+        bail!("the binaries could not be built");
+    }
+    for number in 1..=times {
+        if times > 1 {
+            println!(
+                "\n== run {number} of {times}, {} s so far",
+                start.elapsed().as_secs()
+            );
+        }
+        if let Err(error) = play(&places, image) {
+            eprintln!("error: {error:#}");
+            return Ok(false);
+        }
+    }
+    if times > 1 {
+        println!("\n{times} of {times} runs kept every promise");
+    }
+    Ok(true)
+}
+
+/// One run with binaries that are built. Says in a few words how it went.
+///
+/// # Errors
+///
+/// When a part is missing, the run broke, or a promise was not kept; the logs stay then, and the error says where.
+pub(crate) fn play(places: &Places, image: Image) -> anyhow::Result<String> {
+    let folder = tempfile::Builder::new()
+        .prefix("parmanu-chain-")
+        .tempdir()?;
+    let logs = folder.path().join("logs");
+    std::fs::create_dir_all(&logs)?;
+    let lxd = parts::lxd()?;
+    if image == Image::CloudInit {
+        // six machines of this size want a storage pool that shares what is the same
+        parts::program("mkfs.btrfs", "btrfs-progs")?;
+    }
+    let buildbot = parts::buildbot()?;
+    let scene = Scene {
+        binaries: places.binaries(),
+        logs: logs.clone(),
+        repository: places.root.clone(),
+        archive: image.archive(folder.path())?,
+        image,
+        redis: parts::redis()?,
+        master: buildbot.master,
+        worker: buildbot.worker,
+        lxd: lxd.daemon,
+        lxc: lxd.client,
+    };
+    parts::program("redis-cli", "redis-tools")?;
+    let start = now();
+    let mut cell = Cell::start(Network::Own, &mut scene.command()?, None)?;
+    let status = cell.wait();
+    drop(cell);
+    match status {
+        Ok(status) if status.success() => Ok(format!(
+            "{} image, every promise kept in {}",
+            image.name(),
+            seconds(start.elapsed())
+        )),
+        Ok(status) => {
+            let kept = keep(folder, &logs);
+            bail!(
+                "the chain with the {} image ended with {status}; logs: {}",
+                image.name(),
+                kept.display()
+            )
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Leaves the logs behind, since somebody will want to read them.
+fn keep(folder: tempfile::TempDir, logs: &Path) -> PathBuf {
+    let _ = folder.keep();
+    logs.to_owned()
+}
+
+/// Plays the story inside the cell. True when every promise was kept.
+pub(crate) fn inside(scene: &Scene) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut stage = stage::Stage::set(scene)?;
+    let story = story::tell(&mut stage, scene.image)?;
+    Ok(verdict::give(&story))
+}
+
+impl Scene {
+    /// This program again, as it is started inside the cell.
+    fn command(&self) -> anyhow::Result<Command> {
+        let program = std::env::current_exe().context("this program's own path is unknown")?;
+        let mut command = Command::new(program);
+        command.arg("inside-the-chain");
+        for (name, value) in [
+            ("--binaries", &self.binaries),
+            ("--logs", &self.logs),
+            ("--repository", &self.repository),
+            ("--archive", &self.archive),
+            ("--redis", &self.redis),
+            ("--master", &self.master),
+            ("--worker", &self.worker),
+            ("--lxd", &self.lxd),
+            ("--lxc", &self.lxc),
+        ] {
+            command.arg(name).arg(value);
+        }
+        command.args(["--image", self.image.name()]);
+        Ok(command)
+    }
+}
+
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.0} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers stand in three files, each in the language of its reader.
+    #[test]
+    fn the_files_agree_on_builders_and_limits() {
+        let yaml = include_str!("../../chain/parmanu.yaml");
+        let master = include_str!("../../chain/master.cfg");
+        for Builder { name, max, builds } in &BUILDERS {
+            let pool = format!(
+                "{name}: {{ emitter: buildbot, serves: [{{ builders: [{name}] }}], machine: worker, max: {max},"
+            );
+            assert!(yaml.contains(&pool), "{pool}");
+            assert!(master.contains(&format!("\"{name}\": ")), "{name}");
+            assert!(builds > max, "more builds than machines, or nothing drains");
+        }
+        assert_eq!(
+            BUILDERS.iter().map(|builder| builder.builds).sum::<usize>(),
+            12
+        );
+    }
+}

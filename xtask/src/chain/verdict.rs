@@ -1,0 +1,158 @@
+//! A verdict for each promise, on facts that were seen from outside.
+
+use super::story::Story;
+use super::{BUILDERS, seconds};
+
+/// Prints the verdicts; true when every promise was kept.
+pub(crate) fn give(story: &Story) -> bool {
+    println!("\nverdicts after {}", seconds(story.took));
+    let mut kept = true;
+    for (promise, broken) in verdicts(story) {
+        let word = if broken.is_empty() {
+            "kept  "
+        } else {
+            "BROKEN"
+        };
+        println!("  {word}  {promise}");
+        for fact in broken {
+            kept = false;
+            println!("            {fact}");
+        }
+    }
+    kept
+}
+
+/// Each promise with the facts that break it.
+fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
+    let asked: usize = BUILDERS.iter().map(|builder| builder.builds).sum();
+    let mut most = story
+        .most
+        .iter()
+        .map(|(pool, most)| format!("{most} of {pool}"))
+        .collect::<Vec<_>>();
+    most.sort();
+    vec![
+        (
+            "the story came to its end".to_owned(),
+            story.broken_off.iter().cloned().collect(),
+        ),
+        (
+            format!("every one of {asked} builds succeeded"),
+            failed(story, asked),
+        ),
+        (
+            "none ran twice, but the one whose machine was killed".to_owned(),
+            repeated(story),
+        ),
+        (
+            format!(
+                "no more machines than `max` at any look: at most {}",
+                most.join(", ")
+            ),
+            too_many(story),
+        ),
+        (
+            format!("none of {} machines was forgotten", story.ever.len()),
+            forgotten(story),
+        ),
+        ("every fault came about".to_owned(), missed(story)),
+        (
+            "the services raised no alarm and ended well".to_owned(),
+            alarms(story),
+        ),
+    ]
+}
+
+fn failed(story: &Story, asked: usize) -> Vec<String> {
+    let requests = &story.queue.requests;
+    let mut facts: Vec<String> = requests
+        .iter()
+        .filter(|(_, request)| !request.complete || request.results != 0)
+        .map(|(id, request)| {
+            format!(
+                "request {id} of {}: result {}",
+                request.builder, request.results
+            )
+        })
+        .collect();
+    if requests.len() != asked {
+        facts.push(format!("{} requests are known", requests.len()));
+    }
+    facts
+}
+
+fn repeated(story: &Story) -> Vec<String> {
+    let builds_of = |request: u64| {
+        story
+            .queue
+            .builds
+            .values()
+            .filter(move |build| build.request == request)
+    };
+    let once = |id: &u64| {
+        let results: Vec<Option<i64>> = builds_of(*id).map(|build| build.results).collect();
+        let expected: &[Option<i64>] = match story.faults.lost {
+            Some(lost) if lost == *id => &[Some(5), Some(0)],
+            _ => &[Some(0)],
+        };
+        (results != expected).then(|| format!("request {id} was built with results {results:?}"))
+    };
+    story.queue.requests.keys().filter_map(once).collect()
+}
+
+fn too_many(story: &Story) -> Vec<String> {
+    let over = |builder: &super::Builder| {
+        let most = story.most.get(builder.name).copied().unwrap_or_default();
+        (most > builder.max).then(|| {
+            format!(
+                "{most} machines of {} with `max: {}`",
+                builder.name, builder.max
+            )
+        })
+    };
+    BUILDERS.iter().filter_map(over).collect()
+}
+
+fn forgotten(story: &Story) -> Vec<String> {
+    let mut facts: Vec<String> = story
+        .left
+        .iter()
+        .map(|name| format!("machine {name} is left"))
+        .collect();
+    for worker in story.queue.workers.values() {
+        if worker.connected {
+            facts.push(format!("worker {} is still connected", worker.name));
+        }
+        if worker.paused {
+            facts.push(format!("worker name {} is still paused", worker.name));
+        }
+    }
+    match story.intents {
+        Some(0) => {}
+        Some(left) => facts.push(format!("{left} intents are left in Redis")),
+        None => facts.push("Redis did not say which intents are left".to_owned()),
+    }
+    if story.ever.is_empty() {
+        facts.push("no machine was ever seen".to_owned());
+    }
+    facts
+}
+
+fn missed(story: &Story) -> Vec<String> {
+    let missed = story.faults.missed().iter();
+    let mut facts: Vec<String> = missed
+        .map(|fault| format!("{fault:?} was not played"))
+        .collect();
+    if story.faults.lost.is_none() {
+        facts.push("no machine was killed in the middle of a build".to_owned());
+    }
+    facts
+}
+
+fn alarms(story: &Story) -> Vec<String> {
+    let mut facts = story.alarms.clone();
+    if !story.ended_well {
+        facts.push("a service did not end well when it was asked to stop".to_owned());
+    }
+    facts
+}
