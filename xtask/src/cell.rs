@@ -36,6 +36,17 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Whether a cell can be made here, or why not.
+    pub(crate) fn possible() -> anyhow::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("namespaces and containers need root: please run this as root");
+        }
+        for needed in ["bash", "unshare", "ip", "mount"] {
+            find(needed).with_context(|| format!("{needed} is missing"))?;
+        }
+        Ok(())
+    }
+
     /// Runs `program` in a new cell. Its output goes to `output`, or to this terminal.
     ///
     /// # Errors
@@ -43,15 +54,10 @@ impl Cell {
     /// Without root, and where the shell or `unshare` cannot be started. What fails inside shows in the exit status.
     pub(crate) fn start(
         network: Network,
-        program: &mut Command,
+        program: &Command,
         output: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        if !rustix::process::geteuid().is_root() {
-            bail!("namespaces and containers need root: please run this as root");
-        }
-        for needed in ["bash", "unshare", "ip", "mount"] {
-            find(needed).with_context(|| format!("{needed} is missing"))?;
-        }
+        Self::possible()?;
         let name = format!("parmanu-{}-{}", std::process::id(), number());
         let network = match network {
             Network::Own => "own",

@@ -8,6 +8,12 @@
 //! |---|---|
 //! | `PARMANU_TEST_REDIS_URL` | a Redis of this run only, `redis://127.0.0.1:PORT/` |
 //! | `PARMANU_TEST_MOTO_URL` | a moto server of this run only, `http://127.0.0.1:PORT` |
+//! | `PARMANU_TEST_BUILDBOT_URL` | a Buildbot master of this run only, `http://127.0.0.1:PORT` |
+//! | `PARMANU_TEST_BUILDBOT_MASTER` | where its workers connect, `127.0.0.1:PORT` |
+//! | `PARMANU_TEST_BUILDBOT_WORKER` | a folder with the Python packages of a worker |
+//! | `PARMANU_TEST_LXD_SOCKET` | the socket of an LXD of this run only, with an image `small` |
+//! | `PARMANU_TEST_LXD_URL` | the same over HTTPS |
+//! | `PARMANU_TEST_LXD_CLIENT` | a folder with `client.crt`, `client.key` and the daemon's `server.crt` |
 //! | `PARMANU_TEST_BIN_DIR` | the folder with the freshly built `probot`, `scaler`, `parmanu` |
 //! | `PARMANU_TEST_SKIPS` | a file; a test that lacks a part appends `name<TAB>why` to it |
 //!
@@ -24,6 +30,7 @@ mod cell;
 mod chain;
 mod command;
 mod image;
+mod lab;
 mod parts;
 mod report;
 mod run;

@@ -9,39 +9,103 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
+use crate::image::Image;
+use crate::lab::Lab;
 use crate::parts;
 use crate::report::{Outcome, Report};
-use crate::server::Server;
+use crate::server::{Server, free_port};
 
 /// The variables that tests read. They are removed first, so that a variable left over in the
 /// shell cannot point a test at somebody's real Redis.
 const REDIS_URL: &str = "PARMANU_TEST_REDIS_URL";
 const MOTO_URL: &str = "PARMANU_TEST_MOTO_URL";
+const BUILDBOT_URL: &str = "PARMANU_TEST_BUILDBOT_URL";
+const BUILDBOT_MASTER: &str = "PARMANU_TEST_BUILDBOT_MASTER";
+const BUILDBOT_WORKER: &str = "PARMANU_TEST_BUILDBOT_WORKER";
+const LXD_SOCKET: &str = "PARMANU_TEST_LXD_SOCKET";
+const LXD_URL: &str = "PARMANU_TEST_LXD_URL";
+const LXD_CLIENT: &str = "PARMANU_TEST_LXD_CLIENT";
 const BIN_DIR: &str = "PARMANU_TEST_BIN_DIR";
 const SKIPS: &str = "PARMANU_TEST_SKIPS";
-const VARIABLES: [&str; 4] = [REDIS_URL, MOTO_URL, BIN_DIR, SKIPS];
+const VARIABLES: [&str; 10] = [
+    REDIS_URL,
+    MOTO_URL,
+    BUILDBOT_URL,
+    BUILDBOT_MASTER,
+    BUILDBOT_WORKER,
+    LXD_SOCKET,
+    LXD_URL,
+    LXD_CLIENT,
+    BIN_DIR,
+    SKIPS,
+];
+
+/// Binaries and tests in one go: built apart they would differ in features, half of the tree would be compiled twice, and
+/// the tests would meet other binaries than the ones that were built with them.
+pub(crate) const BUILD: [&str; 5] = ["build", "--workspace", "--locked", "--bins", "--tests"];
 
 /// Runs everything; true when nothing failed.
 pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let mut run = Run::new()?;
-    let redis = run.part("redis", || Server::redis(&parts::redis()?));
-    let moto = run.part("moto", || Server::moto(&parts::moto()?));
+    let on = |server: &Server| format!("on {}", server.address());
+    let redis = run.part("redis", || Server::redis(&parts::redis()?), on);
+    let moto = run.part("moto", || Server::moto(&parts::moto()?), on);
+    let buildbot = run.part("buildbot", Master::start, |master| on(&master.server));
+    let lxd = run.part("lxd", Lab::start, |lab| format!("on {}", lab.url()));
     if let Some(server) = &redis {
-        run.variables
-            .push((REDIS_URL, format!("redis://{}/", server.address()).into()));
+        run.set(REDIS_URL, format!("redis://{}/", server.address()));
     }
     if let Some(server) = &moto {
-        run.variables
-            .push((MOTO_URL, format!("http://{}", server.address()).into()));
+        run.set(MOTO_URL, format!("http://{}", server.address()));
     }
-    if run.build() {
+    if let Some(master) = &buildbot {
+        run.set(BUILDBOT_URL, format!("http://{}", master.server.address()));
+        run.set(BUILDBOT_MASTER, format!("127.0.0.1:{}", master.worker_port));
+        run.set(BUILDBOT_WORKER, &master.worker);
+    }
+    if let Some(lab) = &lxd {
+        run.set(LXD_SOCKET, lab.socket());
+        run.set(LXD_URL, lab.url());
+        run.set(LXD_CLIENT, lab.certificates());
+    }
+    let built = run.build();
+    if built {
         run.tests(runner);
     }
-    run.extended(extended);
-    drop((redis, moto));
+    drop((redis, moto, buildbot, lxd));
+    if built && runner.is_empty() {
+        run.chain(Image::Small);
+        if extended {
+            run.chain(Image::CloudInit);
+        }
+    }
+    if !extended {
+        let what = "--extended adds the chain with Debian machines that run systemd and cloud-init";
+        run.report.add("extended", Outcome::NotAsked, None, what);
+    }
     Ok(run.finish())
+}
+
+/// A Buildbot master for the tests, and what its workers need.
+struct Master {
+    server: Server,
+    worker_port: u16,
+    worker: PathBuf,
+}
+
+impl Master {
+    fn start() -> anyhow::Result<Self> {
+        let buildbot = parts::buildbot()?;
+        let worker_port = free_port()?;
+        Ok(Self {
+            server: Server::buildbot(&buildbot.master, worker_port)?,
+            worker_port,
+            worker: buildbot.worker,
+        })
+    }
 }
 
 /// Where this program finds what it works on.
@@ -114,32 +178,30 @@ impl Run {
         })
     }
 
+    fn set(&mut self, variable: &'static str, value: impl Into<PathBuf>) {
+        self.variables.push((variable, value.into()));
+    }
+
     /// Makes one real part ready; a part that cannot be had is a line in the report, not the end.
-    fn part(
+    fn part<T>(
         &mut self,
         name: &str,
-        make: impl FnOnce() -> anyhow::Result<Server>,
-    ) -> Option<Server> {
+        make: impl FnOnce() -> anyhow::Result<T>,
+        where_: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
         let start = now();
         let made = if interrupted() {
             Err(anyhow::anyhow!("interrupted"))
         } else {
             make()
         };
-        match made {
-            Ok(server) => {
-                let where_ = format!("on {}", server.address());
-                self.report
-                    .add(name, Outcome::Passed, Some(start.elapsed()), where_);
-                Some(server)
-            }
-            Err(error) => {
-                let why = format!("{error:#}");
-                self.report
-                    .add(name, Outcome::Missing, Some(start.elapsed()), why);
-                None
-            }
-        }
+        let (outcome, detail) = match &made {
+            Ok(part) => (Outcome::Passed, where_(part)),
+            Err(error) => (Outcome::Missing, format!("{error:#}")),
+        };
+        self.report
+            .add(name, outcome, Some(start.elapsed()), detail);
+        made.ok()
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
@@ -148,12 +210,27 @@ impl Run {
         command
     }
 
-    /// Binaries and tests in one go: built apart they would differ in features, and the tests
-    /// would then meet other binaries than the ones that were built with them.
     fn build(&mut self) -> bool {
-        let arguments = ["build", "--workspace", "--locked", "--bins", "--tests"];
-        let command = self.cargo(&arguments);
+        let command = self.cargo(&BUILD);
         self.step("build", command, None)
+    }
+
+    /// Both services between a real CI server and real machines. What it lacks makes it a missing part, what it shows a
+    /// failure.
+    fn chain(&mut self, image: Image) {
+        let name = format!("chain, {} image", image.name());
+        eprintln!("\n== {name}");
+        let start = now();
+        let (outcome, detail) = match chain::set_up(&self.places, image) {
+            _ if interrupted() => (Outcome::Missing, "interrupted".to_owned()),
+            Err(error) => (Outcome::Missing, format!("{error:#}")),
+            Ok(scene) => match chain::play(scene) {
+                Ok(words) => (Outcome::Passed, words),
+                Err(error) => (Outcome::Failed, format!("{error:#}")),
+            },
+        };
+        self.report
+            .add(&name, outcome, Some(start.elapsed()), detail);
     }
 
     fn tests(&mut self, runner: &[String]) {
@@ -193,18 +270,6 @@ impl Run {
             self.step("doc tests", command, None);
         }
         self.report.add_skips(self.skips.path());
-    }
-
-    fn extended(&mut self, asked: bool) {
-        let (outcome, what) = if asked {
-            (Outcome::Passed, "there are no slow parts yet")
-        } else {
-            (
-                Outcome::NotAsked,
-                "--extended adds the slow parts; there are none yet",
-            )
-        };
-        self.report.add("extended", outcome, None, what);
     }
 
     /// Runs one step; `junit` is the file in which the runner counted its tests.

@@ -14,7 +14,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use crate::command::{stopped_with_us, wait_until};
+use crate::command::{must, stopped_with_us, wait_until};
+
+const MASTER: &str = include_str!("../parts/master.cfg");
 
 /// moto needs up to 5 s on a busy machine, Redis 0.1 s; a minute means broken.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +42,7 @@ impl Server {
                 .args(["--port", &port.to_string()])
                 .arg("--dir")
                 .arg(folder);
-            command
+            Ok(command)
         };
         Self::start("redis", start, |address| {
             ask(address, b"PING\r\n").is_some_and(|reply| reply.starts_with("+PONG"))
@@ -54,12 +56,28 @@ impl Server {
                 .args(["-H", "127.0.0.1", "-p", &port.to_string()])
                 // Thousands of images that no test wants cost seconds and memory at the start.
                 .env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
-            command
+            Ok(command)
         };
-        Self::start("moto", start, |address| {
-            let request = b"GET /moto-api/ HTTP/1.0\r\nHost: localhost\r\n\r\n";
-            ask(address, request)
-                .is_some_and(|reply| reply.starts_with("HTTP/1.") && reply.contains(" 200"))
+        Self::start("moto", start, |address| is_found(address, "/moto-api/"))
+    }
+
+    /// A master with the workers' port beside the one of its web server.
+    pub(crate) fn buildbot(program: &Path, worker_port: u16) -> anyhow::Result<Self> {
+        let start = |port: u16, folder: &Path| {
+            let mut make = Command::new(program);
+            make.args(["create-master", "-r"]).arg(folder);
+            must(make.stdout(Stdio::null()))?;
+            std::fs::write(folder.join("master.cfg"), MASTER)?;
+            let mut command = stopped_with_us(program);
+            command
+                .args(["start", "--nodaemon"])
+                .arg(folder)
+                .env("WEB_PORT", port.to_string())
+                .env("WORKER_PORT", worker_port.to_string());
+            Ok(command)
+        };
+        Self::start("buildbot", start, |address| {
+            is_found(address, "/api/v2/masters")
         })
     }
 
@@ -69,7 +87,7 @@ impl Server {
 
     fn start(
         name: &'static str,
-        command: impl Fn(u16, &Path) -> Command,
+        command: impl Fn(u16, &Path) -> anyhow::Result<Command>,
         ready: impl Fn(SocketAddr) -> bool,
     ) -> anyhow::Result<Self> {
         let mut last = None;
@@ -88,14 +106,14 @@ impl Server {
 
     fn start_once(
         name: &'static str,
-        command: &impl Fn(u16, &Path) -> Command,
+        command: &impl Fn(u16, &Path) -> anyhow::Result<Command>,
         ready: &impl Fn(SocketAddr) -> bool,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("parmanu-").tempdir()?;
         let log = folder.path().join(format!("{name}.log"));
         let output = File::create(&log)?;
         let port = free_port()?;
-        let child = command(port, folder.path())
+        let child = command(port, folder.path())?
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -140,11 +158,18 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))
         .context("no free port")?
         .local_addr()?
         .port())
+}
+
+/// Whether a server answers 200 to a GET.
+fn is_found(address: SocketAddr, path: &str) -> bool {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    ask(address, request.as_bytes())
+        .is_some_and(|reply| reply.starts_with("HTTP/1.") && reply.contains(" 200"))
 }
 
 /// Sends `request` and returns the beginning of the reply, or nothing when nobody answers.
@@ -167,7 +192,7 @@ mod tests {
         let command = |_: u16, _: &Path| {
             let mut command = Command::new("sh");
             command.args(["-c", "echo no such option; exit 1"]);
-            command
+            Ok(command)
         };
         let Err(error) = Server::start("thing", command, |_| false) else {
             panic!("it started")
@@ -182,7 +207,7 @@ mod tests {
         let command = |_: u16, _: &Path| {
             let mut command = Command::new("sleep");
             command.arg("600");
-            command
+            Ok(command)
         };
         let server = Server::start("sleeper", command, |_| true).unwrap();
         let folder = PathBuf::from(format!("/proc/{}", server.child.id()));

@@ -130,15 +130,9 @@ macro_rules! provider_suite {
     };
 }
 
-/// What the reason of a missing part begins with when it is not among the parts that every run has.
-pub const NOT_EVERY_RUN: &str = "not in every run: ";
-
 /// Notes a case that was skipped for want of its part.
 pub fn missing(name: &str, why: &str) {
-    match why.strip_prefix(NOT_EVERY_RUN) {
-        Some(why) => left_out(name, why),
-        None => crate::store::skip(name, why),
-    }
+    crate::store::skip(name, why);
 }
 
 /// Notes a case that an adapter cannot show by its nature. The prefix tells the report that it was left out on

@@ -21,11 +21,11 @@ pub(crate) const MARK: &str = "user.parmanu-";
 pub(crate) const USER_DATA: &str = "user.user-data";
 
 /// How long a machine that was never started counts as being created. Between its creation and its first start it
-/// is listed as stopped, and a stopped machine may be deleted. The start is asked for as soon as the creation has ended,
-/// so longer than LXD may unpack an image (14 s at worst on a slow disk); a machine whose creator died stands in the way of
-/// the next one for as long. Were it too short nothing would be lost either: LXD refuses to delete what it creates, and on
-/// what was never started nothing runs.
-const UNSTARTED: Duration = Duration::from_secs(30);
+/// is listed as stopped, and a stopped machine may be deleted. A machine whose creator died stands in the way of the next one
+/// for as long; its start is asked for as soon as the creation has ended, which takes a second. A slow disk may need
+/// longer to unpack an image, and nothing is lost then: LXD refuses to delete what it is creating, and what has been
+/// started since it was listed is not deleted for having been stopped.
+const UNSTARTED: Duration = Duration::from_secs(10);
 
 /// One instance as LXD lists it.
 #[derive(Debug, Clone, Deserialize)]

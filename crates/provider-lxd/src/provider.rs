@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
+use model::{CreateBatch, FleetId, Instance, InstanceName, InstanceState, Listing, ProviderName};
 use ports::{
     Call, Clock, Outcome, PluginError, Provider, ProviderContext, ProviderError, ProviderErrorKind,
 };
@@ -231,7 +231,7 @@ impl Daemon {
                 // whether it is there at all is known only when it was deleted again
                 if failure.fate == Fate::NotDone
                     && failure.meaning != Meaning::Busy
-                    && self.erase(&name.to_string(), call).await.is_ok()
+                    && self.erase(&name.to_string(), true, call).await.is_ok()
                 {
                     return Err(failure);
                 }
@@ -263,11 +263,13 @@ impl Daemon {
                 instance.name
             )));
         }
-        self.erase(id, call).await
+        // what was deleted because it was powered off may have been started meanwhile and run a build
+        let may_stop = instance.state != InstanceState::Stopped;
+        self.erase(id, may_stop, call).await
     }
 
-    /// Stops by force what runs, and deletes it. What is gone already is success.
-    async fn erase(&self, id: &str, call: &Call) -> Result<(), Failure> {
+    /// Deletes it, and stops by force what runs, where it may. What is gone already is success.
+    async fn erase(&self, id: &str, may_stop: bool, call: &Call) -> Result<(), Failure> {
         let place = format!("instances/{id}");
         let state = format!("{place}/state");
         let stop = json!({ "action": "stop", "force": true, "timeout": OPERATION_LIMIT.as_secs() });
@@ -280,6 +282,15 @@ impl Daemon {
             };
             match failure.meaning {
                 Meaning::Gone => return Ok(()),
+                Meaning::Runs if !may_stop => {
+                    return Err(Failure::new(
+                        ProviderErrorKind::Unavailable,
+                        Fate::NotDone,
+                        format!(
+                            "{id} was powered off when it was listed, and runs now: it is left alone"
+                        ),
+                    ));
+                }
                 Meaning::Runs => {
                     let stopped = self
                         .change(Method::PUT, &state, &[], Some(&stop), call)

@@ -192,6 +192,20 @@ async fn a_machine_that_powered_off_is_stopped_and_not_started_again() {
     assert_eq!(made(&world, &batch).await.state, InstanceState::Stopped);
 }
 
+/// It may have got a build since it was listed.
+#[tokio::test]
+async fn a_machine_that_runs_is_not_deleted_for_having_been_listed_as_stopped() {
+    let Some(world) = world("runs again").await else {
+        return;
+    };
+    let mut machine = made(&world, &batch(1, world::offer())).await;
+    machine.state = InstanceState::Stopped;
+    let outcomes = world.provider.delete(&[machine], &call()).await;
+    assert!(matches!(outcomes[0], Outcome::Failed(_)), "{outcomes:?}");
+    let listing = world.provider.list(&fleet("acme")).await.expect("a list");
+    assert_eq!(listing.instances[0].state, InstanceState::Running);
+}
+
 #[tokio::test]
 async fn a_machine_that_is_being_stopped_at_this_moment_is_deleted_all_the_same() {
     let Some(world) = world("busy").await else {

@@ -33,7 +33,12 @@ impl Names {
         pools: &BTreeMap<PoolName, Pool>,
         epoch: Epoch,
     ) {
-        let spoken = spoken(seen, pools, epoch);
+        let emitter_of = |pool: &PoolName| {
+            let policy = &pools.get(pool)?.policy;
+            let managed = matches!(policy.executors, ExecutorMode::Managed { .. });
+            policy.emitter.clone().filter(|_| managed)
+        };
+        let spoken = spoken(seen, emitter_of, epoch);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = spoken;
     }
 
@@ -49,9 +54,10 @@ impl Names {
     }
 }
 
+/// `emitter_of` tells the CI server of a pool whose executors we register.
 fn spoken(
     seen: &FleetObservation,
-    pools: &BTreeMap<PoolName, Pool>,
+    emitter_of: impl Fn(&PoolName) -> Option<EmitterName>,
     epoch: Epoch,
 ) -> BTreeMap<EmitterName, Spoken> {
     let mut all: BTreeMap<EmitterName, Spoken> = BTreeMap::new();
@@ -83,12 +89,8 @@ fn spoken(
                     executor: None,
                     ..
                 } if batch.epoch != epoch => {
-                    let policy = pools.get(pool).map(|pool| &pool.policy);
-                    let managed = policy
-                        .filter(|policy| matches!(policy.executors, ExecutorMode::Managed { .. }));
-                    let emitter = managed.and_then(|policy| policy.emitter.clone());
                     let name = batch.instance(0);
-                    if let (Some(emitter), false) = (emitter, known.contains(&name)) {
+                    if let (Some(emitter), false) = (emitter_of(pool), known.contains(&name)) {
                         unsettled.push((emitter, name));
                     }
                 }
@@ -100,4 +102,133 @@ fn spoken(
         all.entry(emitter).or_default().unsettled.push(name);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::PoolSeen;
+    use model::{
+        ConfigHash, Instance, InstanceState, Intent, LeaveStep, OfferId, Owner, PoolMemory,
+        ProviderRef, StoredIntent, Timestamp,
+    };
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch(9);
+
+    fn worker(number: u32) -> Option<ExecutorRef> {
+        Some(ExecutorRef {
+            emitter: "ci".parse().unwrap(),
+            id: ExecutorId::new(number.to_string()),
+        })
+    }
+
+    fn machine(name: &str, executor: Option<ExecutorRef>, state: InstanceState) -> Instance {
+        Instance {
+            name: name.parse().unwrap(),
+            id: ProviderRef::new(name),
+            scope: "rack".to_owned(),
+            state,
+            created_at: None,
+            owner: Owner {
+                fleet: "acme".parse().unwrap(),
+                installation: None,
+            },
+            executor,
+            offer: None,
+        }
+    }
+
+    fn creation(batch: &str, executor: Option<ExecutorRef>) -> Intent {
+        Intent::Create {
+            batch: batch.parse().unwrap(),
+            count: 1,
+            provider: "rack".parse().unwrap(),
+            offer: OfferId {
+                machine: "small".parse().unwrap(),
+                index: 0,
+            },
+            executor,
+        }
+    }
+
+    fn seen(machines: Vec<Instance>, intents: Vec<Intent>) -> FleetObservation {
+        let stored = |intent| StoredIntent {
+            intent,
+            age: Duration::from_secs(5),
+        };
+        let pool = PoolSeen {
+            workload: Seen::Never { why: None },
+            intents: intents.into_iter().map(stored).collect(),
+            memory: PoolMemory::default(),
+            next_sequence: 0,
+            creation_held: None,
+        };
+        let listing = Seen::Complete {
+            value: machines,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        FleetObservation {
+            fleet: "acme".parse().unwrap(),
+            config: ConfigHash::new("c"),
+            epoch: EPOCH,
+            listings: [("rack".parse().unwrap(), listing)].into(),
+            pools: [("linux".parse().unwrap(), pool)].into(),
+            intents_lost_at: None,
+            unavailable: BTreeMap::new(),
+        }
+    }
+
+    /// What is known at the CI server `ci`, which serves every pool.
+    fn at_ci(seen: &FleetObservation) -> Spoken {
+        let ci: EmitterName = "ci".parse().unwrap();
+        let all = spoken(seen, |_| Some(ci.clone()), EPOCH);
+        all.get(&ci).cloned().unwrap_or_default()
+    }
+
+    fn ids(numbers: &[u32]) -> BTreeSet<ExecutorId> {
+        let id = |number: &u32| ExecutorId::new(number.to_string());
+        numbers.iter().map(id).collect()
+    }
+
+    #[test]
+    fn taken_is_what_a_tag_or_an_intent_names() {
+        let machines = vec![
+            machine("linux-9-1-0", worker(1), InstanceState::Running),
+            machine("linux-9-2-0", worker(2), InstanceState::Stopped),
+            machine("linux-9-3-0", worker(3), InstanceState::Gone { why: None }),
+            machine("linux-9-4-0", None, InstanceState::Running),
+        ];
+        let leave = Intent::Leave {
+            instance: "linux-8-7-0".parse().unwrap(),
+            executor: worker(5),
+            epoch: EPOCH,
+            step: LeaveStep::Removing,
+        };
+        let intents = vec![creation("linux-9-5", worker(4)), leave];
+        let spoken = at_ci(&seen(machines, intents));
+        assert_eq!(spoken.taken, ids(&[1, 2, 4, 5]));
+        assert!(spoken.unsettled.is_empty());
+    }
+
+    #[test]
+    fn a_creation_of_an_earlier_term_is_unsettled_until_it_is_listed() {
+        let intents = || vec![creation("linux-8-1", None), creation("linux-9-1", None)];
+        let names = at_ci(&seen(Vec::new(), intents())).unsettled;
+        assert_eq!(
+            names,
+            ["linux-8-1-0".parse().unwrap()],
+            "not those of this term"
+        );
+        let listed = machine("linux-8-1-0", worker(1), InstanceState::Running);
+        assert!(at_ci(&seen(vec![listed], intents())).unsettled.is_empty());
+    }
+
+    #[test]
+    fn a_pool_whose_executors_are_not_registered_leaves_nothing_unsettled() {
+        let seen = seen(Vec::new(), vec![creation("linux-8-1", None)]);
+        assert!(spoken(&seen, |_| None, EPOCH).is_empty());
+    }
 }

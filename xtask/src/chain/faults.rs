@@ -1,17 +1,21 @@
 //! What goes wrong on purpose, one thing after the other, each in the middle of something.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::look::{self, Look};
+use super::look::{self, Look, Queue};
 use super::stage::Stage;
 use crate::command::now;
-use crate::image::Image;
 
 /// So long a killed program stays away.
 const AWAY: Duration = Duration::from_secs(2);
+
+/// Ages at which a build of 6 s is certainly neither beginning nor ending. A worker that is lost at the very moment at which
+/// the master hands it a build makes a build that hangs for ever, which is Buildbot's to mend and not what is shown here.
+const MIDDLE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(3500));
 
 /// Between the end of one fault and the next.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,24 +49,20 @@ pub(crate) struct Faults {
     /// What is away, and since when.
     away: Option<(Fault, Instant)>,
     last: Instant,
-    /// The build that is watched until it is certainly in its middle.
-    watched: Option<(u64, Instant)>,
+    /// When each running build was first seen.
+    began: BTreeMap<u64, Instant>,
     /// The request whose machine was killed.
     pub(crate) lost: Option<u64>,
-    middle: Duration,
 }
 
 impl Faults {
-    pub(crate) fn new(image: Image) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             played: 0,
             away: None,
             last: now(),
-            watched: None,
+            began: BTreeMap::new(),
             lost: None,
-            middle: match image {
-                Image::Small | Image::CloudInit => Duration::from_millis(1500),
-            },
         }
     }
 
@@ -88,14 +88,11 @@ impl Faults {
         let (Some(queue), Some(machines)) = (&look.queue, &look.machines) else {
             return Ok(None);
         };
+        self.watch(queue);
         if self.away.is_some() || self.last.elapsed() < PAUSE {
             return Ok(None);
         }
-        let running = queue
-            .builds
-            .values()
-            .filter(|build| build.results.is_none())
-            .count();
+        let running = self.began.len();
         let done = queue
             .requests
             .values()
@@ -110,8 +107,11 @@ impl Faults {
                 stage.probot.kill()?;
                 "kill -9 of probot, while builds run".to_owned()
             }
-            Fault::Machine => match self.kill_machine(look, seen)? {
-                Some(words) => words,
+            Fault::Machine => match self.kill_machine(queue, seen)? {
+                Some((request, words)) => {
+                    self.lost = Some(request);
+                    words
+                }
                 None => return Ok(None),
             },
             Fault::Flush if running > 0 && done >= 3 => {
@@ -151,20 +151,16 @@ impl Faults {
         Ok(true)
     }
 
-    fn kill_machine(&mut self, look: &Look, seen: &Look) -> anyhow::Result<Option<String>> {
-        let builds = look.queue.iter().flat_map(|queue| &queue.builds);
-        let mut running = builds.filter(|(_, build)| build.results.is_none());
-        let Some((watched, since)) = self.watched else {
-            self.watched = running.next().map(|(id, _)| (*id, now()));
+    /// Kills the machine of a build that is certainly in its middle.
+    fn kill_machine(&self, queue: &Queue, seen: &Look) -> anyhow::Result<Option<(u64, String)>> {
+        let in_its_middle = |(id, _): &(&u64, &Instant)| {
+            let age = self.began[*id].elapsed();
+            age >= MIDDLE.0 && age <= MIDDLE.1
+        };
+        let Some((id, _)) = self.began.iter().find(in_its_middle) else {
             return Ok(None);
         };
-        let Some((_, build)) = running.find(|(id, _)| **id == watched) else {
-            self.watched = None;
-            return Ok(None);
-        };
-        if since.elapsed() < self.middle {
-            return Ok(None);
-        }
+        let build = &queue.builds[id];
         let mut machines = seen.machines.iter().flatten();
         let Some((machine, _)) = machines.find(|(_, machine)| machine.worker == Some(build.worker))
         else {
@@ -172,10 +168,22 @@ impl Faults {
         };
         let pid = Pid::from_raw(look::init_of(machine)?).context("no process id")?;
         kill_process(pid, Signal::KILL)?;
-        self.lost = Some(build.request);
-        Ok(Some(format!(
-            "machine {machine} is killed in the middle of request {}",
-            build.request
-        )))
+        let request = build.request;
+        let words = format!("machine {machine} is killed in the middle of request {request}");
+        Ok(Some((request, words)))
+    }
+
+    /// Notes which builds run, and since when.
+    fn watch(&mut self, queue: &Queue) {
+        let running = |id: &u64| {
+            queue
+                .builds
+                .get(id)
+                .is_some_and(|build| build.results.is_none())
+        };
+        self.began.retain(|id, _| running(id));
+        for id in queue.builds.keys().filter(|id| running(id)) {
+            self.began.entry(*id).or_insert_with(now);
+        }
     }
 }

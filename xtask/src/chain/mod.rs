@@ -18,12 +18,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
 
 use crate::cell::{Cell, Network};
 use crate::command::{catch_interrupts, foreground, now};
 use crate::image::Image;
 use crate::parts;
-use crate::run::Places;
+use crate::run::{BUILD, Places};
 
 /// Builds and machines of one builder, as `chain/master.cfg` and `chain/parmanu.yaml` have them.
 pub(crate) struct Builder {
@@ -81,7 +82,7 @@ pub(crate) fn chain(image: Image, times: u32) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let places = Places::find()?;
     let start = now();
-    let mut build = places.cargo(&["build", "--workspace", "--locked", "--bins"]);
+    let mut build = places.cargo(&BUILD);
     if !foreground(&mut build)?.success() {
         bail!("the binaries could not be built");
     }
@@ -92,7 +93,7 @@ pub(crate) fn chain(image: Image, times: u32) -> anyhow::Result<bool> {
                 start.elapsed().as_secs()
             );
         }
-        if let Err(error) = play(&places, image) {
+        if let Err(error) = set_up(&places, image).and_then(play) {
             eprintln!("error: {error:#}");
             return Ok(false);
         }
@@ -103,12 +104,19 @@ pub(crate) fn chain(image: Image, times: u32) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// One run with binaries that are built. Says in a few words how it went.
+/// A run that has all it needs.
+pub(crate) struct Set {
+    scene: Scene,
+    folder: TempDir,
+}
+
+/// Finds or installs everything that a run needs, beside the binaries, which must have been built.
 ///
 /// # Errors
 ///
-/// When a part is missing, the run broke, or a promise was not kept; the logs stay then, and the error says where.
-pub(crate) fn play(places: &Places, image: Image) -> anyhow::Result<String> {
+/// When a part is missing and cannot be installed.
+pub(crate) fn set_up(places: &Places, image: Image) -> anyhow::Result<Set> {
+    Cell::possible()?;
     let folder = tempfile::Builder::new()
         .prefix("parmanu-chain-")
         .tempdir()?;
@@ -120,43 +128,47 @@ pub(crate) fn play(places: &Places, image: Image) -> anyhow::Result<String> {
         parts::program("mkfs.btrfs", "btrfs-progs")?;
     }
     let buildbot = parts::buildbot()?;
+    let redis = parts::redis()?;
+    parts::program("redis-cli", "redis-tools")?;
     let scene = Scene {
         binaries: places.binaries(),
-        logs: logs.clone(),
+        logs,
         repository: places.root.clone(),
         archive: image.archive(folder.path())?,
         image,
-        redis: parts::redis()?,
+        redis,
         master: buildbot.master,
         worker: buildbot.worker,
         lxd: lxd.daemon,
         lxc: lxd.client,
     };
-    parts::program("redis-cli", "redis-tools")?;
+    Ok(Set { scene, folder })
+}
+
+/// One run. Says in a few words how it went.
+///
+/// # Errors
+///
+/// When the run broke or a promise was not kept; the logs stay then, and the error says where.
+pub(crate) fn play(set: Set) -> anyhow::Result<String> {
+    let Set { scene, folder } = set;
+    let image = scene.image.name();
     let start = now();
-    let mut cell = Cell::start(Network::Own, &mut scene.command()?, None)?;
+    let mut cell = Cell::start(Network::Own, &scene.command()?, None)?;
     let status = cell.wait();
     drop(cell);
-    match status {
-        Ok(status) if status.success() => Ok(format!(
-            "{} image, every promise kept in {}",
-            image.name(),
-            seconds(start.elapsed())
-        )),
-        Ok(status) => {
-            let kept = keep(folder, &logs);
-            bail!(
-                "the chain with the {} image ended with {status}; logs: {}",
-                image.name(),
-                kept.display()
-            )
-        }
-        Err(error) => Err(error),
+    let status = status?;
+    if !status.success() {
+        let logs = keep(folder, &scene.logs);
+        let logs = logs.display();
+        bail!("the chain with the {image} image ended with {status}; logs: {logs}");
     }
+    let took = seconds(start.elapsed());
+    Ok(format!("{image} image, every promise kept in {took}"))
 }
 
 /// Leaves the logs behind, since somebody will want to read them.
-fn keep(folder: tempfile::TempDir, logs: &Path) -> PathBuf {
+fn keep(folder: TempDir, logs: &Path) -> PathBuf {
     let _ = folder.keep();
     logs.to_owned()
 }

@@ -48,7 +48,7 @@ pub(crate) struct Story {
 
 /// Plays it to its end, or until it stands still.
 pub(crate) fn tell(stage: &mut Stage, image: Image) -> anyhow::Result<Story> {
-    let mut teller = Teller::new(image);
+    let mut teller = Teller::new();
     teller.say(
         "chain",
         "Redis, Buildbot and LXD run; no worker, no machine",
@@ -119,7 +119,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(image: Image) -> Self {
+    fn new() -> Self {
         Self {
             start: now(),
             last_news: now(),
@@ -127,7 +127,7 @@ impl Teller {
             lxd_away: false,
             most: BTreeMap::new(),
             ever: BTreeSet::new(),
-            faults: Faults::new(image),
+            faults: Faults::new(),
             alarms: Vec::new(),
             probot: Tail::default(),
             scaler: Tail::default(),

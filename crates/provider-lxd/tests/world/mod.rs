@@ -64,12 +64,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Result<World, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let daemon = std::env::var_os(SOCKET).ok_or_else(|| {
-            format!(
-                "{}{SOCKET} is not set",
-                conformance::provider::NOT_EVERY_RUN
-            )
-        })?;
+        let daemon = std::env::var_os(SOCKET).ok_or_else(|| format!("{SOCKET} is not set"))?;
         let daemon = PathBuf::from(daemon);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let project = format!("t{}-{number}", std::process::id());
