@@ -154,7 +154,7 @@ pub(crate) fn play(set: Set) -> anyhow::Result<String> {
     let Set { scene, folder } = set;
     let image = scene.image.name();
     let start = now();
-    let mut cell = Cell::start(Network::Own, &scene.command()?, None)?;
+    let mut cell = Cell::start(Network::Own, &scene.command(folder.path())?, None)?;
     let status = cell.wait();
     drop(cell);
     let status = status?;
@@ -183,8 +183,11 @@ pub(crate) fn inside(scene: &Scene) -> anyhow::Result<bool> {
 
 impl Scene {
     /// This program again, as it is started inside the cell.
-    fn command(&self) -> anyhow::Result<Command> {
-        let program = std::env::current_exe().context("this program's own path is unknown")?;
+    ///
+    /// As a copy, since the build just before may have replaced the file that this program was started from.
+    fn command(&self, folder: &Path) -> anyhow::Result<Command> {
+        let program = folder.join("xtask");
+        std::fs::copy("/proc/self/exe", &program).context("could not copy this program")?;
         let mut command = Command::new(program);
         command.arg("inside-the-chain");
         for (name, value) in [
