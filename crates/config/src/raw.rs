@@ -2,7 +2,7 @@
 //!
 //! These types make the JSON Schema too, so their doc comments are what an editor shows while typing.
 
-use model::{EmitterName, MachineName};
+use model::{EmitterName, GroupName, MachineName};
 use ports::SecretRef;
 use ports::units::Span;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Top-level keys, in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 8] = [
+pub(crate) const SECTIONS: [&str; 10] = [
     "version",
     "fleet",
     "store",
@@ -18,6 +18,8 @@ pub(crate) const SECTIONS: [&str; 8] = [
     "providers",
     "machines",
     "pools",
+    "groups",
+    "limits",
     "rules",
 ];
 
@@ -130,7 +132,7 @@ impl Default for BootTimes {
 pub(crate) struct Offer {
     /// The cloud account, from `providers:`.
     pub(crate) provider: model::ProviderName,
-    /// Price of one machine per hour.
+    /// Price of one machine per hour, in the currency of the budgets.
     #[serde(default)]
     pub(crate) price: Option<f64>,
 }
@@ -155,9 +157,27 @@ pub(crate) struct Pool {
     /// A job that fits several pools goes to the one with the greatest precedence, then to the first by name. Default 0.
     #[serde(default)]
     pub(crate) precedence: i32,
-    /// Rules, from `rules:`.
+    /// Rules, from `rules:`. A budget counts for this pool alone; for several together name it in a group or in `limits`.
     #[serde(default)]
     pub(crate) rules: Vec<String>,
+    /// The pools it shares a cap or a budget with, from `groups:`.
+    #[serde(default)]
+    pub(crate) group: Option<GroupName>,
+    /// What is scarce goes to the greater priority first; but a job that waits for long has a claim before any priority
+    /// (`limits.patience`). Default 0.
+    #[serde(default)]
+    pub(crate) priority: i32,
+    /// Its part of what is scarce, among pools of the same priority. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub(crate) weight: u32,
+    /// No machine that costs more than this per hour is made, whatever the queue.
+    #[serde(default)]
+    pub(crate) max_price: Option<f64>,
+    /// In which order the machine's offers are tried: `listed`, as they stand, or `price`, the cheapest hour of a machine
+    /// that joins. Default listed.
+    #[serde(default)]
+    pub(crate) choose: OfferOrder,
     /// How old a workload may be and still let machines leave. Default: four probes, at least 60s.
     #[serde(default)]
     pub(crate) fresh_for: Option<Span>,
@@ -182,4 +202,135 @@ pub(crate) struct ScaleInRule {
 
 fn minute() -> Span {
     Span::minutes(1)
+}
+
+/// In which order offers are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OfferOrder {
+    /// As they stand.
+    #[default]
+    Listed,
+    /// The cheapest hour of a machine that joins first.
+    Price,
+}
+
+/// Machines that may exist at this provider at once, in any state. Without it there is no limit.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct MaxMachines(pub(crate) u32);
+
+/// Limits of all pools together. They ration growth; no machine leaves because of them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Machines that may exist at once, in any state. Without it there is no limit.
+    pub(crate) max: Option<u32>,
+    /// Each time a pool's oldest job has waited for this long, the pool has a claim to one machine more before any
+    /// priority counts. Default 15m.
+    pub(crate) patience: Span,
+    /// Budgets over all pools, from `rules:`.
+    pub(crate) rules: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max: None,
+            patience: Span::minutes(15),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// Pools that share a cap or a budget.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Group {
+    /// Machines of its pools that may exist at once, in any state. Without it there is no limit.
+    pub(crate) max: Option<u32>,
+    /// Budgets that its pools share, from `rules:`.
+    pub(crate) rules: Vec<String>,
+}
+
+/// What machines may cost in a calendar period. It warns, then uses the cheapest offers only, then holds growth; it never
+/// kills a job and makes no machine leave.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetRule {
+    /// What may be spent in one period.
+    pub(crate) limit: f64,
+    /// The period: hour, day or month.
+    pub(crate) per: PeriodWord,
+    /// The currency of the limit and of all prices, such as USD. All budgets state the same one.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    pub(crate) currency: String,
+    /// The time zone in which days and months begin. Default UTC.
+    #[serde(default = "utc")]
+    pub(crate) zone: String,
+    /// From this share of the limit on, every plan says so. Default 80%.
+    #[serde(default = "four_fifths")]
+    pub(crate) warn_at: Percent,
+    /// From this share on, only each pool's cheapest offer is used. Default 90%.
+    #[serde(default = "nine_tenths")]
+    pub(crate) cheapest_at: Percent,
+    /// How long a new machine is taken to live: it is made only when its price for this time is left. Default 1h.
+    #[serde(default = "hour")]
+    pub(crate) machine_life: Span,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn four_fifths() -> Percent {
+    Percent(80)
+}
+
+fn nine_tenths() -> Percent {
+    Percent(90)
+}
+
+fn hour() -> Span {
+    Span::minutes(60)
+}
+
+/// A calendar period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PeriodWord {
+    /// From one full hour to the next.
+    Hour,
+    /// From midnight to midnight.
+    Day,
+    /// From the first of a month to the next.
+    Month,
+}
+
+/// A share with its sign: `80%`. A bare number is refused, since 1 could be all or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent)]
+pub(crate) struct Percent(
+    #[schemars(with = "String", regex(pattern = "^[0-9]+%$"))] pub(crate) u32,
+);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Percent;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a share with its sign, such as 80%")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Percent, E> {
+                let number = text
+                    .strip_suffix('%')
+                    .and_then(|number| number.parse().ok());
+                number.map(Percent).ok_or_else(|| {
+                    E::custom(format!("`{text}` is not a share: write one such as 80%"))
+                })
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
 }

@@ -36,6 +36,8 @@ pub fn schema(registries: &Registries) -> Value {
         .map(|(kind, entry)| {
             let mut schema = (entry.schema)(&mut generator).to_value();
             add(&mut schema, "kind", json!({ "const": kind }), true);
+            let max = of::<raw::MaxMachines>(&mut generator);
+            add(&mut schema, "max_machines", max, false);
             schema
         })
         .collect();
@@ -67,6 +69,8 @@ pub fn schema(registries: &Registries) -> Value {
     pool["properties"]["serves"]["items"] = json!({ "anyOf": serves });
     let mut scale_in = of::<raw::ScaleInRule>(&mut generator);
     add(&mut scale_in, "kind", json!({ "const": "scale-in" }), true);
+    let mut budget = of::<raw::BudgetRule>(&mut generator);
+    add(&mut budget, "kind", json!({ "const": "budget" }), true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parmanu configuration",
@@ -81,7 +85,9 @@ pub fn schema(registries: &Registries) -> Value {
             "providers": named(json!({ "anyOf": providers }), "Infrastructure platforms and credentials."),
             "machines": named(machine, "Executor machine configurations."),
             "pools": named(pool, "Job-to-node mapping, limits and rules."),
-            "rules": named(json!({ "anyOf": [scale_in] }), "Rules for auto-scaling.")
+            "groups": named(of::<raw::Group>(&mut generator), "Pools that share a cap or a budget."),
+            "limits": of::<raw::Limits>(&mut generator),
+            "rules": named(json!({ "anyOf": [scale_in, budget] }), "Rules for auto-scaling.")
         }
     })
 }

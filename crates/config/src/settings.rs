@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use model::{ConfigHash, EmitterName, FleetId, OfferId, Policy, PoolName, ProviderName};
+use model::{
+    ConfigHash, EmitterName, FleetId, FleetPolicy, OfferId, Policy, PoolName, ProviderName,
+};
 use ports::{EmitterFacts, ProviderFacts, SecretRef};
 use serde_json::Value;
 
@@ -23,6 +25,8 @@ pub struct Settings {
     pub providers: BTreeMap<ProviderName, ProviderSettings>,
     /// The pools.
     pub pools: BTreeMap<PoolName, PoolSettings>,
+    /// What the pools share: caps and budgets.
+    pub limits: FleetPolicy,
 }
 
 /// Where probot and scaler meet.
@@ -61,6 +65,8 @@ pub struct ProviderSettings {
     pub config: Value,
     /// What the plugin says of itself.
     pub facts: ProviderFacts,
+    /// Machines that may exist there at once, if there is a limit.
+    pub max_machines: Option<u32>,
 }
 
 /// One pool.

@@ -5,6 +5,7 @@
 mod accounts;
 mod boot_script;
 mod entries;
+mod limits;
 mod machines;
 mod pools;
 mod references;
@@ -45,6 +46,7 @@ pub(crate) fn settings(
     let machines = maker.machines(document, &providers);
     let rules = maker.rules(document);
     let pools = maker.pools(document, &emitters, &machines, &rules);
+    let limits = maker.limits(document, &rules, &providers, &pools);
     references::check(document, &mut Vec::new(), maker.problems);
     maker.unused(document);
     whole::alike(&pools, problems);
@@ -66,6 +68,7 @@ pub(crate) fn settings(
         emitters,
         providers,
         pools,
+        limits,
     })
 }
 

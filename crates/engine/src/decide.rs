@@ -1,65 +1,161 @@
-//! The decision, top down: trust, supply, demand, limits, who leaves.
+//! The decision, top down: trust, supply, demand, limits, what the fleet grants, who leaves.
 
 use jiff::Timestamp;
-use model::{Policy, age};
+use model::{FleetPolicy, Policy, age};
 
+use crate::allocate::{Ask, Grant, Held, allocate};
+use crate::create::Growth;
+use crate::leave::Context;
 use crate::reason::Reason;
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, leave};
+use crate::{Observation, Plan, Summary, create, demand, fleet, offers};
 
 /// Names of failed machines remembered at most; the breaker needs three.
 const MAX_FAILED_BOOTS: usize = 100;
 
-/// Decides what one pool does next.
+/// Decides what one pool does next, as if it were alone: with no cap but its own.
 ///
 /// Pure: equal inputs give an equal plan, so a plan seen in production can be replayed from its recorded inputs.
 /// Nothing is retried here: the next tick is the retry.
 pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    let trust = Trust::of(seen, policy, now);
-    let mut plan = start(seen, policy, &supply);
-    remember(&mut plan, &supply, policy, now);
-    create::settle(seen, policy, &mut plan, now);
+    let wish = Wish::of(seen, policy, &supply, now);
+    let grant = wish.alone();
+    wish.granted(&grant)
+}
 
-    let wanted = wanted(seen, policy, &supply, &trust, &mut plan);
-    let serving = supply.serving();
-    let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
-    let target = wanted.min(policy.max.max(held));
+/// Decides what one pool does next with what the fleet grants it; the inputs of a record give its plan again.
+pub fn plan_granted(seen: &Observation, policy: &Policy, grant: &Grant, now: Timestamp) -> Plan {
+    let supply = Supply::of(seen, policy, now);
+    Wish::of(seen, policy, &supply, now).granted(grant)
+}
 
-    let leaving = leave::Context {
-        seen,
-        policy,
-        supply: &supply,
-        trust: &trust,
-        now,
-    };
-    let short = target.saturating_sub(serving);
-    let called_back = leaving.call_back(short, &mut plan);
-    let created = create::grow(&leaving, short - called_back, &mut plan);
-    let reached = if short > 0 {
-        serving + called_back + created
-    } else {
-        target
-    };
-    let at_max = supply.costing() + created >= policy.max;
-    if wanted > reached && (wanted > target || at_max) {
-        let (max, costing) = (policy.max, supply.costing());
-        plan.reasons.push(Reason::Ceiling {
-            max,
-            costing,
+/// One pool's decision up to the point where it must know what the fleet grants it.
+pub(crate) struct Wish<'a> {
+    context: Context<'a>,
+    plan: Plan,
+    wanted: u32,
+    target: u32,
+    called_back: u32,
+    growth: Growth,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn of(
+        seen: &'a Observation,
+        policy: &'a Policy,
+        supply: &'a Supply,
+        now: Timestamp,
+    ) -> Self {
+        let mut plan = start(seen, policy, supply);
+        remember(&mut plan, seen, supply, policy, now);
+        let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
+        create::settle(seen, policy, &mut plan, now);
+
+        let wanted = wanted(seen, policy, supply, &trust, &mut plan);
+        let serving = supply.serving();
+        let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
+        let target = wanted.min(policy.max.max(held));
+
+        let context = Context {
+            seen,
+            policy,
+            supply,
+            trust,
+            now,
+        };
+        let short = target.saturating_sub(serving);
+        let called_back = context.call_back(short, &mut plan);
+        let growth = create::growth(&context, short - called_back, &mut plan);
+        Wish {
+            context,
+            plan,
             wanted,
-            reached,
-        });
+            target,
+            called_back,
+            growth,
+        }
     }
-    leaving.carry_on(&mut plan);
-    leaving.begin(serving.saturating_sub(target), &mut plan);
-    leaving.clear_away(&mut plan);
-    plan.summary.target = target;
-    if plan.actions.is_empty() && serving == target {
-        plan.reasons.push(Reason::Steady { serving });
+
+    /// What it asks of the fleet.
+    pub(crate) fn ask(&self) -> Ask {
+        let Context { policy, supply, .. } = &self.context;
+        let standing = &policy.standing;
+        let serving = supply.serving() + self.called_back;
+        let affordable = |offer: &&model::OfferPolicy| {
+            standing
+                .max_price
+                .is_none_or(|max| offer.price <= Some(max))
+        };
+        Ask {
+            pool: policy.pool.clone(),
+            group: standing.group.clone(),
+            priority: standing.priority,
+            weight: standing.weight,
+            serving,
+            count: self.growth.count,
+            to_min: policy.min.saturating_sub(serving).min(self.growth.count),
+            oldest_wait: fleet::oldest_wait(self.context.seen, self.context.now),
+            cheapest: policy
+                .offers
+                .iter()
+                .filter(affordable)
+                .filter_map(|o| o.price)
+                .min(),
+            rungs: self.growth.rungs.clone(),
+        }
     }
-    plan
+
+    /// What it gets where nothing is shared.
+    fn alone(&self) -> Grant {
+        let nobody = FleetPolicy::default();
+        let granted = allocate(&[self.ask()], &nobody, &Held::default()).pop();
+        Grant {
+            spend: self.plan.memory.spend.clone(),
+            ..granted.unwrap_or_default()
+        }
+    }
+
+    /// The plan with what the fleet grants.
+    pub(crate) fn granted(self, grant: &Grant) -> Plan {
+        let Wish {
+            context,
+            mut plan,
+            wanted,
+            target,
+            called_back,
+            growth,
+        } = self;
+        let Context { policy, supply, .. } = context;
+        let serving = supply.serving();
+        plan.memory.spend.clone_from(&grant.spend);
+        plan.reasons.extend(grant.reasons.iter().cloned());
+        let created = create::create(&context, &growth, grant, &mut plan);
+        let reached = if target > serving {
+            serving + called_back + created
+        } else {
+            target
+        };
+        let at_max = supply.costing() + created >= policy.max;
+        if wanted > reached && (wanted > target || at_max) {
+            let (max, costing) = (policy.max, supply.costing());
+            plan.reasons.push(Reason::Ceiling {
+                max,
+                costing,
+                wanted,
+                reached,
+            });
+        }
+        context.carry_on(&mut plan);
+        context.begin(serving.saturating_sub(target), &mut plan);
+        context.clear_away(&mut plan);
+        plan.summary.target = target;
+        if plan.actions.is_empty() && serving == target {
+            plan.reasons.push(Reason::Steady { serving });
+        }
+        plan
+    }
 }
 
 fn start(seen: &Observation, policy: &Policy, supply: &Supply) -> Plan {
@@ -106,17 +202,21 @@ fn wanted(
     let Some(why) = &trust.no_shrink else {
         return wanted;
     };
-    plan.reasons.push(trust::held(why));
+    let reason = trust.said.clone();
+    plan.reasons
+        .push(reason.unwrap_or_else(|| trust::held(why)));
     let keep = serving.max(trust::at_least_on_doubt(policy).min(policy.max));
-    if keep > wanted {
+    if keep > wanted && trust.said.is_none() {
         plan.reasons.push(Reason::HeldSize { keep });
     }
     wanted.max(keep)
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
-fn remember(plan: &mut Plan, supply: &Supply, policy: &Policy, now: Timestamp) {
+fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
+    offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
+    offers::learn_boots(memory, supply, now);
     let mut idle = std::collections::BTreeMap::new();
     let mut coming = std::collections::BTreeSet::new();
     for machine in &supply.machines {

@@ -25,12 +25,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// whose intent was lost must have the time to show up.
 const GHOST_GRACE: Duration = Duration::from_secs(60);
 
+/// The least age of a machine that leaves: the clouds bill a minute at least, so an earlier end saves nothing and the
+/// next job would wait for a boot (EC2 and GCE).
+const LEAST_AGE: Duration = Duration::from_secs(60);
+
 /// What every step looks at.
 pub(crate) struct Context<'a> {
     pub(crate) seen: &'a Observation,
     pub(crate) policy: &'a Policy,
     pub(crate) supply: &'a Supply,
-    pub(crate) trust: &'a Trust,
+    pub(crate) trust: Trust,
     pub(crate) now: Timestamp,
 }
 
@@ -281,7 +285,8 @@ impl Context<'_> {
         });
     }
 
-    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, the longest idle first.
+    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, those of offers that are no
+    /// longer configured first, then the longest idle.
     pub(crate) fn begin(&self, surplus: u32, plan: &mut Plan) {
         if self.trust.no_shrink.is_some() {
             return;
@@ -295,17 +300,21 @@ impl Context<'_> {
             return;
         };
         let rule = self.policy.scale_in;
-        let mut idle: Vec<(Timestamp, &Machine)> = self
+        let mut idle: Vec<(bool, Timestamp, &Machine)> = self
             .supply
             .machines
             .iter()
             .filter_map(|machine| {
                 let since = *plan.memory.idle_since.get(&machine.name)?;
-                self.may_leave(machine, since, plan)
-                    .then_some((since, machine))
+                self.may_leave(machine, since, plan).then_some((
+                    !self.is_outdated(machine),
+                    since,
+                    machine,
+                ))
             })
             .collect();
-        idle.sort_by_key(|(since, machine)| (*since, machine.name.clone()));
+        // outdated first, then (once billing edges are known) the nearest to one, then the longest idle
+        idle.sort_by_key(|(current, since, machine)| (*current, *since, &machine.name));
         idle.truncate(surplus as usize);
         if idle.is_empty() {
             plan.reasons.push(Reason::NotIdleLongEnough {
@@ -325,10 +334,37 @@ impl Context<'_> {
                 waiting,
             });
         }
-        for (_, machine) in idle.into_iter().take(allowed) {
+        let share = self.share_left(idle.len().min(allowed), begun, plan);
+        for (_, _, machine) in idle.into_iter().take(allowed.min(share)) {
             plan.memory.departures.push(self.now);
             self.begin_one(machine, LeaveWhy::Idle, plan);
         }
+    }
+
+    /// How many machines the pool's share lets begin to leave now, of `many` that could.
+    fn share_left(&self, many: usize, begun: usize, plan: &mut Plan) -> usize {
+        let Some(percent) = self.policy.standing.leave_share else {
+            return many;
+        };
+        // of what there was when the window began
+        let pool = self.supply.serving() as usize + begun;
+        let share = (pool * percent as usize).div_ceil(100);
+        let left = share.saturating_sub(begun);
+        if many > left {
+            plan.reasons.push(Reason::LeaveShare {
+                percent,
+                per: self.policy.scale_in.per,
+                waiting: u32::try_from(many - left).unwrap_or(u32::MAX),
+            });
+        }
+        left
+    }
+
+    /// Whether it comes from an offer that the configuration does not name any more.
+    fn is_outdated(&self, machine: &Machine) -> bool {
+        let offers = &self.policy.offers;
+        let known = |id: &model::OfferId| offers.iter().any(|offer| offer.id == *id);
+        machine.offer.as_ref().is_some_and(|id| !known(id))
     }
 
     fn may_leave(&self, machine: &Machine, since: Timestamp, plan: &Plan) -> bool {
@@ -337,7 +373,7 @@ impl Context<'_> {
         let young = machine.instance.as_ref().is_none_or(|instance| {
             instance
                 .created_at
-                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect)
+                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect.max(LEAST_AGE))
         });
         !young
             && age(since, self.now) >= self.policy.scale_in.idle_for

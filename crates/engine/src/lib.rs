@@ -11,19 +11,29 @@
 //! It does not know how anything is done: no plugin, no wire, no store.
 #![forbid(unsafe_code)]
 
+mod allocate;
+mod budget;
 mod create;
 mod decide;
 mod demand;
+mod fleet;
 pub mod invariants;
 mod leave;
 mod observation;
+mod offers;
 mod plan;
 mod reason;
 mod supply;
 mod trust;
 
-pub use decide::plan;
-pub use observation::{FleetObservation, Observation, PoolSeen, Unavailable};
+pub use allocate::{Ask, Grant, Held, Part, allocate};
+pub use budget::{BudgetState, period_of};
+pub use decide::{plan, plan_granted};
+pub use fleet::{PoolPlan, Record, plan_fleet};
+pub use observation::{
+    FleetObservation, Observation, OfferNews, PoolSeen, Refusal, RefusalKind, Split, Unavailable,
+};
+pub use offers::Rung;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
-pub use reason::Reason;
+pub use reason::{CapOf, Reason};
 pub use supply::{Machine, Phase, Supply};

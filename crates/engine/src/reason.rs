@@ -3,10 +3,45 @@
 use std::fmt;
 use std::time::Duration;
 
-use model::{Epoch, InstanceName, OfferId, ProviderName};
+use jiff::Timestamp;
+use model::{Currency, Epoch, GroupName, InstanceName, Money, OfferId, Period, ProviderName};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::LeaveWhy;
+
+/// Whose cap it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cap", rename_all = "snake_case")]
+pub enum CapOf {
+    /// All pools together.
+    Fleet,
+    /// The pools of one group.
+    Group {
+        /// The group.
+        group: GroupName,
+    },
+    /// One provider, by the configuration.
+    Provider {
+        /// The provider.
+        provider: ProviderName,
+    },
+    /// One provider, by its own refusal.
+    Quota {
+        /// The provider.
+        provider: ProviderName,
+        /// What it said.
+        why: String,
+    },
+    /// A budget.
+    Budget {
+        /// Its name.
+        budget: String,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+}
 
 /// One reason. The code is also a metric label: keep it stable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +120,116 @@ pub enum Reason {
     NoOffer {
         /// Machines that would have been created.
         short: u32,
+    },
+    /// An offer that stepped aside is tried by one machine.
+    OfferCanary {
+        /// The offer.
+        offer: OfferId,
+    },
+    /// An offer costs more than the pool's machines may.
+    TooDear {
+        /// The offer.
+        offer: OfferId,
+        /// Its price per hour, if stated.
+        price: Option<Money>,
+        /// The ceiling.
+        max: Money,
+    },
+    /// A cap over several pools, or a provider's own, lets the pool grow by less.
+    Capped {
+        /// Whose.
+        of: CapOf,
+        /// The cap.
+        limit: u32,
+        /// Machines that exist under it.
+        there: u32,
+        /// Machines asked for.
+        wanted: u32,
+        /// Machines granted.
+        granted: u32,
+    },
+    /// What was spent in this period was not known, so a part of the budget is taken for spent.
+    BudgetAssumed {
+        /// The budget.
+        budget: String,
+        /// What is assumed.
+        assumed: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// Most of a budget is spent or promised.
+    BudgetWarns {
+        /// The budget.
+        budget: String,
+        /// Hundredths of the limit.
+        percent: u32,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// So much of a budget is spent or promised that only the cheapest offers are used.
+    BudgetCheapest {
+        /// The budget.
+        budget: String,
+        /// Spent or promised, with what this plan adds.
+        used: Money,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// What is left of a budget pays for no machine more.
+    BudgetHolds {
+        /// The budget.
+        budget: String,
+        /// Spent or promised, with what this plan adds.
+        used: Money,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+        /// Machines asked for.
+        wanted: u32,
+        /// Machines granted.
+        granted: u32,
+    },
+    /// Most of a busy pool's work is gone in one look: believed when a second one shows it too.
+    Cliff {
+        /// Jobs in the look before.
+        before: u32,
+        /// Jobs in this look.
+        work: u32,
+        /// Machines kept meanwhile.
+        keep: u32,
+    },
+    /// Most executors of the pool are offline at once: it is a network or a CI server that failed, hardly the machines.
+    MassAnomaly {
+        /// Executors offline.
+        offline: u32,
+        /// Of so many that had joined.
+        joined: u32,
+        /// When they are taken at their word.
+        until: Timestamp,
+        /// Machines kept meanwhile, beside those that are offline.
+        keep: u32,
+    },
+    /// So large a share of the pool began to leave in this window that no more may.
+    LeaveShare {
+        /// Hundredths of the pool.
+        percent: u32,
+        /// The window.
+        per: Duration,
+        /// Machines that wait for the next one.
+        waiting: u32,
     },
     /// Too many machines in a row never joined: one at a time until one does.
     BootBreaker {
@@ -192,6 +337,22 @@ impl Reason {
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
             Reason::NoOffer { .. } => "no_offer",
+            Reason::OfferCanary { .. } => "offer_canary",
+            Reason::TooDear { .. } => "too_dear",
+            Reason::Capped { of, .. } => match of {
+                CapOf::Fleet => "fleet_cap",
+                CapOf::Group { .. } => "group_cap",
+                CapOf::Provider { .. } => "provider_cap",
+                CapOf::Quota { .. } => "quota",
+                CapOf::Budget { .. } => "budget_holds",
+            },
+            Reason::BudgetAssumed { .. } => "budget_assumed",
+            Reason::BudgetWarns { .. } => "budget_warns",
+            Reason::BudgetCheapest { .. } => "budget_cheapest",
+            Reason::BudgetHolds { .. } => "budget_holds",
+            Reason::Cliff { .. } => "cliff",
+            Reason::MassAnomaly { .. } => "mass_anomaly",
+            Reason::LeaveShare { .. } => "leave_share",
             Reason::BootBreaker { .. } => "boot_breaker",
             Reason::Grows { .. } => "grows",
             Reason::CalledBack { .. } => "called_back",
@@ -271,6 +432,103 @@ impl fmt::Display for Reason {
                     count(*short, "machine")
                 )
             }
+            Reason::OfferCanary { offer } => {
+                write!(
+                    f,
+                    "offer {offer} had stepped aside: one machine tries it again"
+                )
+            }
+            Reason::TooDear { offer, price, max } => match price {
+                Some(price) => write!(
+                    f,
+                    "offer {offer} is left out: {price} per hour, max_price {max}"
+                ),
+                None => write!(
+                    f,
+                    "offer {offer} is left out: it has no price, and max_price is {max}"
+                ),
+            },
+            Reason::Capped {
+                of,
+                limit,
+                there,
+                wanted,
+                granted,
+            } => {
+                write!(
+                    f,
+                    "{of}: +{wanted} -> +{granted} ({limit} at most, {there} there"
+                )?;
+                match of {
+                    CapOf::Quota { why, .. } => write!(f, "; it said: {why})"),
+                    _ => write!(f, ")"),
+                }
+            }
+            Reason::BudgetAssumed {
+                budget,
+                assumed,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: what was spent this {per} was not known; {assumed} {currency} is assumed, the pro-rata line"
+            ),
+            Reason::BudgetWarns {
+                budget,
+                percent,
+                limit,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: {percent}% of {limit} {currency} per {per} is spent or promised"
+            ),
+            Reason::BudgetCheapest {
+                budget,
+                used,
+                limit,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: the cheapest offers only ({used} of {limit} {currency} per {per} spent or promised)"
+            ),
+            Reason::BudgetHolds {
+                budget,
+                used,
+                limit,
+                currency,
+                per,
+                wanted,
+                granted,
+            } => write!(
+                f,
+                "budget {budget}: +{wanted} -> +{granted} ({used} of {limit} {currency} per {per} spent or promised)"
+            ),
+            Reason::Cliff { before, work, keep } => write!(
+                f,
+                "no machine may leave: {before} jobs became {work} in one look, which a second look must show too; {} stay",
+                count(*keep, "machine")
+            ),
+            Reason::MassAnomaly {
+                offline,
+                joined,
+                until,
+                keep,
+            } => write!(
+                f,
+                "no machine may leave: {offline} of {joined} executors are offline at once; if they still are, they are given up at {until}; {} stay",
+                count(*keep, "other machine")
+            ),
+            Reason::LeaveShare {
+                percent,
+                per,
+                waiting,
+            } => write!(
+                f,
+                "share: at most {percent}% of the pool begin to leave per {}, {waiting} wait",
+                in_words(*per)
+            ),
             Reason::BootBreaker { failures, short } => write!(
                 f,
                 "the last {} never joined: one at a time until one does ({} short)",
@@ -328,6 +586,18 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::Steady { serving } => write!(f, "steady at {}", count(*serving, "machine")),
+        }
+    }
+}
+
+impl fmt::Display for CapOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CapOf::Fleet => f.write_str("fleet cap"),
+            CapOf::Group { group } => write!(f, "cap of group {group}"),
+            CapOf::Provider { provider } => write!(f, "cap of provider {provider}"),
+            CapOf::Quota { provider, .. } => write!(f, "quota at {provider}"),
+            CapOf::Budget { budget, .. } => write!(f, "budget {budget}"),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
-    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, Policy, ProviderName, Seen,
-    Workload, age,
+    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, OfferId, Policy,
+    ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
@@ -129,6 +129,8 @@ pub struct Machine {
     pub executor: Option<Executor>,
     /// Its executor, as the machine's tag, its departure or the CI server names it.
     pub executor_ref: Option<ExecutorRef>,
+    /// The offer it comes from, as far as its tag or its creation says.
+    pub offer: Option<OfferId>,
     /// Its departure, if one was begun, and for how long it has been in that step.
     pub leaving: Option<Leaving>,
     /// Where it stands.
@@ -221,6 +223,7 @@ impl Supply {
                 let mut machine = Machine {
                     name: instance.name.clone(),
                     provider: provider.clone(),
+                    offer: instance.offer.clone(),
                     instance: Some(instance.clone()),
                     executor,
                     executor_ref,
@@ -262,8 +265,8 @@ impl Supply {
                 batch,
                 count,
                 provider,
+                offer,
                 executor,
-                ..
             } = &stored.intent
             else {
                 continue;
@@ -277,6 +280,7 @@ impl Supply {
                 self.machines.push(Machine {
                     name,
                     provider: provider.clone(),
+                    offer: Some(offer.clone()),
                     instance: None,
                     executor: seen_executor,
                     executor_ref: executor.clone(),

@@ -12,17 +12,20 @@
 
 mod batch;
 mod executor;
+mod fleet;
 mod ids;
 mod instance;
 mod intent;
 mod job;
 mod memory;
+mod money;
 mod policy;
 mod seen;
 mod workload;
 
 pub use batch::{BatchId, CreateBatch, InstanceName, UserData, idempotency_token};
 pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Reading, Work};
+pub use fleet::{Budget, FleetPolicy, Period, Ranking, Standing};
 pub use ids::{
     ConfigHash, EmitterName, Epoch, ExecutorId, FleetId, GroupName, HolderId, IdError,
     InstallationId, JobId, MachineName, PoolName, ProviderName, ProviderRef,
@@ -30,9 +33,11 @@ pub use ids::{
 pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
 pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, Requirement, Snapshot, SnapshotCost};
-pub use memory::{Missing, PoolMemory};
+pub use memory::{Missing, OfferMemory, PoolMemory, QuotaMemory, Spend};
+pub use money::{Currency, Money};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, ScaleIn, WorkloadTrust,
+    offer_keys,
 };
 pub use seen::{Completeness, Seen, age};
 pub use workload::{Demand, StoredWorkload, Unmatched, Workload};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName};
+use crate::{BatchId, InstanceName, Money, OfferId, ProviderName};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,80 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
+    /// What was learned of offers: who steps aside, how machines from it fare. All pools read it of all pools.
+    #[serde(with = "crate::offer_keys", skip_serializing_if = "BTreeMap::is_empty")]
+    pub offers: BTreeMap<OfferId, OfferMemory>,
+    /// Providers whose quota was met. All pools read it of all pools.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas: BTreeMap<ProviderName, QuotaMemory>,
+    /// What this pool's machines cost in the current period of each budget, by the budget's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spend: BTreeMap<String, Spend>,
+    /// Running and runnable jobs of the last look that was believed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub believed_work: u32,
+    /// The start of a look in which most of that work was gone, until a second one shows it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cliff: Option<Timestamp>,
+    /// Since when most executors of the pool have been offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomaly_since: Option<Timestamp>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// What was learned of one offer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OfferMemory {
+    /// Until when it steps aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What its provider said, cut to a line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Refusals in a row; while there are any, one machine at a time tries it.
+    pub refusals: u32,
+    /// Machines made from it lately; halved together with `failed` when they get many, so that old news fades.
+    pub made: u32,
+    /// Those of them that never joined.
+    pub failed: u32,
+    /// Usual time from creation to the first sight of its executor, in milliseconds; 0 when none was seen.
+    pub boot_ms: u64,
+}
+
+/// A provider whose quota was met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaMemory {
+    /// Machines of the fleet that were there when it refused one more.
+    pub cap: u32,
+    /// Until when that is taken for the limit.
+    pub until: Timestamp,
+    /// Refusals in a row.
+    pub refusals: u32,
+    /// What the provider said, cut to a line.
+    pub why: String,
+}
+
+/// What a pool's machines cost in one period of a budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Start of the period.
+    pub period: Timestamp,
+    /// Spent in it so far.
+    pub amount: Money,
+    /// What is too small for `amount` yet, in millionths times milliseconds.
+    pub rest: u64,
+    /// Up to when it was counted.
+    pub at: Timestamp,
+    /// The part of `amount` that is assumed, since nothing was known.
+    pub assumed: Money,
 }
 
 /// How often a batch has been looked for in vain.
@@ -61,6 +135,12 @@ impl Default for PoolMemory {
             failed_boots: BTreeSet::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            spend: BTreeMap::new(),
+            believed_work: 0,
+            cliff: None,
+            anomaly_since: None,
         }
     }
 }

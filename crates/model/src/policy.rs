@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmitterName, MachineName, PoolName, ProviderName};
+use crate::{EmitterName, MachineName, Money, PoolName, ProviderName, Standing};
 
 /// All the engine needs to know of one pool's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Policy {
     pub trust: WorkloadTrust,
     /// When idle machines leave.
     pub scale_in: ScaleIn,
+    /// How it stands among the other pools, and what its machines may cost.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// Boot times.
@@ -77,7 +80,7 @@ pub struct OfferPolicy {
     /// The cloud account.
     pub provider: ProviderName,
     /// Price of one machine per hour in the currency of the configuration, if stated.
-    pub price: Option<f64>,
+    pub price: Option<Money>,
     /// How long this provider's listing may lag behind its own answers.
     pub listing_lag: Duration,
     /// Machines one creation call may ask for.
@@ -111,6 +114,43 @@ impl std::str::FromStr for OfferId {
             machine: machine.parse()?,
             index: index.parse().map_err(|_| bad())?,
         })
+    }
+}
+
+/// Maps with offers as keys: the keys of a JSON object are texts.
+pub mod offer_keys {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::OfferId;
+
+    /// Writes each offer as [`std::fmt::Display`] prints it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<OfferId, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(offer, value)| (offer.to_string(), value)))
+    }
+
+    /// Reads what [`serialize`] wrote. An offer that cannot be read any more is left out: one of which nothing is
+    /// known is tried.
+    ///
+    /// # Errors
+    ///
+    /// Those of the deserializer.
+    pub fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<OfferId, V>, D::Error> {
+        let read: BTreeMap<String, V> = BTreeMap::deserialize(deserializer)?;
+        let offers = read.into_iter();
+        Ok(offers
+            .filter_map(|(offer, value)| Some((offer.parse().ok()?, value)))
+            .collect())
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, OnStale, Policy, PoolName, ScaleIn,
-    WorkloadTrust,
+    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, Money, OnStale, Policy, PoolName,
+    Ranking, ScaleIn, Standing, WorkloadTrust,
 };
 use ports::strict::{self, Problems};
 use serde_json::Value;
@@ -24,6 +24,7 @@ const FRESH_PROBES: u32 = 4;
 const FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 
 struct Known {
+    groups: Vec<String>,
     emitters: Vec<String>,
     machines: Vec<String>,
     rules: Vec<String>,
@@ -38,6 +39,7 @@ impl Maker<'_> {
         rules: &BTreeMap<String, Rule>,
     ) -> BTreeMap<PoolName, PoolSettings> {
         let known = Known {
+            groups: names(document, "groups"),
             emitters: names(document, "emitters"),
             machines: names(document, "machines"),
             rules: names(document, "rules"),
@@ -54,6 +56,7 @@ impl Maker<'_> {
                 }
                 let scale_in = scale_in(&pool, rules, problems);
                 let machine = machines.get(&pool.machine)?;
+                prices(&pool, machine, problems);
                 let emitter = match &pool.emitter {
                     Some(emitter) => Some(emitters.get(emitter)?),
                     None => None,
@@ -90,6 +93,13 @@ impl Maker<'_> {
                 ["machine".into()],
                 problems,
             );
+        }
+        if let Some(group) = &pool.group {
+            self.used.insert(("groups", group.to_string()));
+            if !known.groups.iter().any(|name| name == group.as_str()) {
+                let path = ["group".into()];
+                unknown("group", group.as_str(), &known.groups, path, problems);
+            }
         }
         for (index, rule) in pool.rules.iter().enumerate() {
             self.used.insert(("rules", rule.clone()));
@@ -227,6 +237,43 @@ fn limits(pool: &raw::Pool, problems: &mut Problems) {
     }
 }
 
+/// A ceiling over prices needs prices, and one of them below it.
+fn prices(pool: &raw::Pool, parts: &MachineParts, problems: &mut Problems) {
+    let offers = parts.offers.iter().map(|(offer, _)| offer);
+    if pool.choose == raw::OfferOrder::Price && offers.clone().any(|offer| offer.price.is_none()) {
+        problems.error(
+            ["choose".into()],
+            format!(
+                "an offer of machine `{}` has no price: it cannot be ranked by it",
+                pool.machine
+            ),
+        );
+    }
+    if !(1..=1000).contains(&pool.weight) {
+        problems.error(["weight".into()], "a weight is 1 to 1000");
+    }
+    let Some(written) = pool.max_price else {
+        return;
+    };
+    let Some(max) = Money::from_decimal(written) else {
+        problems.error(
+            ["max_price".into()],
+            "a price is zero or more, per machine and hour",
+        );
+        return;
+    };
+    if offers.clone().any(|offer| offer.price.is_none()) {
+        let message = format!(
+            "an offer of machine `{}` has no price: with a ceiling it would never be used",
+            pool.machine
+        );
+        problems.error(["max_price".into()], message);
+    } else if !offers.clone().any(|offer| offer.price <= Some(max)) {
+        let message = "every offer costs more than this: the pool would never have a machine";
+        problems.error(["max_price".into()], message);
+    }
+}
+
 /// Keys that say nothing where there are no jobs.
 fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
     let given = [
@@ -315,6 +362,17 @@ fn make_pool(
                 on_stale: pool.keep_on_stale.map_or(OnStale::Hold, OnStale::AtLeast),
             },
             scale_in,
+            standing: Standing {
+                group: pool.group,
+                priority: pool.priority,
+                weight: pool.weight,
+                max_price: pool.max_price.and_then(Money::from_decimal),
+                ranking: match pool.choose {
+                    raw::OfferOrder::Listed => Ranking::Listed,
+                    raw::OfferOrder::Price => Ranking::Price,
+                },
+                leave_share: None,
+            },
         },
         serves: pool.serves,
         precedence: pool.precedence,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Maker;
 use super::entries::{take_kind, too_long};
+use super::limits::{BudgetParts, budget};
 use crate::raw;
 
 /// Idle time before a machine may leave, where no rule says otherwise (what most comparable systems start with).
@@ -16,14 +17,18 @@ const IDLE_FOR: Duration = Duration::from_secs(600);
 
 pub(super) enum Rule {
     ScaleIn(raw::ScaleInRule),
+    Budget(BudgetParts),
 }
 
 impl Maker<'_> {
     pub(super) fn rules(&mut self, document: &Value) -> BTreeMap<String, Rule> {
         let made: BTreeMap<MachineName, Rule> =
             self.entries(document, "rules", |_, _, value, problems| {
-                let (kind, rest) = take_kind(value, ["scale-in"], problems);
-                kind?;
+                let (kind, rest) = take_kind(value, ["budget", "scale-in"], problems);
+                if kind? == "budget" {
+                    let rule: raw::BudgetRule = strict::read(&rest, problems)?;
+                    return budget(&rule, problems).map(Rule::Budget);
+                }
                 let rule: raw::ScaleInRule = strict::read(&rest, problems)?;
                 pace(&rule, problems);
                 Some(Rule::ScaleIn(rule))

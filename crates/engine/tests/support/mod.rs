@@ -13,7 +13,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::{FleetObservation, Observation, Plan, PoolSeen, Unavailable, invariants};
+use engine::{
+    FleetObservation, Observation, OfferNews, Plan, PoolPlan, PoolSeen, Record, Unavailable,
+    invariants,
+};
 use jiff::{SignedDuration, Timestamp};
 use model::*;
 
@@ -58,6 +61,7 @@ pub fn policy(pool: &str) -> Policy {
             at_most: None,
             per: span("1m"),
         },
+        standing: Standing::default(),
     }
 }
 
@@ -144,6 +148,9 @@ pub struct World {
     pub lost_at: Option<Timestamp>,
     pub unavailable: BTreeMap<OfferId, Unavailable>,
     pub held: Option<String>,
+    pub news: Vec<OfferNews>,
+    /// Whether there is a policy for it.
+    pub configured: bool,
 }
 
 impl World {
@@ -161,12 +168,18 @@ impl World {
             lost_at: None,
             unavailable: BTreeMap::new(),
             held: None,
+            news: vec![],
+            configured: true,
         }
     }
 
     /// A world of the pool `linux`.
     pub fn parse(text: &str) -> Self {
-        let mut world = World::empty("linux");
+        World::named("linux", text)
+    }
+
+    pub fn named(pool: &str, text: &str) -> Self {
+        let mut world = World::empty(pool);
         let mut parts = text.split('|').map(str::trim);
         world.read_policy(parts.next().unwrap_or_default());
         world.read_workload(parts.next().unwrap_or_default());
@@ -216,6 +229,10 @@ impl World {
                         self.policy.emitter = None;
                     }
                 }
+                "group" => self.policy.standing.group = Some(value.parse().unwrap()),
+                "priority" => self.policy.standing.priority = value.parse().unwrap(),
+                "weight" => self.policy.standing.weight = value.parse().unwrap(),
+                "share" => self.policy.standing.leave_share = Some(value.parse().unwrap()),
                 "keep" => self.policy.trust.on_stale = OnStale::AtLeast(value.parse().unwrap()),
                 other => panic!("`{other}` is no key of a policy"),
             }
@@ -228,6 +245,7 @@ impl World {
             match pair {
                 ["queued", n] => self.workload.demand.runnable = n.parse().unwrap(),
                 ["running", n] => self.workload.demand.running = n.parse().unwrap(),
+                ["waited", n] => self.workload.demand.oldest_wait = Some(span(n)),
                 ["age", n] => self.workload_age = span(n).as_secs(),
                 ["partial", why] => self.workload.completeness.doubt(why.replace('_', " ")),
                 ["config", hash] => self.workload.config = ConfigHash::new(*hash),
@@ -413,6 +431,7 @@ impl World {
             memory: self.memory.clone(),
             next_sequence: 1,
             creation_held: self.held.clone(),
+            offer_news: self.news.clone(),
         }
     }
 
@@ -440,11 +459,17 @@ impl World {
             },
             _ => Seen::Complete { value, at: ago(1) },
         };
+        let (value, at) = (vec![], ago(1));
+        let nothing = Seen::Complete { value, at };
         FleetObservation {
             fleet: fleet(),
             config: ConfigHash::new("c"),
             epoch: EPOCH,
-            listings: [("aws".parse().unwrap(), listing)].into(),
+            listings: [
+                ("aws".parse().unwrap(), listing),
+                ("gcp".parse().unwrap(), nothing),
+            ]
+            .into(),
             pools: worlds
                 .iter()
                 .map(|w| (w.policy.pool.clone(), w.seen()))
@@ -461,6 +486,43 @@ impl World {
     pub fn plan(&self) -> Plan {
         engine::plan(&self.observation(), &self.policy, now())
     }
+}
+
+/// Plans several pools together, checks every invariant on the way, and that the record of each plan gives it again.
+pub fn plan_fleet(worlds: &[World], policy: &FleetPolicy) -> Vec<PoolPlan> {
+    let configured = worlds.iter().filter(|world| world.configured);
+    let policies: Vec<&Policy> = configured.map(|world| &world.policy).collect();
+    let mut split = World::together(worlds).split();
+    let known = |pool: &PoolName| policies.iter().any(|policy| policy.pool == *pool);
+    let strays: Vec<PoolName> = split.pools.keys().filter(|p| !known(p)).cloned().collect();
+    for pool in strays {
+        // as where the pool is not in the configuration: nobody asked the store for it
+        let seen = split.pools.remove(&pool).unwrap();
+        let machines = seen.listings.values().filter_map(Seen::any).flatten();
+        *split.strays.entry("aws".parse().unwrap()).or_default() += machines.count() as u32;
+    }
+    let plans = engine::plan_fleet(split, policies.iter().copied(), policy, now());
+    let of = |pool: &PoolName| policies.iter().copied().find(|policy| policy.pool == *pool);
+    let violations = invariants::check_fleet(&plans, of, policy, now());
+    assert!(violations.is_empty(), "{violations:?}");
+    for planned in &plans {
+        let own = of(&planned.plan.pool).unwrap();
+        let violations = invariants::check(&planned.seen, own, &planned.plan, now());
+        assert!(violations.is_empty(), "{violations:?}\n{}", planned.plan);
+        let record = Record {
+            now: now(),
+            seen: planned.seen.clone(),
+            policy: own.clone(),
+            grant: planned.grant.clone(),
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        let read: Record = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            serde_json::to_string(&read.replay()).unwrap(),
+            serde_json::to_string(&planned.plan).unwrap()
+        );
+    }
+    plans
 }
 
 /// Plans a world, checks every invariant on the way, and compares the plan in words.

@@ -307,6 +307,7 @@ impl Sim {
             installation: InstallationId::new("installation"),
             config: ConfigHash::new("c"),
             pools: pools.collect(),
+            limits: model::FleetPolicy::default(),
             providers: providers.collect(),
             controls: controls.collect(),
             store,
@@ -358,6 +359,7 @@ impl Sim {
                 at_most: None,
                 per: SECOND * 60,
             },
+            standing: model::Standing::default(),
         };
         let pool = Pool {
             policy,
