@@ -35,6 +35,9 @@ pub(crate) struct World {
     /// Offers that step aside, by machine description and place from 0, such as `linux-m/0`.
     #[serde(default)]
     unavailable: BTreeMap<String, String>,
+    /// Offers whose time to step aside is over: one machine tries them.
+    #[serde(default)]
+    retry: BTreeMap<String, String>,
     /// Providers whose listing is not whole, and why.
     #[serde(default)]
     doubtful: BTreeMap<ProviderName, String>,
@@ -145,7 +148,16 @@ impl World {
             };
             fleet.listings.insert(name.clone(), listing);
         }
-        for (offer, why) in &self.unavailable {
+        let minute = Duration::from_secs(60);
+        let aside = self
+            .unavailable
+            .iter()
+            .map(|(offer, why)| (offer, why, minute));
+        let over = self
+            .retry
+            .iter()
+            .map(|(offer, why)| (offer, why, Duration::ZERO));
+        for (offer, why, remaining) in aside.chain(over) {
             let id: OfferId = offer
                 .parse()
                 .with_context(|| format!("`{offer}` is no offer: write one such as linux-m/0"))?;
@@ -153,7 +165,7 @@ impl World {
             if !offers.any(|known| known.id == id) {
                 bail!("the world has an offer `{offer}` that no pool has");
             }
-            let (why, remaining) = (why.clone(), Duration::from_secs(60));
+            let why = why.clone();
             fleet.unavailable.insert(id, Unavailable { why, remaining });
         }
         Ok(fleet)
