@@ -2,12 +2,17 @@
 //!
 //! These types make the JSON Schema too, so their doc comments are what an editor shows while typing.
 
+pub(crate) mod quantity;
+pub(crate) mod rules;
+
 use model::{EmitterName, GroupName, MachineName};
 use ports::SecretRef;
 use ports::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+
+use quantity::{Decimal, Range, Size};
 
 /// Top-level keys, in the order of the documentation.
 pub(crate) const SECTIONS: [&str; 10] = [
@@ -59,10 +64,16 @@ pub(crate) struct MemoryStore {}
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
-    /// Jobs one machine runs at a time. Default 1.
-    #[serde(default = "one")]
+    /// Jobs one machine runs at a time. Without it as many as fit by the pool's `job`, else 1.
+    #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
-    pub(crate) slots: u32,
+    pub(crate) slots: Option<u32>,
+    /// Its processors.
+    #[serde(default)]
+    pub(crate) cpu: Option<Decimal>,
+    /// Its memory.
+    #[serde(default)]
+    pub(crate) memory: Option<Size>,
     /// How long a machine takes to come up.
     #[serde(default)]
     pub(crate) boot: BootTimes,
@@ -79,10 +90,6 @@ pub(crate) struct Machine {
     /// Where it can be had, in order of preference.
     #[schemars(length(min = 1))]
     pub(crate) offers: Vec<Value>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// What a bootstrap template carries.
@@ -147,6 +154,10 @@ pub(crate) struct Pool {
     /// Which jobs, in the CI server's own words; a job fits when it fits any entry.
     #[serde(default)]
     pub(crate) serves: Vec<Value>,
+    /// What one of its jobs needs at least and at most. A job whose CI server states more or less goes to another pool;
+    /// the most sizes the slots.
+    #[serde(default)]
+    pub(crate) job: Option<JobNeeds>,
     /// What its machines are, from `machines:`.
     pub(crate) machine: MachineName,
     /// Machines kept whatever the demand. Default 0.
@@ -157,7 +168,11 @@ pub(crate) struct Pool {
     /// A job that fits several pools goes to the one with the greatest precedence, then to the first by name. Default 0.
     #[serde(default)]
     pub(crate) precedence: i32,
-    /// Rules, from `rules:`. A budget counts for this pool alone; for several together name it in a group or in `limits`.
+    /// The rules it has where its own say nothing: economy, balanced or latency. Default balanced.
+    #[serde(default)]
+    pub(crate) profile: Profile,
+    /// Rules, from `rules:`. Of each kind the first whose conditions hold is in force, else the profile's. A budget counts
+    /// for this pool alone; for several together name it in a group or in `limits`.
     #[serde(default)]
     pub(crate) rules: Vec<String>,
     /// The pools it shares a cap or a budget with, from `groups:`.
@@ -168,7 +183,7 @@ pub(crate) struct Pool {
     #[serde(default)]
     pub(crate) priority: i32,
     /// Its part of what is scarce, among pools of the same priority. Default 1.
-    #[serde(default = "one")]
+    #[serde(default = "weight_one")]
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) weight: u32,
     /// No machine that costs more than this per hour is made, whatever the queue.
@@ -186,22 +201,43 @@ pub(crate) struct Pool {
     pub(crate) keep_on_stale: Option<u32>,
 }
 
-/// When idle machines leave.
+/// What one job needs, from the least to the most.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ScaleInRule {
-    /// Idle time before a machine may leave, from registration or the end of its last job.
-    pub(crate) idle_for: Span,
-    /// At most this many machines begin to leave within `per`. Without it there is no limit.
+pub(crate) struct JobNeeds {
+    /// Processors, such as 1..4.
     #[serde(default)]
-    pub(crate) at_most: Option<u32>,
-    /// The window of `at_most`. Default 1m.
-    #[serde(default = "minute")]
-    pub(crate) per: Span,
+    pub(crate) cpu: Option<Range<Decimal>>,
+    /// Memory, such as 2GiB..8GiB.
+    #[serde(default)]
+    pub(crate) memory: Option<Range<Size>>,
 }
 
-fn minute() -> Span {
-    Span::minutes(1)
+/// A named set of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Profile {
+    /// The lowest cost.
+    Economy,
+    /// Short waits at a modest cost.
+    #[default]
+    Balanced,
+    /// The shortest waits.
+    Latency,
+}
+
+impl From<Profile> for model::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Economy => model::Profile::Economy,
+            Profile::Balanced => model::Profile::Balanced,
+            Profile::Latency => model::Profile::Latency,
+        }
+    }
+}
+
+fn weight_one() -> u32 {
+    1
 }
 
 /// In which order offers are tried.
@@ -251,86 +287,4 @@ pub(crate) struct Group {
     pub(crate) max: Option<u32>,
     /// Budgets that its pools share, from `rules:`.
     pub(crate) rules: Vec<String>,
-}
-
-/// What machines may cost in a calendar period. It warns, then uses the cheapest offers only, then holds growth; it never
-/// kills a job and makes no machine leave.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BudgetRule {
-    /// What may be spent in one period.
-    pub(crate) limit: f64,
-    /// The period: hour, day or month.
-    pub(crate) per: PeriodWord,
-    /// The currency of the limit and of all prices, such as USD. All budgets state the same one.
-    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
-    pub(crate) currency: String,
-    /// The time zone in which days and months begin. Default UTC.
-    #[serde(default = "utc")]
-    pub(crate) zone: String,
-    /// From this share of the limit on, every plan says so. Default 80%.
-    #[serde(default = "four_fifths")]
-    pub(crate) warn_at: Percent,
-    /// From this share on, only each pool's cheapest offer is used. Default 90%.
-    #[serde(default = "nine_tenths")]
-    pub(crate) cheapest_at: Percent,
-    /// How long a new machine is taken to live: it is made only when its price for this time is left. Default 1h.
-    #[serde(default = "hour")]
-    pub(crate) machine_life: Span,
-}
-
-fn utc() -> String {
-    "UTC".to_owned()
-}
-
-fn four_fifths() -> Percent {
-    Percent(80)
-}
-
-fn nine_tenths() -> Percent {
-    Percent(90)
-}
-
-fn hour() -> Span {
-    Span::minutes(60)
-}
-
-/// A calendar period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PeriodWord {
-    /// From one full hour to the next.
-    Hour,
-    /// From midnight to midnight.
-    Day,
-    /// From the first of a month to the next.
-    Month,
-}
-
-/// A share with its sign: `80%`. A bare number is refused, since 1 could be all or nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(transparent)]
-pub(crate) struct Percent(
-    #[schemars(with = "String", regex(pattern = "^[0-9]+%$"))] pub(crate) u32,
-);
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Percent;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a share with its sign, such as 80%")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Percent, E> {
-                let number = text
-                    .strip_suffix('%')
-                    .and_then(|number| number.parse().ok());
-                number.map(Percent).ok_or_else(|| {
-                    E::custom(format!("`{text}` is not a share: write one such as 80%"))
-                })
-            }
-        }
-        deserializer.deserialize_str(Visitor)
-    }
 }

@@ -10,6 +10,8 @@ mod machines;
 mod pools;
 mod references;
 mod rules;
+mod slots;
+mod when;
 mod whole;
 
 use std::collections::BTreeSet;
@@ -45,7 +47,7 @@ pub(crate) fn settings(
     let providers = maker.providers(document);
     let machines = maker.machines(document, &providers);
     let rules = maker.rules(document);
-    let pools = maker.pools(document, &emitters, &machines, &rules);
+    let pools = maker.pools(document, &emitters, &machines, &rules.of_pools);
     let limits = maker.limits(document, &rules, &providers, &pools);
     references::check(document, &mut Vec::new(), maker.problems);
     maker.unused(document);

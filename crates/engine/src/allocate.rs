@@ -274,11 +274,7 @@ impl<'a> Resources<'a> {
                 limit: state.budget.limit.micros(),
                 before: state.used().micros(),
                 used: state.used().micros(),
-                cheapest_from: state
-                    .budget
-                    .limit
-                    .percent(state.budget.cheapest_at)
-                    .micros(),
+                cheapest_from: state.budget.limit.share(state.budget.cheapest_at).micros(),
             });
             for pool in &state.budget.pools {
                 all.budgets.entry(pool).or_default().push((index, state));

@@ -13,9 +13,10 @@ use std::time::Duration;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
-use model::{Budget, Money, Period, Policy, PoolMemory, Spend, age};
+use model::{Budget, Money, Period, Policy, PoolMemory, Share, Spend, age};
 
 use crate::reason::Reason;
+use crate::rules::when;
 use crate::supply::{Machine, Supply};
 
 /// EC2 and GCE bill a minute at least.
@@ -91,11 +92,10 @@ impl<'a> BudgetState<'a> {
                 per: budget.per,
             });
         }
-        if self.used() >= budget.limit.percent(budget.warn_at) {
+        if self.used() >= budget.limit.share(budget.warn_at) {
             said.push(Reason::BudgetWarns {
                 budget: budget.name.clone(),
-                // to the hundredth, so that a plan is not a new one at every tick
-                percent: percent(self.used(), budget.limit),
+                used: part(self.used(), budget.limit),
                 limit: budget.limit,
                 currency: budget.currency.clone(),
                 per: budget.per,
@@ -105,13 +105,12 @@ impl<'a> BudgetState<'a> {
     }
 }
 
-/// How many hundredths of `limit` an amount is; all of nothing is a hundred.
-pub(crate) fn percent(amount: Money, limit: Money) -> u32 {
+/// The share of `limit` that an amount is, in whole hundredths, so that a plan is not a new one at every tick; anything
+/// is all of nothing.
+pub(crate) fn part(amount: Money, limit: Money) -> Share {
     let limit = u128::from(limit.micros());
-    let percent = (u128::from(amount.micros()) * 100)
-        .checked_div(limit)
-        .unwrap_or(100);
-    u32::try_from(percent).unwrap_or(u32::MAX)
+    let percent = (u128::from(amount.micros()) * 100).checked_div(limit);
+    Share::percent(u32::try_from(percent.unwrap_or(100)).unwrap_or(u32::MAX))
 }
 
 /// What a pool spent up to now; to be remembered only if [`worth_writing`].
@@ -200,7 +199,7 @@ fn share_of_line(budget: &Budget, now: Timestamp) -> Money {
 
 /// Start and end of the calendar period that `now` lies in. A zone that is not known counts as UTC: `check` refuses it.
 pub fn period_of(budget: &Budget, now: Timestamp) -> (Timestamp, Timestamp) {
-    let zone = TimeZone::get(&budget.zone).unwrap_or(TimeZone::UTC);
+    let zone = when::zone(&budget.zone).unwrap_or(TimeZone::UTC);
     let here = now.to_zoned(zone);
     let bounds = match budget.per {
         Period::Hour => hour(&here),
@@ -251,8 +250,8 @@ mod tests {
             currency: "USD".parse().unwrap(),
             per,
             zone: zone.into(),
-            warn_at: 80,
-            cheapest_at: 90,
+            warn_at: Share::percent(80),
+            cheapest_at: Share::percent(90),
             machine_life: Duration::from_secs(3600),
         }
     }

@@ -14,6 +14,7 @@ use crate::allocate::Grant;
 use crate::leave::Context;
 use crate::offers::{self, Rung};
 use crate::reason::{Reason, in_words};
+use crate::rules::pace;
 use crate::trust::listing_doubt;
 use crate::{Action, Observation, Plan};
 
@@ -78,7 +79,11 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
         plan.reasons.push(Reason::NoOffer { short: count });
         return Growth::default();
     }
-    Growth { count, rungs }
+    // its tokens are taken for what is really created
+    match pace::allowed(&context.rules, count, plan) {
+        0 => Growth::default(),
+        count => Growth { count, rungs },
+    }
 }
 
 /// Creates what is granted, but never more than the pool itself may grow; returns how many machines.
@@ -111,7 +116,9 @@ pub(crate) fn create(
             left -= size;
         }
     }
-    growth.count - allowed
+    let created = growth.count - allowed;
+    pace::take(&context.rules, created, plan);
+    created
 }
 
 fn one_batch(context: &Context<'_>, offer: &OfferPolicy, count: u32, plan: &mut Plan) {

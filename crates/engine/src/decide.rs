@@ -1,5 +1,7 @@
 //! The decision, top down: trust, supply, demand, limits, what the fleet grants, who leaves.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use model::{FleetPolicy, Policy, age};
 
@@ -7,9 +9,13 @@ use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
 use crate::leave::Context;
 use crate::reason::Reason;
+use crate::rules::when::Facts;
+use crate::rules::{
+    self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
+};
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, fleet, offers};
+use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers};
 
 /// Names of failed machines remembered at most; the breaker needs three.
 const MAX_FAILED_BOOTS: usize = 100;
@@ -20,7 +26,8 @@ const MAX_FAILED_BOOTS: usize = 100;
 /// Nothing is retried here: the next tick is the retry.
 pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    let wish = Wish::of(seen, policy, &supply, now);
+    let case = Case::of(seen, policy, &supply, now);
+    let wish = Wish::of(&case);
     let grant = wish.alone();
     wish.granted(&grant)
 }
@@ -28,7 +35,36 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
 /// Decides what one pool does next with what the fleet grants it; the inputs of a record give its plan again.
 pub fn plan_granted(seen: &Observation, policy: &Policy, grant: &Grant, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    Wish::of(seen, policy, &supply, now).granted(grant)
+    let case = Case::of(seen, policy, &supply, now);
+    Wish::of(&case).granted(grant)
+}
+
+/// One pool at one tick, and the limits that hold for it at this moment.
+pub(crate) struct Case<'a> {
+    seen: &'a Observation,
+    supply: &'a Supply,
+    facts: Facts,
+    policy: Cow<'a, Policy>,
+    limits: Option<Reason>,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn of(
+        seen: &'a Observation,
+        policy: &'a Policy,
+        supply: &'a Supply,
+        now: Timestamp,
+    ) -> Self {
+        let facts = Facts::of(seen, policy, supply, now);
+        let (policy, limits) = limit::apply(policy, &facts);
+        Case {
+            seen,
+            supply,
+            facts,
+            policy,
+            limits,
+        }
+    }
 }
 
 /// One pool's decision up to the point where it must know what the fleet grants it.
@@ -42,18 +78,28 @@ pub(crate) struct Wish<'a> {
 }
 
 impl<'a> Wish<'a> {
-    pub(crate) fn of(
-        seen: &'a Observation,
-        policy: &'a Policy,
-        supply: &'a Supply,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn of(case: &'a Case<'a>) -> Self {
+        let Case {
+            seen,
+            supply,
+            facts,
+            ..
+        } = case;
+        let (policy, now): (&Policy, Timestamp) = (&case.policy, facts.now);
+        let rules = Situation {
+            seen,
+            policy,
+            supply,
+            rules: InForce::of(policy, facts),
+            now,
+        };
         let mut plan = start(seen, policy, supply);
         remember(&mut plan, seen, supply, policy, now);
         let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
         create::settle(seen, policy, &mut plan, now);
 
-        let wanted = wanted(seen, policy, supply, &trust, &mut plan);
+        let limits = case.limits.clone();
+        let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
         let target = wanted.min(policy.max.max(held));
@@ -63,6 +109,7 @@ impl<'a> Wish<'a> {
             policy,
             supply,
             trust,
+            rules,
             now,
         };
         let short = target.saturating_sub(serving);
@@ -179,19 +226,26 @@ fn start(seen: &Observation, policy: &Policy, supply: &Supply) -> Plan {
     }
 }
 
-/// Machines wanted: by the jobs, but at least the minimum, and on doubt at least what there is.
+/// Machines wanted: by the jobs and the rules, but at least the minimum, and on doubt at least what there is.
 fn wanted(
-    seen: &Observation,
-    policy: &Policy,
-    supply: &Supply,
+    at: &Situation<'_>,
+    facts: &Facts,
     trust: &Trust,
+    limits: Option<Reason>,
     plan: &mut Plan,
 ) -> u32 {
-    let serving = supply.serving();
+    let (policy, serving) = (at.policy, at.supply.serving());
     let mut wanted = 0;
-    if trust.may_grow && demand::heard(seen) {
-        wanted = demand::wanted(seen, policy, supply, &mut plan.reasons);
+    if trust.may_grow && demand::heard(at.seen) {
+        wanted = by_rules(at, facts, &mut plan.reasons);
+        if trust.no_shrink.is_none() {
+            learn_and_record(at, wanted, plan);
+            // not one of the two after the other: each may keep what the other would not
+            let stable = pace::stabilise(at, wanted, plan);
+            wanted = scale_in::keep(at, wanted, plan).max(stable);
+        }
     }
+    plan.reasons.extend(limits);
     if wanted < policy.min {
         plan.reasons.push(Reason::Floor {
             min: policy.min,
@@ -210,6 +264,28 @@ fn wanted(
         plan.reasons.push(Reason::HeldSize { keep });
     }
     wanted.max(keep)
+}
+
+/// What the jobs need, and what the rules add to it; none of them lowers it.
+fn by_rules(at: &Situation<'_>, facts: &Facts, reasons: &mut Vec<Reason>) -> u32 {
+    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot(), at.now, reasons);
+    let wanted = utilization::raise(at, needed.machines, reasons);
+    let wanted = reserve::raise(at, needed.open, wanted, reasons);
+    pressure::raise(at, facts, wanted, reasons)
+}
+
+/// Takes in what a look that can be trusted teaches, and what was wanted because of it.
+fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
+    let Some(workload) = at.workload() else {
+        return;
+    };
+    let demand = &workload.demand;
+    let needed = demand.running.saturating_add(demand.runnable);
+    let memory = &mut plan.memory;
+    learn::observe(&mut memory.learned, needed, at.boot(), at.now);
+    memory.wanted.record(wanted, at.now);
+    let window = rules::longest_window(at.policy, at.boot());
+    memory.wanted.forget(window, at.now);
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
@@ -244,19 +320,21 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             | Phase::Unclear { .. } => {}
         }
     }
-    let joined = supply.machines.iter().any(|machine| {
+    for machine in &supply.machines {
         let up = matches!(
             machine.phase,
             Phase::Idle { .. } | Phase::Busy { unknown: None }
         );
-        up && memory.booting.contains(&machine.name)
-    });
-    if joined {
-        memory.failed_boots.clear();
+        if up && memory.booting.contains(&machine.name) {
+            memory.failed_boots.clear();
+            let created = machine.instance.as_ref().and_then(|i| i.created_at);
+            if let Some(created) = created {
+                learn::observe_boot(&mut memory.learned, age(created, now));
+            }
+        }
     }
     memory.idle_since = idle;
     memory.booting = coming;
-    memory
-        .departures
-        .retain(|at| age(*at, now) < policy.scale_in.per);
+    let window = rules::longest_departure_window(policy);
+    memory.departures.retain(|at| age(*at, now) < window);
 }

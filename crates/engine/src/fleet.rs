@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::budget::{self, BudgetState};
-use crate::decide::Wish;
+use crate::decide::{Case, Wish};
 use crate::observation::{OfferNews, Split};
 use crate::offers;
 use crate::supply::Supply;
@@ -90,12 +90,13 @@ pub fn plan_fleet<'a>(
     share_news(&mut entries, &held.providers);
     let quotas = share_offers(&mut entries, now);
     held.quotas = quotas;
-    let spends = count_money(&entries, fleet, &mut held, now);
+    let spends = count_money(&mut entries, fleet, &mut held, now);
 
-    let wishes: Vec<Wish<'_>> = entries
+    let cases: Vec<Case<'_>> = entries
         .iter()
-        .map(|entry| Wish::of(&entry.seen, entry.policy, &entry.supply, now))
+        .map(|entry| Case::of(&entry.seen, entry.policy, &entry.supply, now))
         .collect();
+    let wishes: Vec<Wish<'_>> = cases.iter().map(Wish::of).collect();
     let asks: Vec<Ask> = wishes.iter().map(Wish::ask).collect();
     let mut grants = allocate(&asks, fleet, &held);
     for (grant, spend) in grants.iter_mut().zip(spends) {
@@ -236,18 +237,18 @@ fn share_offers(
 
 /// Counts what is spent and promised of every budget; returns for each pool the spend that is worth remembering.
 fn count_money<'a>(
-    entries: &[Entry<'_>],
+    entries: &mut [Entry<'_>],
     fleet: &'a FleetPolicy,
     held: &mut Held<'a>,
     now: Timestamp,
 ) -> Vec<BTreeMap<String, model::Spend>> {
     let mut remembered = vec![BTreeMap::new(); entries.len()];
-    let places: BTreeMap<&PoolName, usize> = match fleet.budgets.is_empty() {
+    let places: BTreeMap<PoolName, usize> = match fleet.budgets.is_empty() {
         true => BTreeMap::new(),
         false => entries
             .iter()
             .enumerate()
-            .map(|(i, e)| (&e.policy.pool, i))
+            .map(|(i, e)| (e.policy.pool.clone(), i))
             .collect(),
     };
     for budget in &fleet.budgets {
@@ -270,6 +271,11 @@ fn count_money<'a>(
             } else if let Some(known) = memory.spend.get(&budget.name) {
                 remembered[index].insert(budget.name.clone(), known.clone());
             }
+        }
+        let part = budget::part(state.used(), budget.limit);
+        for index in budget.pools.iter().filter_map(|pool| places.get(pool)) {
+            let known = &mut entries[*index].seen.spent;
+            *known = (*known).max(Some(part));
         }
         held.budgets.push(state);
     }

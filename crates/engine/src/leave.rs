@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::rules::IdleTime;
 use model::{
     ExecutorMode, ExecutorState, Instance, InstanceState, Intent, IntentKey, LeaveStep, Policy,
     Seen, age,
@@ -14,12 +15,16 @@ use model::{
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
+use crate::rules::Situation;
 use crate::supply::{Leaving, Machine, Phase, Supply};
 use crate::trust::{Trust, listing_doubt};
 use crate::{Action, Observation, Plan};
 
 /// After this an action whose outcome was not heard is asked for again; all of them are idempotent.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// A job may be on its way to a machine that was not seen idle before.
+const IDLE_BEFORE: Duration = Duration::from_secs(1);
 
 /// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
 /// whose intent was lost must have the time to show up.
@@ -35,6 +40,7 @@ pub(crate) struct Context<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) supply: &'a Supply,
     pub(crate) trust: Trust,
+    pub(crate) rules: Situation<'a>,
     pub(crate) now: Timestamp,
 }
 
@@ -299,7 +305,7 @@ impl Context<'_> {
             plan.reasons.push(Reason::ReadOnly { surplus });
             return;
         };
-        let rule = self.policy.scale_in;
+        let rule = self.rules.rules.scale_in();
         let mut idle: Vec<(bool, Timestamp, &Machine)> = self
             .supply
             .machines
@@ -319,7 +325,7 @@ impl Context<'_> {
         if idle.is_empty() {
             plan.reasons.push(Reason::NotIdleLongEnough {
                 surplus,
-                idle_for: rule.idle_for,
+                idle_for: self.idle_for(),
             });
         }
         let begun = plan.memory.departures.len();
@@ -343,17 +349,17 @@ impl Context<'_> {
 
     /// How many machines the pool's share lets begin to leave now, of `many` that could.
     fn share_left(&self, many: usize, begun: usize, plan: &mut Plan) -> usize {
-        let Some(percent) = self.policy.standing.leave_share else {
+        let Some(share) = self.rules.rules.scale_in().at_most_share else {
             return many;
         };
         // of what there was when the window began
-        let pool = self.supply.serving() as usize + begun;
-        let share = (pool * percent as usize).div_ceil(100);
-        let left = share.saturating_sub(begun);
+        let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+        let pool = self.supply.serving().saturating_add(begun);
+        let left = share.of(pool).saturating_sub(begun) as usize;
         if many > left {
             plan.reasons.push(Reason::LeaveShare {
-                percent,
-                per: self.policy.scale_in.per,
+                share,
+                per: self.rules.rules.scale_in().per,
                 waiting: u32::try_from(many - left).unwrap_or(u32::MAX),
             });
         }
@@ -367,6 +373,15 @@ impl Context<'_> {
         machine.offer.as_ref().is_some_and(|id| !known(id))
     }
 
+    /// How long a machine itself must have been idle. Where levels of the target are kept, they have waited already;
+    /// the machine that goes need only be idle in a look before this one.
+    fn idle_for(&self) -> Duration {
+        match self.rules.rules.scale_in().idle {
+            IdleTime::Fixed { idle_for } => idle_for,
+            IdleTime::BreakEven { .. } => IDLE_BEFORE,
+        }
+    }
+
     fn may_leave(&self, machine: &Machine, since: Timestamp, plan: &Plan) -> bool {
         let departs = machine.leaving.is_some()
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
@@ -376,7 +391,7 @@ impl Context<'_> {
                 .is_none_or(|at| age(at, self.now) < self.policy.boot.expect.max(LEAST_AGE))
         });
         !young
-            && age(since, self.now) >= self.policy.scale_in.idle_for
+            && age(since, self.now) >= self.idle_for()
             && !departs
             && self.listing_is_whole(machine)
             && is_running(machine.instance.as_ref())

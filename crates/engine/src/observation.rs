@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Epoch, FleetId, Instance, OfferId, PoolMemory, PoolName, ProviderName, Seen,
+    ConfigHash, Epoch, FleetId, Instance, OfferId, PoolMemory, PoolName, ProviderName, Seen, Share,
     StoredIntent, Workload,
 };
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,9 @@ pub struct Observation {
     /// The fleet's machines at each provider: the cap that a quota is taken for. Filled where there is news only.
     #[serde(default)]
     pub at_provider: BTreeMap<ProviderName, u32>,
+    /// How much of a budget that counts the pool is spent or promised, of the fullest one.
+    #[serde(default)]
+    pub spent: Option<Share>,
 }
 
 /// A fleet taken apart.
@@ -151,6 +154,7 @@ impl FleetObservation {
                 seen,
                 unavailable: self.unavailable.clone(),
                 at_provider: BTreeMap::new(),
+                spent: None,
             };
             split.pools.insert(name, observation);
         }

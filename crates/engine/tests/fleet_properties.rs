@@ -11,7 +11,7 @@ use std::time::Duration;
 use engine::{
     Action, Ask, Grant, Held, OfferNews, PoolPlan, Reason, Refusal, RefusalKind, Rung, allocate,
 };
-use model::{Budget, FleetPolicy, Money, Period, Ranking, Spend};
+use model::{Budget, FleetPolicy, Money, Period, Ranking, Share, Spend};
 use proptest::prelude::*;
 use support::{World, ago, offer, plan_fleet, span};
 
@@ -80,14 +80,14 @@ prop_compose! {
         if shared {
             world.policy.bootstrap = model::Bootstrap::Shared;
         }
-        world.policy.scale_in.idle_for = span("1m");
+        world.scale_in().idle = model::rules::IdleTime::Fixed { idle_for: span("1m") };
+        world.scale_in().at_most_share = share.map(Share::percent);
         world.policy.standing = model::Standing {
             group: group.map(|group| group.parse().unwrap()),
             priority,
             weight,
             max_price: ceiling.map(cents),
             ranking: if by_price { Ranking::Price } else { Ranking::Listed },
-            leave_share: share,
         };
         let offers = prices.into_iter().zip(0..).map(|(price, index)| {
             let mut offer = offer(index, PROVIDERS[(index / 2) as usize]);
@@ -150,8 +150,8 @@ prop_compose! {
             currency: "USD".parse().unwrap(),
             per: Period::Hour,
             zone: "UTC".into(),
-            warn_at,
-            cheapest_at,
+            warn_at: Share::percent(warn_at),
+            cheapest_at: Share::percent(cheapest_at),
             machine_life: Duration::from_secs(minutes * 60),
         });
         FleetPolicy {

@@ -6,7 +6,7 @@ mod support;
 
 use engine::{OfferNews, PoolPlan, Refusal, RefusalKind};
 use expect_test::{Expect, expect};
-use model::{Budget, FleetPolicy, Money, OfferMemory, Period, Ranking, Spend};
+use model::{Budget, FleetPolicy, Money, OfferMemory, Period, Ranking, Share, Spend};
 use support::{World, ago, now, offer, plan_fleet, span};
 
 fn money(text: &str) -> Money {
@@ -21,8 +21,8 @@ fn budget(limit: &str, pools: &[&str]) -> Budget {
         currency: "USD".parse().unwrap(),
         per: Period::Month,
         zone: "UTC".into(),
-        warn_at: 80,
-        cheapest_at: 90,
+        warn_at: Share::percent(80),
+        cheapest_at: Share::percent(90),
         machine_life: span("1h"),
     }
 }
@@ -664,20 +664,20 @@ fn when_most_executors_are_offline_no_machine_leaves() {
 /// Karpenter's disruption budgets: a share of the pool may leave at once, rounded up to whole machines.
 #[test]
 fn only_a_share_of_a_pool_leaves_within_a_window() {
-    let linux = pool("linux", "max 20 idle 1m share 30 | queued 0 | idle 5m x5");
+    let linux = pool("linux", "max 20 idle 1m share 30% | queued 0 | idle 5m x5");
     let fleet = FleetPolicy::default();
     check(
         &[linux],
         &fleet,
         expect![[r#"
-        linux:
-        cordon linux-7-1-0: idle for long enough
-        cordon linux-7-2-0: idle for long enough
-          demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
-          share: at most 30% of the pool begin to leave per 1m, 3 wait
-          linux-7-1-0 begins to leave: idle for long enough
-          linux-7-2-0 begins to leave: idle for long enough
-    "#]],
+            linux:
+            cordon linux-7-1-0: idle for long enough
+            cordon linux-7-2-0: idle for long enough
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              share: at most 30% of the pool begins to leave per 1m, 3 wait
+              linux-7-1-0 begins to leave: idle for long enough
+              linux-7-2-0 begins to leave: idle for long enough
+        "#]],
     );
 }
 

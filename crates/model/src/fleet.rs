@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, GroupName, Money, PoolName, ProviderName};
+use crate::{Currency, GroupName, Money, PoolName, ProviderName, Share};
 
 /// The limits over all pools, after the configuration has been checked. They ration growth and nothing else: no machine
 /// leaves, and no job dies, because a cap is below what exists.
@@ -56,9 +56,6 @@ pub struct Standing {
     pub max_price: Option<Money>,
     /// In which order its offers are tried.
     pub ranking: Ranking,
-    /// Hundredths of the pool that may begin to leave within the window of the scale-in rule, rounded up to whole
-    /// machines; `None` is unlimited.
-    pub leave_share: Option<u32>,
 }
 
 impl Default for Standing {
@@ -69,7 +66,6 @@ impl Default for Standing {
             weight: 1,
             max_price: None,
             ranking: Ranking::Listed,
-            leave_share: None,
         }
     }
 }
@@ -100,10 +96,10 @@ pub struct Budget {
     pub per: Period,
     /// The zone in which days and months begin, such as UTC or Asia/Kolkata.
     pub zone: String,
-    /// From this many hundredths of the limit on, every plan says so.
-    pub warn_at: u32,
-    /// From this many hundredths of the limit on, only each pool's cheapest offers are used.
-    pub cheapest_at: u32,
+    /// From this share of the limit on, every plan says so.
+    pub warn_at: Share,
+    /// From this share of the limit on, only each pool's cheapest offers are used.
+    pub cheapest_at: Share,
     /// How long a new machine is taken to live: it is created only when its whole price for this time is left.
     pub machine_life: Duration,
 }

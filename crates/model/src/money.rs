@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Share;
+
 /// Millionths of one unit of a currency. Six decimals hold every price that a cloud states per machine-hour, and a
 /// 64-bit number of them holds eighteen trillion.
 const UNIT: u64 = 1_000_000;
@@ -60,9 +62,9 @@ impl Money {
         Money(self.0.saturating_mul(n as u64))
     }
 
-    /// This many hundredths of it, rounded down.
-    pub fn percent(self, percent: u32) -> Money {
-        let part = u128::from(self.0) * u128::from(percent) / 100;
+    /// This share of it, rounded down.
+    pub fn share(self, share: Share) -> Money {
+        let part = u128::from(self.0) * u128::from(share.permille) / 1000;
         Money(u64::try_from(part).unwrap_or(u64::MAX))
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Budget, Currency, FleetPolicy, GroupName, Money, Period, PoolName, ProviderName};
+use model::{
+    Budget, Currency, FleetPolicy, GroupName, Money, Period, PoolName, ProviderName, Share,
+};
 use ports::strict::{self, Problem, Problems, Severity, Step};
 use serde_json::Value;
 
 use super::Maker;
 use super::entries::{names, too_long, unknown};
-use super::rules::Rule;
+use super::rules::Rules;
+use super::when;
 use crate::raw;
 use crate::settings::{PoolSettings, ProviderSettings};
 
@@ -19,13 +22,13 @@ pub(super) struct BudgetParts {
     per: Period,
     currency: Currency,
     zone: String,
-    warn_at: u32,
-    cheapest_at: u32,
+    warn_at: Share,
+    cheapest_at: Share,
     machine_life: Duration,
 }
 
 /// Checks one budget.
-pub(super) fn budget(rule: &raw::BudgetRule, problems: &mut Problems) -> Option<BudgetParts> {
+pub(super) fn budget(rule: &raw::rules::Budget, problems: &mut Problems) -> Option<BudgetParts> {
     let limit = Money::from_decimal(rule.limit).filter(|limit| *limit > Money::ZERO);
     if limit.is_none() {
         problems.error(
@@ -37,22 +40,14 @@ pub(super) fn budget(rule: &raw::BudgetRule, problems: &mut Problems) -> Option<
     if let Err(wrong) = &currency {
         problems.error(["currency".into()], wrong.clone());
     }
-    if jiff::tz::TimeZone::get(&rule.zone).is_err() {
-        problems.error(
-            ["zone".into()],
-            format!(
-                "there is no time zone `{}`: write a name of the tz database, such as UTC or Asia/Kolkata",
-                rule.zone
-            ),
-        );
-    }
+    when::is_zone(&rule.zone, problems);
     let (warn_at, cheapest_at) = (rule.warn_at.0, rule.cheapest_at.0);
-    for (key, percent) in [("warn_at", warn_at), ("cheapest_at", cheapest_at)] {
-        if percent > 100 {
+    for (key, share) in [("warn_at", warn_at), ("cheapest_at", cheapest_at)] {
+        if share > Share::percent(100) {
             problems.error([key.into()], "a share of the limit is 100% at most");
         }
     }
-    if warn_at > cheapest_at && cheapest_at <= 100 {
+    if warn_at > cheapest_at && cheapest_at <= Share::percent(100) {
         problems.warning(
             ["warn_at".into()],
             "it warns later than it uses the cheapest offers only: state the smaller share here",
@@ -67,9 +62,9 @@ pub(super) fn budget(rule: &raw::BudgetRule, problems: &mut Problems) -> Option<
         );
     }
     let per = match rule.per {
-        raw::PeriodWord::Hour => Period::Hour,
-        raw::PeriodWord::Day => Period::Day,
-        raw::PeriodWord::Month => Period::Month,
+        raw::rules::PeriodWord::Hour => Period::Hour,
+        raw::rules::PeriodWord::Day => Period::Day,
+        raw::rules::PeriodWord::Month => Period::Month,
     };
     Some(BudgetParts {
         limit: limit?,
@@ -94,7 +89,7 @@ impl Maker<'_> {
     pub(super) fn limits(
         &mut self,
         document: &Value,
-        rules: &BTreeMap<String, Rule>,
+        rules: &Rules,
         providers: &BTreeMap<ProviderName, ProviderSettings>,
         pools: &BTreeMap<PoolName, PoolSettings>,
     ) -> FleetPolicy {
@@ -173,21 +168,23 @@ impl Maker<'_> {
     fn budgets_only(
         &mut self,
         taken: &[String],
-        rules: &BTreeMap<String, Rule>,
+        rules: &Rules,
         known: &[String],
         problems: &mut Problems,
     ) {
         for (index, name) in taken.iter().enumerate() {
             self.used.insert(("rules", name.clone()));
             let path = ["rules".into(), index.into()];
-            match rules.get(name) {
-                Some(Rule::Budget(_)) => {}
-                Some(_) => problems.error(
+            match (rules.budgets.get(name), rules.of_pools.get(name)) {
+                (Some(_), _) => {}
+                (None, Some(_)) => problems.error(
                     path,
                     format!("`{name}` is no budget: other rules are taken by pools only"),
                 ),
-                None if !known.contains(name) => unknown("rule", name, known, path, problems),
-                None => {}
+                (None, None) if !known.contains(name) => {
+                    unknown("rule", name, known, path, problems);
+                }
+                (None, None) => {}
             }
         }
     }
@@ -196,13 +193,13 @@ impl Maker<'_> {
     fn budgets(
         &mut self,
         named: Vec<Named>,
-        rules: &BTreeMap<String, Rule>,
+        rules: &Rules,
         pools: &BTreeMap<PoolName, PoolSettings>,
     ) -> Vec<Budget> {
         let mut first: Option<(Currency, String)> = None;
         let mut budgets = Vec::new();
         for named in named {
-            let Some(Rule::Budget(parts)) = rules.get(&named.rule) else {
+            let Some(parts) = rules.budgets.get(&named.rule) else {
                 continue;
             };
             let (currency, rule) = first

@@ -333,7 +333,7 @@ impl Made<'_> {
             .map_or(if young { since } else { since + hour }, |age| age.0);
         if machine.state == State::Requested {
             let intent = Intent::Create {
-                batch: name.batch.clone(),
+                batch: name.batch,
                 count: 1,
                 provider: offer.provider.clone(),
                 offer: offer.id.clone(),
@@ -419,6 +419,7 @@ fn executor(name: &str, state: ExecutorState) -> Executor {
         slots: 1,
         state,
         cordon: Cordon::None,
+        health: None,
     }
 }
 
