@@ -232,3 +232,93 @@ fn cost_cap() {
         "{said}"
     );
 }
+
+/// Machines made or called for in all, by the last line.
+fn count(recipe: &str, world: &str) -> (u32, u32) {
+    let said = plan(recipe, world);
+    let last = said.lines().last().unwrap();
+    let number = |before: &str| {
+        let (head, _) = last.split_once(before).unwrap();
+        head.rsplit([' ', ':'])
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    (number(" to create"), number(" to begin or go on leaving"))
+}
+
+// Berlin is one hour ahead of UTC in January; the fifth is a Monday.
+const MONDAY_AT_TEN: &str = "now: 2026-01-05T09:00:00Z";
+const MONDAY_EVENING: &str = "now: 2026-01-05T19:00:00Z";
+const SUNDAY_AT_TEN: &str = "now: 2026-01-04T09:00:00Z";
+
+#[test]
+fn office_hours() {
+    let recipe = "recipes/office-hours.yaml";
+    let two_jobs = format!("{MONDAY_AT_TEN}\npools: {{ linux: {{ queued: 2 }} }}");
+    let one_job = format!("{MONDAY_EVENING}\npools: {{ linux: {{ queued: 1 }} }}");
+    assert_eq!(count(recipe, MONDAY_AT_TEN), (4, 0));
+    assert_eq!(count(recipe, &two_jobs), (6, 0));
+    assert_eq!(count(recipe, MONDAY_EVENING), (0, 0));
+    assert_eq!(count(recipe, SUNDAY_AT_TEN), (0, 0));
+    assert_eq!(count(recipe, &one_job), (1, 0));
+}
+
+#[test]
+fn nightly_burst() {
+    let recipe = "recipes/nightly-burst.yaml";
+    assert_eq!(count(recipe, "now: 2026-01-05T00:55:00Z"), (20, 0));
+    let jobs = "pools: { linux: { queued: 90 } }";
+    assert_eq!(
+        count(recipe, &format!("now: 2026-01-05T01:10:00Z\n{jobs}")),
+        (100, 0)
+    );
+    assert_eq!(
+        count(recipe, &format!("now: 2026-01-05T11:00:00Z\n{jobs}")),
+        (25, 0)
+    );
+}
+
+#[test]
+fn windows() {
+    let recipe = "recipes/windows.yaml";
+    assert_eq!(count(recipe, MONDAY_AT_TEN), (2, 0));
+    let machines = |what: &str| {
+        format!("{MONDAY_EVENING}\npools: {{ windows: {{ queued: 1, machines: [{what}] }} }}")
+    };
+    assert_eq!(
+        count(recipe, &machines("{ state: booting, for: 20m }")),
+        (0, 0)
+    );
+    assert_eq!(
+        count(
+            recipe,
+            &machines("{ state: busy }, { state: idle, for: 30m }, { state: idle, for: 20m }")
+        ),
+        (0, 0)
+    );
+    assert_eq!(
+        count(
+            recipe,
+            &machines("{ state: busy }, { state: idle, for: 61m }, { state: idle, for: 20m }")
+        ),
+        (0, 1)
+    );
+}
+
+#[test]
+fn storage_nodes_ahead_of_scheduled_jobs() {
+    let recipe = "recipes/storage-nodes.yaml";
+    assert_eq!(count(recipe, "now: 2026-01-05T00:00:00Z"), (0, 0));
+    assert_eq!(count(recipe, "now: 2026-01-05T00:35:00Z"), (3, 0));
+    let nodes = "pools: { linux: { queued: 2 }, storage: { machines: [{ state: idle, for: 4h, count: 3 }] } }";
+    assert_eq!(
+        count(recipe, &format!("now: 2026-01-05T04:30:00Z\n{nodes}")),
+        (2, 3)
+    );
+    assert_eq!(
+        count(recipe, &format!("now: 2026-01-05T02:30:00Z\n{nodes}")),
+        (2, 0)
+    );
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{
     Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, Money, OnStale, Policy, PoolName,
-    Ranking, Rule, Standing, WorkloadTrust,
+    Ranking, Rule, RuleKind, Standing, WorkloadTrust,
 };
 use ports::strict::{self, Problems};
 use serde_json::Value;
@@ -51,13 +51,13 @@ impl Maker<'_> {
                 let pool: raw::Pool = strict::read(value, problems)?;
                 maker.references(&pool, &known, problems);
                 limits(&pool, problems);
-                if pool.emitter.is_none() {
-                    without_emitter(&pool, problems);
-                }
                 let known_emitter = pool.emitter.as_ref().and_then(|name| emitters.get(name));
                 let entry = known_emitter.and_then(|e| maker.registries.emitters.get(&e.kind));
                 let reports = entry.map_or(&[][..], |entry| entry.reports);
                 let rules = rules::of_pool(&pool, rules, reports, problems);
+                if pool.emitter.is_none() {
+                    without_emitter(&pool, &rules, problems);
+                }
                 let machine = machines.get(&pool.machine)?;
                 prices(&pool, machine, problems);
                 let emitter = match &pool.emitter {
@@ -278,7 +278,7 @@ fn prices(pool: &raw::Pool, parts: &MachineParts, problems: &mut Problems) {
 }
 
 /// Keys that say nothing where there are no jobs.
-fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
+fn without_emitter(pool: &raw::Pool, rules: &[Rule], problems: &mut Problems) {
     let given = [
         ("precedence", pool.precedence != 0),
         ("fresh_for", pool.fresh_for.is_some()),
@@ -290,7 +290,8 @@ fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
             "it changes nothing in a pool without an emitter",
         );
     }
-    if pool.min == 0 {
+    let raises = |rule: &Rule| matches!(&rule.rule, RuleKind::Limit(limit) if limit.min > Some(0));
+    if pool.min == 0 && !rules.iter().any(raises) {
         problems.warning(
             [],
             "a pool without an emitter keeps `min` machines, and min is 0: it never has one",
