@@ -50,7 +50,10 @@ fn fleet(pools: usize) -> (FleetObservation, Vec<Policy>) {
 /// Time of the processor spent by this thread, so that what else the machine does is not measured.
 fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+    Duration::new(
+        time.tv_sec.try_into().unwrap(),
+        time.tv_nsec.try_into().unwrap(),
+    )
 }
 
 /// The median of a few runs, each on inputs of its own.

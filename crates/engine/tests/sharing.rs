@@ -141,11 +141,11 @@ fn a_job_that_waited_long_has_a_claim_before_any_priority() {
     let worlds = [
         pool(
             "linux",
-            "max 10 bootstrap shared | queued 9 waited 31m | no instances",
+            "max 10 bootstrap shared | queued 9 oldest 31m | no instances",
         ),
         pool(
             "mac",
-            "max 10 bootstrap shared priority 5 | queued 9 waited 1m | no instances",
+            "max 10 bootstrap shared priority 5 | queued 9 oldest 1m | no instances",
         ),
     ];
     check(

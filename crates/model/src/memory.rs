@@ -35,9 +35,10 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
-    /// What the rules wanted, now and lately: the way down is read from it.
-    #[serde(skip_serializing_if = "Recommendations::is_empty")]
-    pub wanted: Recommendations,
+    /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
+    /// trust its workload; then the machines that are there count as wanted until that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Recommendations>,
     /// What the pace rule has left; `None` is a full bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
@@ -136,11 +137,6 @@ impl Recommendations {
     /// Entries kept; beyond it two neighbours become one, which holds the greater number for the longer time.
     pub const MOST: usize = 64;
 
-    /// Whether nothing was ever wanted.
-    pub fn is_empty(&self) -> bool {
-        self.now == 0 && self.earlier.is_empty()
-    }
-
     /// Records what is wanted at this moment.
     pub fn record(&mut self, machines: u32, now: Timestamp) {
         if machines < self.now {
@@ -216,7 +212,7 @@ impl Default for PoolMemory {
             failed_boots: BTreeSet::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
-            wanted: Recommendations::default(),
+            wanted: None,
             tokens: None,
             learned: Learned::default(),
             offers: BTreeMap::new(),
@@ -225,6 +221,46 @@ impl Default for PoolMemory {
             believed_work: 0,
             cliff: None,
             anomaly_since: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// The worked example of the pace rule.
+    #[test]
+    fn the_greatest_number_of_a_window_is_found_and_let_go() {
+        let mut wanted = Recommendations::default();
+        for (second, machines) in [(0, 9), (60, 4), (90, 7), (100, 3)] {
+            wanted.record(machines, at(second));
+        }
+        let window = Duration::from_secs(120);
+        let greatest = |second| wanted.greatest_within(window, at(second));
+        assert_eq!([100, 179, 180, 219, 220].map(greatest), [9, 9, 7, 7, 3]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_errs_on_the_side_of_keeping() {
+        let mut wanted = Recommendations::default();
+        wanted.record(1000, at(0));
+        for second in 1..500 {
+            wanted.record(1000 - second, at(i64::from(second)));
+        }
+        assert!(wanted.earlier.len() <= Recommendations::MOST);
+        for window in [1, 10, 60, 300] {
+            // without the bound, what was wanted `window` ago would be the answer
+            let exact = 501 + window - 1;
+            let found = wanted.greatest_within(Duration::from_secs(u64::from(window)), at(499));
+            assert!(
+                found >= exact,
+                "{found} within {window} s, not less than {exact}"
+            );
         }
     }
 }
