@@ -29,6 +29,9 @@ const NO_CAPACITY: Duration = Duration::from_secs(180);
 const QUOTA: Duration = Duration::from_secs(300);
 /// The longest back-off, the same as in cluster-autoscaler: after it a recovered offer is found within half an hour.
 const LONGEST: Duration = Duration::from_secs(1800);
+/// The longest back-off after a failure that says nothing of capacity (an API that is away, credentials that were wrong):
+/// who repairs it must not wait for half an hour.
+const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
 /// More refusals in a row than double anything.
 const MANY: u32 = 16;
 /// Machines of an offer remembered before both counters are halved.
@@ -91,11 +94,13 @@ pub(crate) fn learn(
             continue;
         }
         offer.refusals = offer.refusals.saturating_add(1).min(MANY);
-        let first = match refusal.kind {
-            RefusalKind::NoCapacity | RefusalKind::Quota => NO_CAPACITY,
-            RefusalKind::Wait { wait } => wait,
+        let wait = match refusal.kind {
+            RefusalKind::NoCapacity | RefusalKind::Quota => {
+                longer(NO_CAPACITY, offer.refusals, LONGEST)
+            }
+            RefusalKind::Wait { wait } => longer(wait, offer.refusals, LONGEST_TROUBLE),
         };
-        offer.until = Some(after(now, longer(first, offer.refusals)));
+        offer.until = Some(after(now, wait));
         offer.why = line(&refusal.why);
     }
     // what is long over is no news any more
@@ -116,7 +121,7 @@ fn met_quota(memory: &mut PoolMemory, entry: &OfferNews, cap: u32, why: &str, no
         return;
     }
     let refusals = before.map_or(1, |quota| quota.refusals.saturating_add(1).min(MANY));
-    let until = after(now, longer(QUOTA, refusals));
+    let until = after(now, longer(QUOTA, refusals, LONGEST));
     let why = line(why);
     memory.quotas.insert(
         entry.provider.clone(),
@@ -165,9 +170,9 @@ fn fade(offer: &mut OfferMemory) {
 }
 
 /// Twice as long for each refusal more, up to the longest; one that is longer anyway stays.
-fn longer(first: Duration, refusals: u32) -> Duration {
+fn longer(first: Duration, refusals: u32, longest: Duration) -> Duration {
     let doubled = first.saturating_mul(1 << refusals.saturating_sub(1).min(MANY));
-    doubled.min(LONGEST.max(first))
+    doubled.min(longest.max(first))
 }
 
 fn after(now: Timestamp, wait: Duration) -> Timestamp {

@@ -521,9 +521,9 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
             offer: offer.clone(),
             provider: provider.clone(),
             made,
-            refusal: refusal.as_ref().map(|error| Refusal {
-                kind: refusal_kind(error.kind),
-                why: chain(error).to_string(),
+            refusal: refusal.as_ref().and_then(|error| {
+                let why = chain(error).to_string();
+                refusal_kind(error.kind).map(|kind| Refusal { kind, why })
             }),
         },
     });
@@ -561,11 +561,12 @@ fn wait_after_refusal(kind: Option<EmitterErrorKind>) -> Duration {
     }
 }
 
-/// What the memory of offers is to learn of a refusal.
-fn refusal_kind(kind: ProviderErrorKind) -> RefusalKind {
+/// What the memory of offers is to learn of a refusal; nothing of one that is our own.
+fn refusal_kind(kind: ProviderErrorKind) -> Option<RefusalKind> {
     let wait = match kind {
-        ProviderErrorKind::OutOfCapacity => return RefusalKind::NoCapacity,
-        ProviderErrorKind::QuotaExceeded => return RefusalKind::Quota,
+        ProviderErrorKind::LeaseOver => return None,
+        ProviderErrorKind::OutOfCapacity => return Some(RefusalKind::NoCapacity),
+        ProviderErrorKind::QuotaExceeded => return Some(RefusalKind::Quota),
         ProviderErrorKind::RateLimited { retry_after } => retry_after.unwrap_or(SHORT_WAIT),
         ProviderErrorKind::Unauthorized | ProviderErrorKind::InvalidRequest => OPERATOR_WAIT,
         ProviderErrorKind::NotFound
@@ -573,7 +574,6 @@ fn refusal_kind(kind: ProviderErrorKind) -> RefusalKind {
         | ProviderErrorKind::Unavailable
         | ProviderErrorKind::UnknownOutcome
         | ProviderErrorKind::BadAnswer => SHORT_WAIT,
-        ProviderErrorKind::LeaseOver => Duration::ZERO,
     };
-    RefusalKind::Wait { wait }
+    Some(RefusalKind::Wait { wait })
 }
