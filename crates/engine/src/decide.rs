@@ -1,9 +1,10 @@
 //! The decision, top down: trust, supply, demand, limits, what the fleet grants, who leaves.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{FleetPolicy, Policy, Recommendations, age};
+use model::{FleetPolicy, Learned, Policy, Recommendations, age};
 
 use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
@@ -26,8 +27,8 @@ const MAX_FAILED_BOOTS: usize = 100;
 /// Nothing is retried here: the next tick is the retry.
 pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    let case = Case::of(seen, policy, &supply, now);
-    let wish = Wish::of(&case);
+    let (case, begun) = Case::of(seen, policy, &supply, now);
+    let wish = Wish::of(&case, begun);
     let grant = wish.alone();
     wish.granted(&grant)
 }
@@ -35,8 +36,8 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
 /// Decides what one pool does next with what the fleet grants it; the inputs of a record give its plan again.
 pub fn plan_granted(seen: &Observation, policy: &Policy, grant: &Grant, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    let case = Case::of(seen, policy, &supply, now);
-    Wish::of(&case).granted(grant)
+    let (case, begun) = Case::of(seen, policy, &supply, now);
+    Wish::of(&case, begun).granted(grant)
 }
 
 /// One pool at one tick, and the limits that hold for it at this moment.
@@ -46,6 +47,9 @@ pub(crate) struct Case<'a> {
     facts: Facts,
     policy: Cow<'a, Policy>,
     limits: Option<Reason>,
+    /// What was learned up to this tick, and the boot time that follows from it.
+    known: Learned,
+    boot: Duration,
 }
 
 impl<'a> Case<'a> {
@@ -54,16 +58,24 @@ impl<'a> Case<'a> {
         policy: &'a Policy,
         supply: &'a Supply,
         now: Timestamp,
-    ) -> Self {
+    ) -> (Self, Plan) {
         let facts = Facts::of(seen, policy, supply, now);
         let (policy, limits) = limit::apply(policy, &facts);
-        Case {
+        let mut plan = start(seen, &policy, supply);
+        remember(&mut plan, seen, supply, &policy, now);
+        create::settle(seen, &policy, &mut plan, now);
+        let boot = learn::boot_time(&plan.memory.learned, &policy.boot);
+        let known = learn::settled(&plan.memory.learned, boot, now).into_owned();
+        let case = Case {
             seen,
             supply,
             facts,
             policy,
             limits,
-        }
+            known,
+            boot,
+        };
+        (case, plan)
     }
 }
 
@@ -78,7 +90,8 @@ pub(crate) struct Wish<'a> {
 }
 
 impl<'a> Wish<'a> {
-    pub(crate) fn of(case: &'a Case<'a>) -> Self {
+    /// Goes on with a plan that was begun with the case.
+    pub(crate) fn of(case: &'a Case<'a>, mut plan: Plan) -> Self {
         let Case {
             seen,
             supply,
@@ -91,12 +104,11 @@ impl<'a> Wish<'a> {
             policy,
             supply,
             rules: InForce::of(policy, facts),
+            known: &case.known,
+            boot: case.boot,
             now,
         };
-        let mut plan = start(seen, policy, supply);
-        remember(&mut plan, seen, supply, policy, now);
         let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
-        create::settle(seen, policy, &mut plan, now);
 
         let limits = case.limits.clone();
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
@@ -268,7 +280,7 @@ fn wanted(
 
 /// What the jobs need, and what the rules add to it; none of them lowers it.
 fn by_rules(at: &Situation<'_>, facts: &Facts, reasons: &mut Vec<Reason>) -> u32 {
-    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot(), at.now, reasons);
+    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot, at.now, reasons);
     let wanted = utilization::raise(at, needed.machines, reasons);
     let wanted = reserve::raise(at, needed.open, wanted, reasons);
     pressure::raise(at, facts, wanted, reasons)
@@ -282,7 +294,8 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     let demand = &workload.demand;
     let needed = demand.running.saturating_add(demand.runnable);
     let memory = &mut plan.memory;
-    learn::observe(&mut memory.learned, needed, at.boot(), at.now);
+    let known = Cow::Borrowed(at.known);
+    learn::observe(&mut memory.learned, known, needed, at.boot, at.now);
     // whoever starts, or lost his memory, does not know since when the machines he finds are not needed
     let found = Recommendations {
         now: at.supply.serving(),
@@ -290,7 +303,7 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     };
     let recommended = memory.wanted.get_or_insert(found);
     recommended.record(wanted, at.now);
-    recommended.forget(rules::longest_window(at.policy, at.boot()), at.now);
+    recommended.forget(rules::longest_window(at.policy, at.boot), at.now);
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.

@@ -92,11 +92,12 @@ pub fn plan_fleet<'a>(
     held.quotas = quotas;
     let spends = count_money(&mut entries, fleet, &mut held, now);
 
-    let cases: Vec<Case<'_>> = entries
+    let (cases, begun): (Vec<Case<'_>>, Vec<Plan>) = entries
         .iter()
         .map(|entry| Case::of(&entry.seen, entry.policy, &entry.supply, now))
-        .collect();
-    let wishes: Vec<Wish<'_>> = cases.iter().map(Wish::of).collect();
+        .unzip();
+    let wishes = cases.iter().zip(begun);
+    let wishes: Vec<Wish<'_>> = wishes.map(|(case, plan)| Wish::of(case, plan)).collect();
     let asks: Vec<Ask> = wishes.iter().map(Wish::ask).collect();
     let mut grants = allocate(&asks, fleet, &held);
     for (grant, spend) in grants.iter_mut().zip(spends) {

@@ -35,7 +35,7 @@ pub use ids::{
 pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
 pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
-pub use learned::{Histogram, Learned, RiseRow, RiseWindow, Unneeded};
+pub use learned::{Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded};
 pub use memory::{
     Missing, OfferMemory, PoolMemory, QuotaMemory, Recommendations, Spend, Tokens, Wanted,
 };
