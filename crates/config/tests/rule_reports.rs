@@ -98,7 +98,7 @@ fn wrong_conditions_are_told_where_they_stand() {
             28 |   c: { kind: reserve, idle: 1, when: { schedule: "Mon-Fri 08:00-19:00" } }
                |                                      ^
 
-            error: unknown key `queued_ovr`; known are schedule, zone, queued_over, queued_under, oldest_wait_over, oldest_wait_under, utilization_over, utilization_under, memory_below, memory_above, load_over, load_under, any
+            error: unknown key `queued_ovr`; known are schedule, zone, queued_over, queued_under, oldest_wait_over, oldest_wait_under, utilization_over, utilization_under, spend_over, spend_under, memory_below, memory_above, load_over, load_under, any
               --> parmanu.yaml:29:51
                |
             29 |   d: { kind: reserve, idle: 1, when: { zone: UTC, queued_ovr: 3 } }
