@@ -1,6 +1,6 @@
 //! What the engine may know at one tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -164,23 +164,28 @@ impl FleetObservation {
                 Seen::Partial { value, at, why } => (value, Seen::Partial { value: (), at, why }),
                 Seen::Never { why } => (Vec::new(), Seen::Never { why }),
             };
-            for observation in split.pools.values_mut() {
-                let empty = rest.clone().map(|()| Vec::new());
-                observation.listings.insert(provider.clone(), empty);
-            }
+            // hashed, since a tree of names is compared ten times for each machine; only looked up in, never walked
+            let mut by_pool: HashMap<PoolName, Vec<Instance>> = HashMap::new();
             for instance in value {
-                if instance.owner.fleet != self.fleet {
-                    continue;
-                }
-                let mine = split.pools.get_mut(instance.pool());
-                match mine.and_then(|pool| pool.listings.get_mut(&provider)) {
-                    Some(Seen::Complete { value, .. } | Seen::Partial { value, .. }) => {
-                        value.push(instance);
+                if instance.owner.fleet == self.fleet {
+                    match by_pool.get_mut(instance.pool()) {
+                        Some(list) => list.push(instance),
+                        None => {
+                            by_pool.insert(instance.pool().clone(), vec![instance]);
+                        }
                     }
-                    Some(Seen::Never { .. }) => {}
-                    None if instance.state.is_gone() => {}
-                    None => *split.strays.entry(provider.clone()).or_default() += 1,
                 }
+            }
+            for (name, observation) in &mut split.pools {
+                let mine = by_pool.remove(name).unwrap_or_default();
+                let listing = rest.clone().map(|()| mine);
+                observation.listings.insert(provider.clone(), listing);
+            }
+            let strays = by_pool.into_values().flatten();
+            let strays = strays.filter(|instance| !instance.state.is_gone()).count();
+            if strays > 0 {
+                let strays = u32::try_from(strays).unwrap_or(u32::MAX);
+                split.strays.insert(provider, strays);
             }
         }
         split
