@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use model::{ConfigHash, EmitterName, FleetId, OfferId, Policy, PoolName, ProviderName};
+use model::{
+    ConfigHash, EmitterName, FleetId, FleetPolicy, JobRange, OfferId, Policy, PoolName,
+    ProviderName,
+};
 use ports::{EmitterFacts, ProviderFacts, SecretRef};
 use serde_json::Value;
 
@@ -23,6 +26,8 @@ pub struct Settings {
     pub providers: BTreeMap<ProviderName, ProviderSettings>,
     /// The pools.
     pub pools: BTreeMap<PoolName, PoolSettings>,
+    /// What the pools share: caps and budgets.
+    pub limits: FleetPolicy,
 }
 
 /// Where probot and scaler meet.
@@ -61,6 +66,8 @@ pub struct ProviderSettings {
     pub config: Value,
     /// What the plugin says of itself.
     pub facts: ProviderFacts,
+    /// Machines that may exist there at once, if there is a limit.
+    pub max_machines: Option<u32>,
 }
 
 /// One pool.
@@ -72,6 +79,8 @@ pub struct PoolSettings {
     pub serves: Vec<Value>,
     /// Its rank when a job fits several pools; greater goes first.
     pub precedence: i32,
+    /// What one of its jobs needs, as far as the file says.
+    pub job: JobRange,
     /// The provider's own keys of each offer.
     pub offers: BTreeMap<OfferId, Value>,
     /// Its boot script, if it has one.

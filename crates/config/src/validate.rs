@@ -5,10 +5,13 @@
 mod accounts;
 mod boot_script;
 mod entries;
+mod limits;
 mod machines;
 mod pools;
 mod references;
 mod rules;
+mod slots;
+mod when;
 mod whole;
 
 use std::collections::BTreeSet;
@@ -44,7 +47,8 @@ pub(crate) fn settings(
     let providers = maker.providers(document);
     let machines = maker.machines(document, &providers);
     let rules = maker.rules(document);
-    let pools = maker.pools(document, &emitters, &machines, &rules);
+    let pools = maker.pools(document, &emitters, &machines, &rules.of_pools);
+    let limits = maker.limits(document, &rules, &providers, &pools);
     references::check(document, &mut Vec::new(), maker.problems);
     maker.unused(document);
     whole::alike(&pools, problems);
@@ -66,6 +70,7 @@ pub(crate) fn settings(
         emitters,
         providers,
         pools,
+        limits,
     })
 }
 

@@ -48,7 +48,7 @@ rules:
             2 | fleet: Acme CI
               |        ^^^^
 
-            error: unknown key `emiters`; known are version, fleet, store, emitters, providers, machines, pools, rules
+            error: unknown key `emiters`; known are version, fleet, store, emitters, providers, machines, pools, groups, limits, rules
              --> parmanu.yaml:3:1
               |
             3 | emiters: {}
@@ -150,7 +150,7 @@ rules:
             27 |     rules: [gentle]
                |             ^^^^^^
 
-            error: `scale-out` is not a kind known here; known are scale-in
+            error: `scale-out` is not a kind known here; known are utilization, reserve, memory, load, scale-in, pace, limit, budget
               --> parmanu.yaml:29:17
                |
             29 |   slow: { kind: scale-out, idle_for: 10m }
@@ -178,7 +178,7 @@ fn an_unknown_key_is_told_at_each_level() {
             ("idle_for: 10m", "idle_fro: 1m, idle_for: 10m"),
         ],
         expect![[r#"
-            error: unknown key `flete`; known are version, fleet, store, emitters, providers, machines, pools, rules
+            error: unknown key `flete`; known are version, fleet, store, emitters, providers, machines, pools, groups, limits, rules
              --> parmanu.yaml:2:1
               |
             2 | flete: acme
@@ -206,7 +206,7 @@ fn an_unknown_key_is_told_at_each_level() {
                |                     ^^^^^^
               = did you mean `region`?
 
-            error: unknown key `slot`; known are slots, boot, bootstrap, credential, executor, offers
+            error: unknown key `slot`; known are slots, cpu, memory, boot, bootstrap, credential, executor, offers
               --> parmanu.yaml:17:5
                |
             17 |     slot: 2
@@ -220,14 +220,14 @@ fn an_unknown_key_is_told_at_each_level() {
                |             ^^^^^
               = did you mean `expect`?
 
-            error: unknown key `maxx`; known are emitter, serves, machine, min, max, precedence, rules, fresh_for, keep_on_stale
+            error: unknown key `maxx`; known are emitter, serves, job, machine, min, max, precedence, profile, rules, group, priority, weight, max_price, choose, fresh_for, keep_on_stale
               --> parmanu.yaml:28:5
                |
             28 |     maxx: 4
                |     ^^^^
               = did you mean `max`?
 
-            error: unknown key `idle_fro`; known are idle_for, at_most, per
+            error: unknown key `idle_fro`; known are idle_for, wait_to_idle, announced, at_most, at_most_share, per, when
               --> parmanu.yaml:31:29
                |
             31 |   gentle: { kind: scale-in, idle_fro: 1m, idle_for: 10m }
@@ -272,7 +272,7 @@ fn an_unknown_kind_is_told_with_the_known_ones() {
                |                ^^^
               = did you mean `ec2`?
 
-            error: `scalein` is not a kind known here; known are scale-in
+            error: `scalein` is not a kind known here; known are utilization, reserve, memory, load, scale-in, pace, limit, budget
               --> parmanu.yaml:27:19
                |
             27 |   gentle: { kind: scalein, idle_for: 10m }
@@ -476,7 +476,7 @@ fn a_time_needs_a_unit_and_a_length() {
             16 |     boot: { expect: -5s, timeout: 9000000000000000h }
                |                                   ^^^^^^^^^^^^^^^^^
 
-            error: `400d` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m
+            error: `400d` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m; or `break-even`, which is learned
               --> parmanu.yaml:29:39
                |
             29 |   gentle: { kind: scale-in, idle_for: 400d }
@@ -1154,4 +1154,207 @@ fn a_thousand_mistakes_are_not_a_thousand_screens() {
         "{report}"
     );
     assert!(report.len() < 40_000, "{}", report.len());
+}
+
+/// Caps, groups, money: what cannot be meant.
+#[test]
+fn limits_that_cannot_be_kept_are_told_at_once() {
+    check(
+        r#"
+version: 1
+fleet: acme
+emitters:
+  gitlab: { kind: gitlab, url: "https://gitlab.example.com", token: "${env:T}", manage_token: "${env:T}", scope: { instance: true } }
+providers:
+  aws: { kind: ec2, region: eu-central-1, max_machines: many }
+machines:
+  plain: { credential: shared, offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.xlarge] }] }
+  dear: { credential: shared, offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.metal-24xl], price: 5 }] }
+pools:
+  a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, min: 3, max: 5, group: bilders, rules: [monthly] }
+  b: { emitter: gitlab, serves: [{ tags: [b] }], machine: dear, min: 3, max: 5, group: builders, max_price: 1, weight: 0 }
+  c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
+groups:
+  builders: { max: 2, rules: [daily, slow, nightly] }
+  nobody: { max: 2 }
+limits: { max: 5, patience: 0s, rules: [daily], patients: 5m }
+rules:
+  slow: { kind: scale-in, idle_for: 20m }
+  monthly: { kind: budget, limit: 0, per: month, currency: dollars, zone: Berlin }
+  daily: { kind: budget, limit: 10, per: week, currency: USD, warn_at: 80 }
+  nightly: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 99%, cheapest_at: 150%, machine_life: 5s }
+"#,
+        expect![[r#"
+            error: expected a whole number, 0 or more, found text
+             --> parmanu.yaml:6:57
+              |
+            6 |   aws: { kind: ec2, region: eu-central-1, max_machines: many }
+              |                                                         ^^^^
+
+            warning: machine `plain` has no bootstrap: its image must join the CI server under the machine's name by itself
+              --> parmanu.yaml:11:59
+               |
+            11 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, min: 3, max: 5, group: bilders, rules: [monthly] }
+               |                                                           ^^^^^
+
+            error: there is no group `bilders`; known are builders, nobody
+              --> parmanu.yaml:11:89
+               |
+            11 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, min: 3, max: 5, group: bilders, rules: [monthly] }
+               |                                                                                         ^^^^^^^
+              = did you mean `builders`?
+
+            warning: machine `dear` has no bootstrap: its image must join the CI server under the machine's name by itself
+              --> parmanu.yaml:12:59
+               |
+            12 |   b: { emitter: gitlab, serves: [{ tags: [b] }], machine: dear, min: 3, max: 5, group: builders, max_price: 1, weight: 0 }
+               |                                                           ^^^^
+
+            error: every offer costs more than this: the pool would never have a machine
+              --> parmanu.yaml:12:109
+               |
+            12 |   b: { emitter: gitlab, serves: [{ tags: [b] }], machine: dear, min: 3, max: 5, group: builders, max_price: 1, weight: 0 }
+               |                                                                                                             ^
+
+            error: a weight is 1 to 1000
+              --> parmanu.yaml:12:120
+               |
+            12 |   b: { emitter: gitlab, serves: [{ tags: [b] }], machine: dear, min: 3, max: 5, group: builders, max_price: 1, weight: 0 }
+               |                                                                                                                        ^
+
+            warning: machine `plain` has no bootstrap: its image must join the CI server under the machine's name by itself
+              --> parmanu.yaml:13:59
+               |
+            13 |   c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
+               |                                                           ^^^^^
+
+            error: an offer of machine `plain` has no price: it cannot be ranked by it
+              --> parmanu.yaml:13:82
+               |
+            13 |   c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
+               |                                                                                  ^^^^^
+
+            error: a price is zero or more, per machine and hour
+              --> parmanu.yaml:13:100
+               |
+            13 |   c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
+               |                                                                                                    ^^
+
+            error: max 2 is less than the 3 machines that the pools of group `builders` keep as their minimum
+              --> parmanu.yaml:15:20
+               |
+            15 |   builders: { max: 2, rules: [daily, slow, nightly] }
+               |                    ^
+
+            error: `slow` is no budget: other rules are taken by pools only
+              --> parmanu.yaml:15:38
+               |
+            15 |   builders: { max: 2, rules: [daily, slow, nightly] }
+               |                                      ^^^^
+
+            error: unknown key `patients`; known are max, patience, rules
+              --> parmanu.yaml:17:49
+               |
+            17 | limits: { max: 5, patience: 0s, rules: [daily], patients: 5m }
+               |                                                 ^^^^^^^^
+              = did you mean `patience`?
+
+            error: a limit is more than nothing; for a pool that may never grow write `max: 0`
+              --> parmanu.yaml:20:35
+               |
+            20 |   monthly: { kind: budget, limit: 0, per: month, currency: dollars, zone: Berlin }
+               |                                   ^
+
+            error: `dollars` is no currency: write its three letters, such as USD
+              --> parmanu.yaml:20:60
+               |
+            20 |   monthly: { kind: budget, limit: 0, per: month, currency: dollars, zone: Berlin }
+               |                                                            ^^^^^^^
+
+            error: `Berlin` is no time zone of the IANA database
+              --> parmanu.yaml:20:75
+               |
+            20 |   monthly: { kind: budget, limit: 0, per: month, currency: dollars, zone: Berlin }
+               |                                                                           ^^^^^^
+
+            error: `week` is not known here; known are hour, day, month
+              --> parmanu.yaml:21:42
+               |
+            21 |   daily: { kind: budget, limit: 10, per: week, currency: USD, warn_at: 80 }
+               |                                          ^^^^
+
+            error: expected a share such as 80% or 99.5%, found something else
+              --> parmanu.yaml:21:72
+               |
+            21 |   daily: { kind: budget, limit: 10, per: week, currency: USD, warn_at: 80 }
+               |                                                                        ^^
+
+            error: a share of the limit is 100% at most
+              --> parmanu.yaml:22:91
+               |
+            22 |   nightly: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 99%, cheapest_at: 150%, machine_life: 5s }
+               |                                                                                           ^^^^
+
+            error: a machine costs a minute at least: 1h is usual
+              --> parmanu.yaml:22:111
+               |
+            22 |   nightly: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 99%, cheapest_at: 150%, machine_life: 5s }
+               |                                                                                                               ^^
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_budget_counts_prices_in_one_currency() {
+    check(
+        r#"
+version: 1
+fleet: acme
+emitters:
+  gitlab: { kind: gitlab, url: "https://gitlab.example.com", token: "${env:T}", manage_token: "${env:T}", scope: { instance: true } }
+providers:
+  aws: { kind: ec2, region: eu-central-1 }
+machines:
+  plain: { credential: shared, offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.xlarge], price: 0.2 }, { provider: aws, image: ami-0123456789abcdef0, types: [m6i.xlarge] }] }
+pools:
+  a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
+limits: { rules: [daily] }
+rules:
+  monthly: { kind: budget, limit: 100, per: month, currency: EUR }
+  daily: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 95% }
+"#,
+        expect![[r#"
+            warning: machine `plain` has no bootstrap: its image must join the CI server under the machine's name by itself
+              --> parmanu.yaml:10:59
+               |
+            10 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
+               |                                                           ^^^^^
+
+            error: budget `monthly` is in EUR and `daily` in USD: prices are in one currency
+              --> parmanu.yaml:10:82
+               |
+            10 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
+               |                                                                                  ^^^^^^^
+
+            error: budget `monthly` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted
+              --> parmanu.yaml:10:82
+               |
+            10 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
+               |                                                                                  ^^^^^^^
+
+            error: budget `daily` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted
+              --> parmanu.yaml:11:19
+               |
+            11 | limits: { rules: [daily] }
+               |                   ^^^^^
+
+            warning: it warns later than it uses the cheapest offers only: state the smaller share here
+              --> parmanu.yaml:14:71
+               |
+            14 |   daily: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 95% }
+               |                                                                       ^^^
+
+        "#]],
+    );
 }

@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
 }
 
-/// All YAML files in `config/` and below.
+/// All configurations in `config/` and below.
 fn shipped() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder()];
@@ -22,7 +22,8 @@ fn shipped() -> Vec<PathBuf> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // worlds for `parmanu plan` are no configurations
+                folders.extend((!path.ends_with("worlds")).then_some(path));
             } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
                 found.push(path);
             }
@@ -120,6 +121,20 @@ fn the_schema_and_the_shipped_files_know_the_same_keys() {
     // the keys of the plugins that exist for tests only
     let fake = ["lag", "capacity"].map(str::to_owned).into();
     let known: BTreeSet<String> = known.difference(&fake).cloned().collect();
+    // what machines would say of themselves: no emitter reports it yet, so no file that is good may ask
+    let asked = [
+        "free_below",
+        "grow",
+        "load_over",
+        "load_under",
+        "memory_above",
+        "memory_below",
+        "over",
+    ];
+    let known: BTreeSet<String> = known
+        .difference(&asked.map(str::to_owned).into())
+        .cloned()
+        .collect();
     let unused: Vec<_> = known.difference(&used).collect();
     assert_eq!(
         unused,
@@ -151,7 +166,7 @@ fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
                 }
                 // what stands under these is another product's own
                 if !["tags", "config", "devices"].contains(&key.as_str()) {
-                    let entry = depth > 0 || !["store"].contains(&key.as_str());
+                    let entry = depth > 0 || !["store", "limits"].contains(&key.as_str());
                     keys(value, if entry { depth + 1 } else { depth + 2 }, into);
                 }
             }

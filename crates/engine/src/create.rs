@@ -1,4 +1,5 @@
-//! Growing: how many machines, in which batches, from which offer; and when a creation is settled.
+//! Growing: how many machines, in which batches; and when a creation is settled. From which offer: `offers.rs`; who may
+//! grow when not everybody can: `allocate.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,8 +10,11 @@ use model::{
     Policy, Seen, StoredIntent, age,
 };
 
+use crate::allocate::Grant;
 use crate::leave::Context;
+use crate::offers::{self, Rung};
 use crate::reason::{Reason, in_words};
+use crate::rules::pace;
 use crate::trust::listing_doubt;
 use crate::{Action, Observation, Plan};
 
@@ -21,29 +25,39 @@ const UNKNOWN_LAG: Duration = Duration::from_secs(120);
 /// flaky boot, more turn a broken image into a bill.
 const BREAKER_FAILURES: usize = 3;
 
-/// Creates up to `short` machines; returns how many.
-pub(crate) fn grow(context: &Context<'_>, short: u32, plan: &mut Plan) -> u32 {
+/// How far a pool may grow by itself, before it is known what the fleet grants.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    /// Machines to be made.
+    pub(crate) count: u32,
+    /// Where they can be had, best first.
+    pub(crate) rungs: Vec<Rung>,
+}
+
+/// How many of `short` machines may be made, and where; each step that cuts it says so.
+pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Growth {
     let Context {
         seen,
         policy,
         supply,
+        now,
         ..
     } = context;
     let room = policy.max.saturating_sub(supply.costing());
     let mut count = short.min(room);
     if count == 0 {
-        return 0;
+        return Growth::default();
     }
     if let Some(why) = &seen.seen.creation_held {
         plan.reasons.push(Reason::CreationHeld {
             why: why.clone(),
             short: count,
         });
-        return 0;
+        return Growth::default();
     }
-    if let Some(reason) = blind(seen, policy, context.now) {
+    if let Some(reason) = blind(seen, policy, *now) {
         plan.reasons.push(reason);
-        return 0;
+        return Growth::default();
     }
     let failures = plan.memory.failed_boots.len();
     if failures >= BREAKER_FAILURES {
@@ -57,46 +71,76 @@ pub(crate) fn grow(context: &Context<'_>, short: u32, plan: &mut Plan) -> u32 {
             count = canary;
         }
         if count == 0 {
-            return 0;
+            return Growth::default();
         }
     }
-    let Some(offer) = choose_offer(seen, policy, context.now, plan) else {
+    let rungs = offers::ladder(seen, policy, &plan.memory, supply, *now, &mut plan.reasons);
+    if rungs.is_empty() {
         plan.reasons.push(Reason::NoOffer { short: count });
-        return 0;
-    };
-    plan.reasons.push(Reason::Grows {
-        count,
-        offer: offer.id.clone(),
-    });
+        return Growth::default();
+    }
+    // its tokens are taken for what is really created
+    match pace::allowed(&context.rules, count, plan) {
+        0 => Growth::default(),
+        count => Growth { count, rungs },
+    }
+}
+
+/// Creates what is granted, but never more than the pool itself may grow; returns how many machines.
+pub(crate) fn create(
+    context: &Context<'_>,
+    growth: &Growth,
+    grant: &Grant,
+    plan: &mut Plan,
+) -> u32 {
+    let policy = context.policy;
     let single = policy.bootstrap == Bootstrap::PerMachine
         && matches!(policy.executors, ExecutorMode::Managed { .. });
-    let batch_limit = if single { 1 } else { offer.batch_limit.max(1) };
-    let mut left = count;
-    while left > 0 {
-        let size = left.min(batch_limit);
-        let sequence = plan.next_sequence;
-        let batch = BatchId {
-            pool: policy.pool.clone(),
-            epoch: seen.epoch,
-            sequence,
+    let mut allowed = growth.count;
+    for part in &grant.parts {
+        let count = part.count.min(allowed);
+        let known = |offer: &&OfferPolicy| offer.id == part.offer;
+        let Some(offer) = policy.offers.iter().find(known).filter(|_| count > 0) else {
+            continue;
         };
-        plan.next_sequence += 1;
-        plan.put.push(Intent::Create {
-            batch: batch.clone(),
-            count: size,
-            provider: offer.provider.clone(),
-            offer: offer.id.clone(),
-            executor: None,
-        });
-        plan.actions.push(Action::Create {
-            batch,
-            count: size,
-            provider: offer.provider.clone(),
+        allowed -= count;
+        plan.reasons.push(Reason::Grows {
+            count,
             offer: offer.id.clone(),
         });
-        left -= size;
+        let batch_limit = if single { 1 } else { offer.batch_limit.max(1) };
+        let mut left = count;
+        while left > 0 {
+            let size = left.min(batch_limit);
+            one_batch(context, offer, size, plan);
+            left -= size;
+        }
     }
-    count
+    let created = growth.count - allowed;
+    pace::take(&context.rules, created, plan);
+    created
+}
+
+fn one_batch(context: &Context<'_>, offer: &OfferPolicy, count: u32, plan: &mut Plan) {
+    let batch = BatchId {
+        pool: context.policy.pool.clone(),
+        epoch: context.seen.epoch,
+        sequence: plan.next_sequence,
+    };
+    plan.next_sequence += 1;
+    plan.put.push(Intent::Create {
+        batch: batch.clone(),
+        count,
+        provider: offer.provider.clone(),
+        offer: offer.id.clone(),
+        executor: None,
+    });
+    plan.actions.push(Action::Create {
+        batch,
+        count,
+        provider: offer.provider.clone(),
+        offer: offer.id.clone(),
+    });
 }
 
 /// Whether machines may exist that nothing here knows of.
@@ -124,30 +168,6 @@ fn blind(seen: &Observation, policy: &Policy, now: Timestamp) -> Option<Reason> 
             return Some(Reason::HeldAfterLoss {
                 lag: offer.listing_lag,
             });
-        }
-    }
-    None
-}
-
-/// The first offer that neither steps aside nor stands at a provider whose listing proves nothing now.
-fn choose_offer<'a>(
-    seen: &Observation,
-    policy: &'a Policy,
-    now: Timestamp,
-    plan: &mut Plan,
-) -> Option<&'a OfferPolicy> {
-    let mut doubted = BTreeSet::new();
-    for offer in &policy.offers {
-        if let Some(unavailable) = seen.unavailable.get(&offer.id) {
-            let (offer, why) = (offer.id.clone(), unavailable.why.clone());
-            plan.reasons.push(Reason::OfferUnavailable { offer, why });
-        } else if let Some(why) = listing_doubt(seen, &offer.provider, now) {
-            if doubted.insert(&offer.provider) {
-                let provider = offer.provider.clone();
-                plan.reasons.push(Reason::HeldByListing { provider, why });
-            }
-        } else {
-            return Some(offer);
         }
     }
     None

@@ -1,65 +1,220 @@
-//! The decision, top down: trust, supply, demand, limits, who leaves.
+//! The decision, top down: trust, supply, demand, limits, what the fleet grants, who leaves.
+
+use std::borrow::Cow;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Policy, age};
+use model::{FleetPolicy, Learned, Policy, Recommendations, age};
 
+use crate::allocate::{Ask, Grant, Held, allocate};
+use crate::create::Growth;
+use crate::leave::Context;
 use crate::reason::Reason;
+use crate::rules::when::Facts;
+use crate::rules::{
+    self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
+};
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, leave};
+use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers};
 
 /// Names of failed machines remembered at most; the breaker needs three.
 const MAX_FAILED_BOOTS: usize = 100;
 
-/// Decides what one pool does next.
+/// Decides what one pool does next, as if it were alone: with no cap but its own.
 ///
 /// Pure: equal inputs give an equal plan, so a plan seen in production can be replayed from its recorded inputs.
 /// Nothing is retried here: the next tick is the retry.
 pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
-    let trust = Trust::of(seen, policy, now);
-    let mut plan = start(seen, policy, &supply);
-    remember(&mut plan, &supply, policy, now);
-    create::settle(seen, policy, &mut plan, now);
+    let (case, begun) = Case::of(seen, policy, &supply, now);
+    let wish = Wish::of(&case, begun);
+    let grant = wish.alone();
+    wish.granted(&grant)
+}
 
-    let wanted = wanted(seen, policy, &supply, &trust, &mut plan);
-    let serving = supply.serving();
-    let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
-    let target = wanted.min(policy.max.max(held));
+/// Decides what one pool does next with what the fleet grants it; the inputs of a record give its plan again.
+pub fn plan_granted(seen: &Observation, policy: &Policy, grant: &Grant, now: Timestamp) -> Plan {
+    let supply = Supply::of(seen, policy, now);
+    let (case, begun) = Case::of(seen, policy, &supply, now);
+    Wish::of(&case, begun).granted(grant)
+}
 
-    let leaving = leave::Context {
-        seen,
-        policy,
-        supply: &supply,
-        trust: &trust,
-        now,
-    };
-    let short = target.saturating_sub(serving);
-    let called_back = leaving.call_back(short, &mut plan);
-    let created = create::grow(&leaving, short - called_back, &mut plan);
-    let reached = if short > 0 {
-        serving + called_back + created
-    } else {
-        target
-    };
-    let at_max = supply.costing() + created >= policy.max;
-    if wanted > reached && (wanted > target || at_max) {
-        let (max, costing) = (policy.max, supply.costing());
-        plan.reasons.push(Reason::Ceiling {
-            max,
-            costing,
+/// One pool at one tick, and the limits that hold for it at this moment.
+pub(crate) struct Case<'a> {
+    seen: &'a Observation,
+    supply: &'a Supply,
+    facts: Facts,
+    policy: Cow<'a, Policy>,
+    limits: Option<Reason>,
+    /// What was learned up to this tick, and the boot time that follows from it.
+    known: Learned,
+    boot: Duration,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn of(
+        seen: &'a Observation,
+        policy: &'a Policy,
+        supply: &'a Supply,
+        now: Timestamp,
+    ) -> (Self, Plan) {
+        let facts = Facts::of(seen, policy, supply, now);
+        let (policy, limits) = limit::apply(policy, &facts);
+        let mut plan = start(seen, &policy, supply);
+        remember(&mut plan, seen, supply, &policy, now);
+        create::settle(seen, &policy, &mut plan, now);
+        let boot = learn::boot_time(&plan.memory.learned, &policy.boot);
+        let known = learn::settled(&plan.memory.learned, boot, now).into_owned();
+        let case = Case {
+            seen,
+            supply,
+            facts,
+            policy,
+            limits,
+            known,
+            boot,
+        };
+        (case, plan)
+    }
+}
+
+/// One pool's decision up to the point where it must know what the fleet grants it.
+pub(crate) struct Wish<'a> {
+    context: Context<'a>,
+    plan: Plan,
+    wanted: u32,
+    target: u32,
+    called_back: u32,
+    growth: Growth,
+}
+
+impl<'a> Wish<'a> {
+    /// Goes on with a plan that was begun with the case.
+    pub(crate) fn of(case: &'a Case<'a>, mut plan: Plan) -> Self {
+        let Case {
+            seen,
+            supply,
+            facts,
+            ..
+        } = case;
+        let (policy, now): (&Policy, Timestamp) = (&case.policy, facts.now);
+        let rules = Situation {
+            seen,
+            policy,
+            supply,
+            rules: InForce::of(policy, facts),
+            known: &case.known,
+            boot: case.boot,
+            now,
+        };
+        let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
+
+        let limits = case.limits.clone();
+        let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
+        let serving = supply.serving();
+        let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
+        let target = wanted.min(policy.max.max(held));
+
+        let context = Context {
+            seen,
+            policy,
+            supply,
+            trust,
+            rules,
+            now,
+        };
+        let short = target.saturating_sub(serving);
+        let called_back = context.call_back(short, &mut plan);
+        let growth = create::growth(&context, short - called_back, &mut plan);
+        Wish {
+            context,
+            plan,
             wanted,
-            reached,
-        });
+            target,
+            called_back,
+            growth,
+        }
     }
-    leaving.carry_on(&mut plan);
-    leaving.begin(serving.saturating_sub(target), &mut plan);
-    leaving.clear_away(&mut plan);
-    plan.summary.target = target;
-    if plan.actions.is_empty() && serving == target {
-        plan.reasons.push(Reason::Steady { serving });
+
+    /// What it asks of the fleet.
+    pub(crate) fn ask(&self) -> Ask {
+        let Context { policy, supply, .. } = &self.context;
+        let standing = &policy.standing;
+        let serving = supply.serving() + self.called_back;
+        let affordable = |offer: &&model::OfferPolicy| {
+            standing
+                .max_price
+                .is_none_or(|max| offer.price <= Some(max))
+        };
+        Ask {
+            pool: policy.pool.clone(),
+            group: standing.group.clone(),
+            priority: standing.priority,
+            weight: standing.weight,
+            serving,
+            count: self.growth.count,
+            to_min: policy.min.saturating_sub(serving).min(self.growth.count),
+            oldest_wait: fleet::oldest_wait(self.context.seen, self.context.now),
+            cheapest: policy
+                .offers
+                .iter()
+                .filter(affordable)
+                .filter_map(|o| o.price)
+                .min(),
+            rungs: self.growth.rungs.clone(),
+        }
     }
-    plan
+
+    /// What it gets where nothing is shared.
+    fn alone(&self) -> Grant {
+        let nobody = FleetPolicy::default();
+        let granted = allocate(&[self.ask()], &nobody, &Held::default()).pop();
+        Grant {
+            spend: self.plan.memory.spend.clone(),
+            ..granted.unwrap_or_default()
+        }
+    }
+
+    /// The plan with what the fleet grants.
+    pub(crate) fn granted(self, grant: &Grant) -> Plan {
+        let Wish {
+            context,
+            mut plan,
+            wanted,
+            target,
+            called_back,
+            growth,
+        } = self;
+        let Context { policy, supply, .. } = context;
+        let serving = supply.serving();
+        plan.memory.spend.clone_from(&grant.spend);
+        plan.reasons.extend(grant.reasons.iter().cloned());
+        let created = create::create(&context, &growth, grant, &mut plan);
+        let reached = if target > serving {
+            serving + called_back + created
+        } else {
+            target
+        };
+        let at_max = supply.costing() + created >= policy.max;
+        if wanted > reached && (wanted > target || at_max) {
+            let (max, costing) = (policy.max, supply.costing());
+            plan.reasons.push(Reason::Ceiling {
+                max,
+                costing,
+                wanted,
+                reached,
+            });
+        }
+        context.carry_on(&mut plan);
+        context.begin(serving.saturating_sub(target), &mut plan);
+        context.clear_away(&mut plan);
+        plan.summary.target = target;
+        if plan.actions.is_empty() && serving == target {
+            plan.reasons.push(Reason::Steady { serving });
+        }
+        plan
+    }
 }
 
 fn start(seen: &Observation, policy: &Policy, supply: &Supply) -> Plan {
@@ -83,19 +238,26 @@ fn start(seen: &Observation, policy: &Policy, supply: &Supply) -> Plan {
     }
 }
 
-/// Machines wanted: by the jobs, but at least the minimum, and on doubt at least what there is.
+/// Machines wanted: by the jobs and the rules, but at least the minimum, and on doubt at least what there is.
 fn wanted(
-    seen: &Observation,
-    policy: &Policy,
-    supply: &Supply,
+    at: &Situation<'_>,
+    facts: &Facts,
     trust: &Trust,
+    limits: Option<Reason>,
     plan: &mut Plan,
 ) -> u32 {
-    let serving = supply.serving();
+    let (policy, serving) = (at.policy, at.supply.serving());
     let mut wanted = 0;
-    if trust.may_grow && demand::heard(seen) {
-        wanted = demand::wanted(seen, policy, supply, &mut plan.reasons);
+    if trust.may_grow && demand::heard(at.seen) {
+        wanted = by_rules(at, facts, &mut plan.reasons);
+        if trust.no_shrink.is_none() {
+            learn_and_record(at, wanted, plan);
+            // not one of the two after the other: each may keep what the other would not
+            let stable = pace::stabilise(at, wanted, plan);
+            wanted = scale_in::keep(at, wanted, plan).max(stable);
+        }
     }
+    plan.reasons.extend(limits);
     if wanted < policy.min {
         plan.reasons.push(Reason::Floor {
             min: policy.min,
@@ -106,17 +268,49 @@ fn wanted(
     let Some(why) = &trust.no_shrink else {
         return wanted;
     };
-    plan.reasons.push(trust::held(why));
+    let reason = trust.said.clone();
+    plan.reasons
+        .push(reason.unwrap_or_else(|| trust::held(why)));
     let keep = serving.max(trust::at_least_on_doubt(policy).min(policy.max));
-    if keep > wanted {
+    if keep > wanted && trust.said.is_none() {
         plan.reasons.push(Reason::HeldSize { keep });
     }
     wanted.max(keep)
 }
 
-/// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
-fn remember(plan: &mut Plan, supply: &Supply, policy: &Policy, now: Timestamp) {
+/// What the jobs need, and what the rules add to it; none of them lowers it.
+fn by_rules(at: &Situation<'_>, facts: &Facts, reasons: &mut Vec<Reason>) -> u32 {
+    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot, at.now, reasons);
+    let wanted = utilization::raise(at, needed.machines, reasons);
+    let wanted = reserve::raise(at, needed.open, wanted, reasons);
+    pressure::raise(at, facts, wanted, reasons)
+}
+
+/// Takes in what a look that can be trusted teaches, and what was wanted because of it.
+fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
+    let Some(workload) = at.workload() else {
+        return;
+    };
+    let demand = &workload.demand;
+    let needed = demand.running.saturating_add(demand.runnable);
     let memory = &mut plan.memory;
+    let known = Cow::Borrowed(at.known);
+    learn::observe(&mut memory.learned, known, needed, at.boot, at.now);
+    // whoever starts, or lost his memory, does not know since when the machines he finds are not needed
+    let found = Recommendations {
+        now: at.supply.serving(),
+        earlier: Vec::new(),
+    };
+    let recommended = memory.wanted.get_or_insert(found);
+    recommended.record(wanted, at.now);
+    recommended.forget(rules::longest_window(at.policy, at.boot), at.now);
+}
+
+/// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
+fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
+    let memory = &mut plan.memory;
+    offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
+    offers::learn_boots(memory, supply, now);
     let mut idle = std::collections::BTreeMap::new();
     let mut coming = std::collections::BTreeSet::new();
     for machine in &supply.machines {
@@ -144,19 +338,21 @@ fn remember(plan: &mut Plan, supply: &Supply, policy: &Policy, now: Timestamp) {
             | Phase::Unclear { .. } => {}
         }
     }
-    let joined = supply.machines.iter().any(|machine| {
+    for machine in &supply.machines {
         let up = matches!(
             machine.phase,
             Phase::Idle { .. } | Phase::Busy { unknown: None }
         );
-        up && memory.booting.contains(&machine.name)
-    });
-    if joined {
-        memory.failed_boots.clear();
+        if up && memory.booting.contains(&machine.name) {
+            memory.failed_boots.clear();
+            let created = machine.instance.as_ref().and_then(|i| i.created_at);
+            if let Some(created) = created {
+                learn::observe_boot(&mut memory.learned, age(created, now));
+            }
+        }
     }
     memory.idle_since = idle;
     memory.booting = coming;
-    memory
-        .departures
-        .retain(|at| age(*at, now) < policy.scale_in.per);
+    let window = rules::longest_departure_window(policy);
+    memory.departures.retain(|at| age(*at, now) < window);
 }

@@ -3,16 +3,19 @@
 //! [`check`] judges one plan against what its maker could see. It is written from the invariants and not from the
 //! engine, and looks things up in the observation itself, so that a mistake in the engine's own view does not hide.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
 use model::{
-    Cordon, ExecutorMode, ExecutorRef, ExecutorState, Instance, InstanceName, InstanceState,
-    Intent, LeaveStep, Policy, Seen,
+    Cordon, ExecutorMode, ExecutorRef, ExecutorState, FleetPolicy, Instance, InstanceName,
+    InstanceState, Intent, LeaveStep, Money, Policy, PoolName, ProviderName, Seen,
 };
 
+use crate::budget::BudgetState;
+use crate::fleet::PoolPlan;
 use crate::plan::DeleteProof;
+use crate::rules::limit;
 use crate::trust::LISTING_FRESH;
 use crate::{Action, Observation, Plan, Reason};
 
@@ -31,14 +34,18 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The invariants that can be judged from one plan.
-pub const IDS: [&str; 7] = ["I1", "I2", "I5", "I6", "I13", "I14", "E3"];
+/// The invariants that can be judged from plans.
+pub const IDS: [&str; 8] = ["I1", "I2", "I3", "I5", "I6", "I13", "I14", "E3"];
 
 /// Judges one plan.
 pub fn check(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -> Vec<Violation> {
+    // a limit rule puts other limits in the place of the pool's own
+    let (min, max) = limit::in_force(seen, policy, now);
     let mut judge = Judge {
         seen,
         policy,
+        min,
+        max,
         plan,
         now,
         found: Vec::new(),
@@ -53,9 +60,99 @@ pub fn check(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -
     judge.found
 }
 
+/// Judges what all pools of a fleet create together: no cap (I2) and no budget (I3) is exceeded by a creation of ours.
+/// One that is exceeded already is no violation, as long as nothing is added.
+pub fn check_fleet<'a>(
+    plans: &[PoolPlan],
+    policy: impl Fn(&PoolName) -> Option<&'a Policy>,
+    fleet: &FleetPolicy,
+    now: Timestamp,
+) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut judge = |name: String, cap: u32, those: &mut dyn Iterator<Item = (u32, u32)>| {
+        let (there, created) = those.fold((0u64, 0u64), |sum, (there, created)| {
+            (sum.0 + u64::from(there), sum.1 + u64::from(created))
+        });
+        if created > 0 && there + created > u64::from(cap) {
+            found.push(Violation {
+                id: "I2",
+                what: format!("{name}: {there} machines and {created} more, with at most {cap}"),
+            });
+        }
+    };
+    let any = |_: &ProviderName| true;
+    if let Some(max) = fleet.max {
+        let mut all = plans.iter().map(|plan| machines(plan, any));
+        judge("the fleet".to_owned(), max, &mut all);
+    }
+    for (group, max) in &fleet.groups {
+        let in_group = |plan: &&PoolPlan| {
+            let of = policy(&plan.plan.pool).and_then(|policy| policy.standing.group.as_ref());
+            of == Some(group)
+        };
+        let mut those = plans
+            .iter()
+            .filter(in_group)
+            .map(|plan| machines(plan, any));
+        judge(format!("group {group}"), *max, &mut those);
+    }
+    for (provider, max) in &fleet.providers {
+        let mut those = plans.iter().map(|plan| machines(plan, |p| p == provider));
+        judge(format!("provider {provider}"), *max, &mut those);
+    }
+    let by_pool: BTreeMap<&PoolName, &PoolPlan> =
+        plans.iter().map(|plan| (&plan.plan.pool, plan)).collect();
+    for budget in &fleet.budgets {
+        let mut state = BudgetState::new(budget);
+        let mut new = Money::ZERO;
+        for pool in &budget.pools {
+            let (Some(plan), Some(policy)) = (by_pool.get(pool), policy(pool)) else {
+                state.add_unknown(now);
+                continue;
+            };
+            let memory = &plan.seen.seen.memory;
+            let spend = crate::budget::spend(memory, budget, &plan.supply, policy, now);
+            state.add(&spend, &plan.supply, policy, now);
+            for action in &plan.plan.actions {
+                if let Action::Create { count, offer, .. } = action {
+                    let price = policy.offers.iter().find(|known| known.id == *offer);
+                    let one = state.cost_of(price.and_then(|offer| offer.price));
+                    new = new.plus(one.times(*count));
+                }
+            }
+        }
+        if new > Money::ZERO && state.used().plus(new) > budget.limit {
+            found.push(Violation {
+                id: "I3",
+                what: format!(
+                    "budget {}: {} of {} and {new} more",
+                    budget.name,
+                    state.used(),
+                    budget.limit
+                ),
+            });
+        }
+    }
+    found
+}
+
+/// Machines of a pool at some providers: those that exist, and those that its plan creates.
+fn machines(plan: &PoolPlan, at: impl Fn(&ProviderName) -> bool) -> (u32, u32) {
+    let there = plan.supply.count(|machine| at(&machine.provider));
+    let created = plan.plan.actions.iter().map(|action| match action {
+        Action::Create {
+            count, provider, ..
+        } if at(provider) => *count,
+        _ => 0,
+    });
+    (there, created.sum())
+}
+
 struct Judge<'a> {
     seen: &'a Observation,
     policy: &'a Policy,
+    min: u32,
+    max: u32,
     plan: &'a Plan,
     now: Timestamp,
     found: Vec<Violation>,
@@ -200,8 +297,8 @@ impl Judge<'_> {
                 alive.extend(open);
             }
         }
-        if created > 0 && alive.len() > self.policy.max as usize {
-            let max = self.policy.max;
+        if created > 0 && alive.len() > self.max as usize {
+            let max = self.max;
             self.violated(
                 "I2",
                 format!("{} machines with a max of {max}", alive.len()),
@@ -308,11 +405,16 @@ impl Judge<'_> {
                     | Reason::HeldAfterLoss { .. }
                     | Reason::CreationHeld { .. }
                     | Reason::NoOffer { .. }
+                    | Reason::OfferCanary { .. }
+                    | Reason::Capped { .. }
+                    | Reason::BudgetHolds { .. }
+                    | Reason::BudgetCheapest { .. }
                     | Reason::BootBreaker { .. }
+                    | Reason::Paced { .. }
             )
         });
-        if serving < self.policy.min as usize && !said {
-            let min = self.policy.min;
+        if serving < self.min as usize && !said {
+            let min = self.min;
             self.violated(
                 "I13",
                 format!("{serving} machines serve, min is {min}, and no word why"),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::rules::IdleTime;
 use model::{
     ExecutorMode, ExecutorState, Instance, InstanceState, Intent, IntentKey, LeaveStep, Policy,
     Seen, age,
@@ -14,6 +15,7 @@ use model::{
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
+use crate::rules::Situation;
 use crate::supply::{Leaving, Machine, Phase, Supply};
 use crate::trust::{Trust, listing_doubt};
 use crate::{Action, Observation, Plan};
@@ -21,16 +23,24 @@ use crate::{Action, Observation, Plan};
 /// After this an action whose outcome was not heard is asked for again; all of them are idempotent.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// A job may be on its way to a machine that was not seen idle before.
+const IDLE_BEFORE: Duration = Duration::from_secs(1);
+
 /// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
 /// whose intent was lost must have the time to show up.
 const GHOST_GRACE: Duration = Duration::from_secs(60);
+
+/// The least age of a machine that leaves: the clouds bill a minute at least, so an earlier end saves nothing and the
+/// next job would wait for a boot (EC2 and GCE).
+const LEAST_AGE: Duration = Duration::from_secs(60);
 
 /// What every step looks at.
 pub(crate) struct Context<'a> {
     pub(crate) seen: &'a Observation,
     pub(crate) policy: &'a Policy,
     pub(crate) supply: &'a Supply,
-    pub(crate) trust: &'a Trust,
+    pub(crate) trust: Trust,
+    pub(crate) rules: Situation<'a>,
     pub(crate) now: Timestamp,
 }
 
@@ -281,7 +291,8 @@ impl Context<'_> {
         });
     }
 
-    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, the longest idle first.
+    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, those of offers that are no
+    /// longer configured first, then the longest idle.
     pub(crate) fn begin(&self, surplus: u32, plan: &mut Plan) {
         if self.trust.no_shrink.is_some() {
             return;
@@ -294,23 +305,27 @@ impl Context<'_> {
             plan.reasons.push(Reason::ReadOnly { surplus });
             return;
         };
-        let rule = self.policy.scale_in;
-        let mut idle: Vec<(Timestamp, &Machine)> = self
+        let rule = self.rules.rules.scale_in();
+        let mut idle: Vec<(bool, Timestamp, &Machine)> = self
             .supply
             .machines
             .iter()
             .filter_map(|machine| {
                 let since = *plan.memory.idle_since.get(&machine.name)?;
-                self.may_leave(machine, since, plan)
-                    .then_some((since, machine))
+                self.may_leave(machine, since, plan).then_some((
+                    !self.is_outdated(machine),
+                    since,
+                    machine,
+                ))
             })
             .collect();
-        idle.sort_by_key(|(since, machine)| (*since, machine.name.clone()));
+        // outdated first, then (once billing edges are known) the nearest to one, then the longest idle
+        idle.sort_by_key(|(current, since, machine)| (*current, *since, &machine.name));
         idle.truncate(surplus as usize);
         if idle.is_empty() {
             plan.reasons.push(Reason::NotIdleLongEnough {
                 surplus,
-                idle_for: rule.idle_for,
+                idle_for: self.idle_for(),
             });
         }
         let begun = plan.memory.departures.len();
@@ -325,9 +340,45 @@ impl Context<'_> {
                 waiting,
             });
         }
-        for (_, machine) in idle.into_iter().take(allowed) {
+        let share = self.share_left(idle.len().min(allowed), begun, plan);
+        for (_, _, machine) in idle.into_iter().take(allowed.min(share)) {
             plan.memory.departures.push(self.now);
             self.begin_one(machine, LeaveWhy::Idle, plan);
+        }
+    }
+
+    /// How many machines the pool's share lets begin to leave now, of `many` that could.
+    fn share_left(&self, many: usize, begun: usize, plan: &mut Plan) -> usize {
+        let Some(share) = self.rules.rules.scale_in().at_most_share else {
+            return many;
+        };
+        // of what there was when the window began
+        let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+        let pool = self.supply.serving().saturating_add(begun);
+        let left = share.of(pool).saturating_sub(begun) as usize;
+        if many > left {
+            plan.reasons.push(Reason::LeaveShare {
+                share,
+                per: self.rules.rules.scale_in().per,
+                waiting: u32::try_from(many - left).unwrap_or(u32::MAX),
+            });
+        }
+        left
+    }
+
+    /// Whether it comes from an offer that the configuration does not name any more.
+    fn is_outdated(&self, machine: &Machine) -> bool {
+        let offers = &self.policy.offers;
+        let known = |id: &model::OfferId| offers.iter().any(|offer| offer.id == *id);
+        machine.offer.as_ref().is_some_and(|id| !known(id))
+    }
+
+    /// How long a machine itself must have been idle. Where levels of the target are kept, they have waited already;
+    /// the machine that goes need only be idle in a look before this one.
+    fn idle_for(&self) -> Duration {
+        match self.rules.rules.scale_in().idle {
+            IdleTime::Fixed { idle_for } => idle_for,
+            IdleTime::BreakEven { .. } => IDLE_BEFORE,
         }
     }
 
@@ -337,10 +388,10 @@ impl Context<'_> {
         let young = machine.instance.as_ref().is_none_or(|instance| {
             instance
                 .created_at
-                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect)
+                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect.max(LEAST_AGE))
         });
         !young
-            && age(since, self.now) >= self.policy.scale_in.idle_for
+            && age(since, self.now) >= self.idle_for()
             && !departs
             && self.listing_is_whole(machine)
             && is_running(machine.instance.as_ref())

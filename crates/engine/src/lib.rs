@@ -1,7 +1,7 @@
 //! The heart of Parmanu: `plan(observation, policy, now) -> Plan`.
 //!
 //! Pure: no I/O, clock, randomness or logging, so equal inputs give an equal plan and any plan seen in production can
-//! be replayed from its recorded inputs. In order: trust, supply, demand, limits, who leaves. Every step that moves the
+//! be replayed from its recorded inputs. In order: trust, supply, demand, rules, limits, who leaves. Every step that moves the
 //! target says why, and a plan that does nothing has reasons too.
 //!
 //! - Where is it decided that a machine leaves? [`plan`] in `decide.rs` compares, `leave.rs` chooses and carries each
@@ -11,19 +11,31 @@
 //! It does not know how anything is done: no plugin, no wire, no store.
 #![forbid(unsafe_code)]
 
+mod allocate;
+mod budget;
 mod create;
 mod decide;
 mod demand;
+mod fleet;
 pub mod invariants;
+mod learn;
 mod leave;
 mod observation;
+mod offers;
 mod plan;
 mod reason;
+pub mod rules;
 mod supply;
 mod trust;
 
-pub use decide::plan;
-pub use observation::{FleetObservation, Observation, PoolSeen, Unavailable};
+pub use allocate::{Ask, Grant, Held, Part, allocate};
+pub use budget::{BudgetState, period_of};
+pub use decide::{plan, plan_granted};
+pub use fleet::{PoolPlan, Record, plan_fleet};
+pub use observation::{
+    FleetObservation, Observation, OfferNews, PoolSeen, Refusal, RefusalKind, Split, Unavailable,
+};
+pub use offers::Rung;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
-pub use reason::Reason;
+pub use reason::{CapOf, Pressure, Reason, ReserveBy};
 pub use supply::{Machine, Phase, Supply};

@@ -3,10 +3,47 @@
 use std::fmt;
 use std::time::Duration;
 
-use model::{Epoch, InstanceName, OfferId, ProviderName};
+use jiff::Timestamp;
+use model::{
+    Currency, Epoch, GroupName, InstanceName, Money, OfferId, Period, ProviderName, Share,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::LeaveWhy;
+
+/// Whose cap it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cap", rename_all = "snake_case")]
+pub enum CapOf {
+    /// All pools together.
+    Fleet,
+    /// The pools of one group.
+    Group {
+        /// The group.
+        group: GroupName,
+    },
+    /// One provider, by the configuration.
+    Provider {
+        /// The provider.
+        provider: ProviderName,
+    },
+    /// One provider, by its own refusal.
+    Quota {
+        /// The provider.
+        provider: ProviderName,
+        /// What it said.
+        why: String,
+    },
+    /// A budget.
+    Budget {
+        /// Its name.
+        budget: String,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+}
 
 /// One reason. The code is also a metric label: keep it stable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +63,111 @@ pub enum Reason {
         slots: u32,
         /// Machines wanted.
         wanted: u32,
+    },
+    /// Jobs that become runnable within one boot time count ahead.
+    Ahead {
+        /// How many.
+        jobs: u32,
+        /// The boot time.
+        within: Duration,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// The total workload is held at a target.
+    Utilization {
+        /// The rule.
+        rule: String,
+        /// Running and runnable jobs.
+        needed: u32,
+        /// The target.
+        target: Share,
+        /// Slots that hold them at the target.
+        slots: u32,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// Idle slots are kept ready.
+    Reserve {
+        /// The rule.
+        rule: String,
+        /// How many slots.
+        idle: u32,
+        /// Why so many.
+        by: ReserveBy,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// Executors are short of memory or overloaded.
+    Pressed {
+        /// The rule.
+        rule: String,
+        /// What they report.
+        seen: Pressure,
+        /// Machines that run jobs.
+        busy: u32,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// A rule asks what executors report, and none reports it.
+    NoReports {
+        /// The rule.
+        rule: String,
+    },
+    /// Machines are kept, since what they were needed for may come back soon.
+    Kept {
+        /// The rule.
+        rule: String,
+        /// How long a level is kept.
+        idle_for: Duration,
+        /// What its return saves.
+        worth: Duration,
+        /// On how many gaps that rests; 0 when too few were seen.
+        gaps: u64,
+        /// Wanted before.
+        wanted: u32,
+        /// Kept.
+        kept: u32,
+    },
+    /// Machines are kept, since so many were wanted a short time ago.
+    Stabilised {
+        /// The rule.
+        rule: String,
+        /// The window.
+        window: Duration,
+        /// Wanted before.
+        wanted: u32,
+        /// Kept.
+        kept: u32,
+    },
+    /// Other limits than the pool's own are in force.
+    Limited {
+        /// The rule.
+        rule: String,
+        /// The pool's (min, max).
+        from: (u32, u32),
+        /// Those in force.
+        to: (u32, u32),
+    },
+    /// Creations are slowed down.
+    Paced {
+        /// The rule.
+        rule: String,
+        /// Creations at once.
+        burst: u32,
+        /// Time in which so many may be made again.
+        per: Duration,
+        /// Machines that would have been created.
+        short: u32,
+        /// Machines that may be.
+        allowed: u32,
     },
     /// Raised to the minimum.
     Floor {
@@ -85,6 +227,116 @@ pub enum Reason {
     NoOffer {
         /// Machines that would have been created.
         short: u32,
+    },
+    /// An offer that stepped aside is tried by one machine.
+    OfferCanary {
+        /// The offer.
+        offer: OfferId,
+    },
+    /// An offer costs more than the pool's machines may.
+    TooDear {
+        /// The offer.
+        offer: OfferId,
+        /// Its price per hour, if stated.
+        price: Option<Money>,
+        /// The ceiling.
+        max: Money,
+    },
+    /// A cap over several pools, or a provider's own, lets the pool grow by less.
+    Capped {
+        /// Whose.
+        of: CapOf,
+        /// The cap.
+        limit: u32,
+        /// Machines that exist under it.
+        there: u32,
+        /// Machines asked for.
+        wanted: u32,
+        /// Machines granted.
+        granted: u32,
+    },
+    /// What was spent in this period was not known, so a part of the budget is taken for spent.
+    BudgetAssumed {
+        /// The budget.
+        budget: String,
+        /// What is assumed.
+        assumed: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// Most of a budget is spent or promised.
+    BudgetWarns {
+        /// The budget.
+        budget: String,
+        /// The share of the limit.
+        used: Share,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// So much of a budget is spent or promised that only the cheapest offers are used.
+    BudgetCheapest {
+        /// The budget.
+        budget: String,
+        /// Spent or promised, with what this plan adds.
+        used: Money,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+    },
+    /// What is left of a budget pays for no machine more.
+    BudgetHolds {
+        /// The budget.
+        budget: String,
+        /// Spent or promised, with what this plan adds.
+        used: Money,
+        /// The limit.
+        limit: Money,
+        /// Its currency.
+        currency: Currency,
+        /// Its period.
+        per: Period,
+        /// Machines asked for.
+        wanted: u32,
+        /// Machines granted.
+        granted: u32,
+    },
+    /// Most of a busy pool's work is gone in one look: believed when a second one shows it too.
+    Cliff {
+        /// Jobs in the look before.
+        before: u32,
+        /// Jobs in this look.
+        work: u32,
+        /// Machines kept meanwhile.
+        keep: u32,
+    },
+    /// Most executors of the pool are offline at once: it is a network or a CI server that failed, hardly the machines.
+    MassAnomaly {
+        /// Executors offline.
+        offline: u32,
+        /// Of so many that had joined.
+        joined: u32,
+        /// When they are taken at their word.
+        until: Timestamp,
+        /// Machines kept meanwhile, beside those that are offline.
+        keep: u32,
+    },
+    /// So large a share of the pool began to leave in this window that no more may.
+    LeaveShare {
+        /// The share of the pool.
+        share: Share,
+        /// The window.
+        per: Duration,
+        /// Machines that wait for the next one.
+        waiting: u32,
     },
     /// Too many machines in a row never joined: one at a time until one does.
     BootBreaker {
@@ -178,11 +430,100 @@ pub enum Reason {
     },
 }
 
+/// Why a reserve has its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum ReserveBy {
+    /// The rule says a number.
+    Number,
+    /// The rule says a share of the busy slots.
+    Share {
+        /// Which.
+        share: Share,
+    },
+    /// The pool's own rises of demand.
+    Arrivals {
+        /// Windows watched at such an activity.
+        windows: u32,
+        /// Length of a window: one boot time.
+        within: Duration,
+    },
+}
+
+/// What executors report, and what the rule asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Pressure {
+    /// Bytes of memory that are free on average.
+    Memory {
+        /// Seen.
+        free: u64,
+        /// Asked for at least.
+        least: u64,
+    },
+    /// Load per processor, in thousandths.
+    Load {
+        /// Seen.
+        milli: u32,
+        /// Asked for at most.
+        most: u32,
+    },
+}
+
+impl fmt::Display for ReserveBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReserveBy::Number => f.write_str("as the rule says"),
+            ReserveBy::Share { share } => write!(f, "{share} of the busy ones"),
+            ReserveBy::Arrivals { windows, within } => write!(
+                f,
+                "by the rises within {} in {} at such an activity",
+                in_words(*within),
+                count(*windows, "window")
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Pressure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pressure::Memory { free, least } => write!(
+                f,
+                "{} MiB of memory free on average, {} MiB asked for",
+                free >> 20,
+                least >> 20
+            ),
+            Pressure::Load { milli, most } => write!(
+                f,
+                "load {} on average, at most {} asked for",
+                decimal(*milli),
+                decimal(*most)
+            ),
+        }
+    }
+}
+
+/// Thousandths as `1.5`.
+fn decimal(milli: u32) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 impl Reason {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Reason::Demand { .. } => "demand",
+            Reason::Ahead { .. } => "ahead",
+            Reason::Utilization { .. } => "utilization",
+            Reason::Reserve { .. } => "reserve",
+            Reason::Pressed { .. } => "pressed",
+            Reason::NoReports { .. } => "no_reports",
+            Reason::Kept { .. } => "kept",
+            Reason::Stabilised { .. } => "stabilised",
+            Reason::Limited { .. } => "limited",
+            Reason::Paced { .. } => "paced",
             Reason::Floor { .. } => "floor",
             Reason::Ceiling { .. } => "ceiling",
             Reason::HeldByWorkload { .. } => "held_by_workload",
@@ -192,6 +533,22 @@ impl Reason {
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
             Reason::NoOffer { .. } => "no_offer",
+            Reason::OfferCanary { .. } => "offer_canary",
+            Reason::TooDear { .. } => "too_dear",
+            Reason::Capped { of, .. } => match of {
+                CapOf::Fleet => "fleet_cap",
+                CapOf::Group { .. } => "group_cap",
+                CapOf::Provider { .. } => "provider_cap",
+                CapOf::Quota { .. } => "quota",
+                CapOf::Budget { .. } => "budget_holds",
+            },
+            Reason::BudgetAssumed { .. } => "budget_assumed",
+            Reason::BudgetWarns { .. } => "budget_warns",
+            Reason::BudgetCheapest { .. } => "budget_cheapest",
+            Reason::BudgetHolds { .. } => "budget_holds",
+            Reason::Cliff { .. } => "cliff",
+            Reason::MassAnomaly { .. } => "mass_anomaly",
+            Reason::LeaveShare { .. } => "leave_share",
             Reason::BootBreaker { .. } => "boot_breaker",
             Reason::Grows { .. } => "grows",
             Reason::CalledBack { .. } => "called_back",
@@ -226,6 +583,104 @@ impl fmt::Display for Reason {
                 count(*busy, "machine"),
                 count(*free, "slot"),
                 count(*slots, "slot"),
+            ),
+            Reason::Ahead {
+                jobs,
+                within,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "ahead: {} runnable within {} -> {wanted} to {raised}",
+                count(*jobs, "more job"),
+                in_words(*within)
+            ),
+            Reason::Utilization {
+                rule,
+                needed,
+                target,
+                slots,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {} held at {target} ask for {} -> {wanted} to {raised}",
+                count(*needed, "job"),
+                count(*slots, "slot")
+            ),
+            Reason::Reserve {
+                rule,
+                idle,
+                by,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {} kept idle, {by} -> {wanted} to {raised}",
+                count(*idle, "slot")
+            ),
+            Reason::Pressed {
+                rule,
+                seen,
+                busy,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {seen}; {} busy -> {wanted} to {raised}",
+                count(*busy, "machine")
+            ),
+            Reason::NoReports { rule } => {
+                write!(
+                    f,
+                    "{rule}: no busy executor reports what it asks, so it changes nothing"
+                )
+            }
+            Reason::Kept {
+                rule,
+                idle_for,
+                worth,
+                gaps,
+                wanted,
+                kept,
+            } => write!(
+                f,
+                "{rule}: what was needed less than {} ago is kept, {} -> {wanted} to {kept}",
+                in_words(*idle_for),
+                match gaps {
+                    0 => format!("its return saves {}", in_words(*worth)),
+                    gaps => format!(
+                        "learned from {gaps} gaps, a return saves {}",
+                        in_words(*worth)
+                    ),
+                }
+            ),
+            Reason::Stabilised {
+                rule,
+                window,
+                wanted,
+                kept,
+            } => write!(
+                f,
+                "{rule}: the greatest number wanted within {} is kept -> {wanted} to {kept}",
+                in_words(*window)
+            ),
+            Reason::Limited { rule, from, to } => write!(
+                f,
+                "{rule}: min {} and max {} in the place of {} and {}",
+                to.0, to.1, from.0, from.1
+            ),
+            Reason::Paced {
+                rule,
+                burst,
+                per,
+                short,
+                allowed,
+            } => write!(
+                f,
+                "{rule}: at most {} at once and {burst} per {} -> {short} to {allowed}",
+                count(*burst, "creation"),
+                in_words(*per)
             ),
             Reason::Floor { min, wanted } => write!(f, "floor: {wanted} -> {min} (min)"),
             Reason::Ceiling {
@@ -271,6 +726,103 @@ impl fmt::Display for Reason {
                     count(*short, "machine")
                 )
             }
+            Reason::OfferCanary { offer } => {
+                write!(
+                    f,
+                    "offer {offer} had stepped aside: one machine tries it again"
+                )
+            }
+            Reason::TooDear { offer, price, max } => match price {
+                Some(price) => write!(
+                    f,
+                    "offer {offer} is left out: {price} per hour, max_price {max}"
+                ),
+                None => write!(
+                    f,
+                    "offer {offer} is left out: it has no price, and max_price is {max}"
+                ),
+            },
+            Reason::Capped {
+                of,
+                limit,
+                there,
+                wanted,
+                granted,
+            } => {
+                write!(
+                    f,
+                    "{of}: +{wanted} -> +{granted} ({limit} at most, {there} there"
+                )?;
+                match of {
+                    CapOf::Quota { why, .. } => write!(f, "; it said: {why})"),
+                    _ => write!(f, ")"),
+                }
+            }
+            Reason::BudgetAssumed {
+                budget,
+                assumed,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: what was spent this {per} was not known; {assumed} {currency} is assumed, the pro-rata line"
+            ),
+            Reason::BudgetWarns {
+                budget,
+                used,
+                limit,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: {used} of {limit} {currency} per {per} is spent or promised"
+            ),
+            Reason::BudgetCheapest {
+                budget,
+                used,
+                limit,
+                currency,
+                per,
+            } => write!(
+                f,
+                "budget {budget}: the cheapest offers only ({used} of {limit} {currency} per {per} spent or promised)"
+            ),
+            Reason::BudgetHolds {
+                budget,
+                used,
+                limit,
+                currency,
+                per,
+                wanted,
+                granted,
+            } => write!(
+                f,
+                "budget {budget}: +{wanted} -> +{granted} ({used} of {limit} {currency} per {per} spent or promised)"
+            ),
+            Reason::Cliff { before, work, keep } => write!(
+                f,
+                "no machine may leave: {before} jobs became {work} in one look, which a second look must show too; {} stay",
+                count(*keep, "machine")
+            ),
+            Reason::MassAnomaly {
+                offline,
+                joined,
+                until,
+                keep,
+            } => write!(
+                f,
+                "no machine may leave: {offline} of {joined} executors are offline at once; if they still are, they are given up at {until}; {} stay",
+                count(*keep, "other machine")
+            ),
+            Reason::LeaveShare {
+                share,
+                per,
+                waiting,
+            } => write!(
+                f,
+                "share: at most {share} of the pool begins to leave per {}, {waiting} wait",
+                in_words(*per)
+            ),
             Reason::BootBreaker { failures, short } => write!(
                 f,
                 "the last {} never joined: one at a time until one does ({} short)",
@@ -328,6 +880,18 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::Steady { serving } => write!(f, "steady at {}", count(*serving, "machine")),
+        }
+    }
+}
+
+impl fmt::Display for CapOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CapOf::Fleet => f.write_str("fleet cap"),
+            CapOf::Group { group } => write!(f, "cap of group {group}"),
+            CapOf::Provider { provider } => write!(f, "cap of provider {provider}"),
+            CapOf::Quota { provider, .. } => write!(f, "quota at {provider}"),
+            CapOf::Budget { budget, .. } => write!(f, "budget {budget}"),
         }
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
-    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, Policy, ProviderName, Seen,
-    Workload, age,
+    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, OfferId, Policy,
+    ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
-use crate::demand::free_slots;
+use crate::demand::{free_slots, slots};
 
 /// Where a machine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub struct Machine {
     pub executor: Option<Executor>,
     /// Its executor, as the machine's tag, its departure or the CI server names it.
     pub executor_ref: Option<ExecutorRef>,
+    /// The offer it comes from, as far as its tag or its creation says.
+    pub offer: Option<OfferId>,
     /// Its departure, if one was begun, and for how long it has been in that step.
     pub leaving: Option<Leaving>,
     /// Where it stands.
@@ -167,6 +169,8 @@ pub struct Supply {
     pub ghosts: Vec<(InstanceName, Executor)>,
     /// Free slots of executors that are not ours.
     pub static_free: u32,
+    /// Slots of executors that are not ours and take jobs, free or not.
+    pub static_slots: u32,
     /// Executors that are not ours.
     pub static_executors: u32,
 }
@@ -180,6 +184,12 @@ impl Supply {
     /// Machines that work, or will work, for the pool.
     pub fn serving(&self) -> u32 {
         self.count(|machine| machine.phase.serves())
+    }
+
+    /// Slots of everything that works, or will work, for the pool, executors that are not ours too.
+    pub(crate) fn slots(&self, policy: &Policy) -> u32 {
+        let ours = self.serving().saturating_mul(policy.slots);
+        ours.saturating_add(self.static_slots)
     }
 
     pub(crate) fn count(&self, which: impl Fn(&Machine) -> bool) -> u32 {
@@ -221,6 +231,7 @@ impl Supply {
                 let mut machine = Machine {
                     name: instance.name.clone(),
                     provider: provider.clone(),
+                    offer: instance.offer.clone(),
                     instance: Some(instance.clone()),
                     executor,
                     executor_ref,
@@ -239,6 +250,7 @@ impl Supply {
         let machines = executors.foreign.iter();
         let machines = machines.filter(|e| e.state != ExecutorState::NeverJoined);
         supply.static_executors = u32::try_from(machines.count()).unwrap_or(u32::MAX);
+        supply.static_slots = executors.foreign.iter().map(|e| slots(e)).sum();
         supply.static_free = executors.foreign.iter().map(|e| free_slots(e)).sum();
         supply.ghosts = executors
             .ours
@@ -262,8 +274,8 @@ impl Supply {
                 batch,
                 count,
                 provider,
+                offer,
                 executor,
-                ..
             } = &stored.intent
             else {
                 continue;
@@ -277,6 +289,7 @@ impl Supply {
                 self.machines.push(Machine {
                     name,
                     provider: provider.clone(),
+                    offer: Some(offer.clone()),
                     instance: None,
                     executor: seen_executor,
                     executor_ref: executor.clone(),

@@ -2,21 +2,34 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use model::{OnStale, Policy, ProviderName, Seen, Workload, age};
+use jiff::{SignedDuration, Timestamp};
+use model::{OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age};
 
-use crate::Observation;
 use crate::reason::{Reason, in_words};
+use crate::supply::{Phase, Supply};
+use crate::{Observation, Plan};
 
 /// A listing older than this proves nothing any more. The lister runs every few seconds and its own failures make the
 /// listing partial; this bound is for a lister that hangs.
 pub(crate) const LISTING_FRESH: Duration = Duration::from_secs(60);
 
+/// A pool with fewer jobs than this is not busy: of three short ones, two end between two looks on any day.
+const BUSY: u32 = 4;
+
+/// Fewer executors than this are offline by chance.
+const MASS: u32 = 3;
+
+/// How long most executors may be offline before they are taken at their word: longer than a CI server's restart or a
+/// switch that is replaced, shorter than the patience of whoever pays for dead machines.
+const ANOMALY: SignedDuration = SignedDuration::from_mins(10);
+
 /// What may be done on the strength of this observation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Trust {
     /// Why the workload allows no machine to leave, if so.
     pub(crate) no_shrink: Option<String>,
+    /// The reason to be said of it, where it has a code of its own.
+    pub(crate) said: Option<Reason>,
     /// Whether the workload is fresh enough to grow from (its counts are a lower bound at least).
     pub(crate) may_grow: bool,
 }
@@ -26,6 +39,7 @@ impl Trust {
         if policy.emitter.is_none() {
             return Trust {
                 no_shrink: None,
+                said: None,
                 may_grow: true,
             };
         }
@@ -36,6 +50,7 @@ impl Trust {
                     Some(why) => format!("no workload has been heard yet: {why}"),
                     None => "no workload has been heard yet".to_owned(),
                 }),
+                said: None,
                 may_grow: false,
             },
             Seen::Complete { at, .. } | Seen::Partial { at, .. } if age(*at, now) > limit => {
@@ -45,11 +60,13 @@ impl Trust {
                         in_words(limit),
                         doubts(&seen.seen.workload)
                     )),
+                    said: None,
                     may_grow: false,
                 }
             }
             Seen::Partial { value, why, .. } => Trust {
                 no_shrink: Some(format!("the workload is partial: {}", why.join("; "))),
+                said: None,
                 may_grow: mapped_alike(value, seen),
             },
             Seen::Complete { value, .. } if !mapped_alike(value, seen) => Trust {
@@ -57,14 +74,104 @@ impl Trust {
                     "probot mapped the workload with another configuration than the scaler's"
                         .to_owned(),
                 ),
+                said: None,
                 may_grow: true,
             },
             Seen::Complete { .. } => Trust {
                 no_shrink: None,
+                said: None,
                 may_grow: true,
             },
         }
     }
+}
+
+impl Trust {
+    /// The same with the doubts of common sense: what is whole and fresh may still be wrong.
+    ///
+    /// They hold the pool for a bounded time only: one more look, or [`ANOMALY`]. A doubt without an end would keep
+    /// machines that are really dead for ever.
+    pub(crate) fn with_sense(
+        mut self,
+        seen: &Observation,
+        policy: &Policy,
+        supply: &Supply,
+        plan: &mut Plan,
+        now: Timestamp,
+    ) -> Trust {
+        let cliff = cliff(seen, policy, supply, &mut plan.memory, now);
+        let anomaly = mass_anomaly(supply, &mut plan.memory, now);
+        if self.no_shrink.is_some() {
+            return self;
+        }
+        if let Some(reason) = anomaly {
+            self.no_shrink = Some("most executors are offline at once".to_owned());
+            self.said = Some(reason);
+        } else if let Some(reason) = cliff {
+            self.no_shrink = Some("most of the work was gone in one look".to_owned());
+            self.said = Some(reason);
+        }
+        self
+    }
+}
+
+/// Most of a busy pool's work is gone in one look. A filter that changed, a page that was lost without a word, or a
+/// server that restarts looks like this; jobs that really ended are still gone in the next look.
+fn cliff(
+    seen: &Observation,
+    policy: &Policy,
+    supply: &Supply,
+    memory: &mut PoolMemory,
+    now: Timestamp,
+) -> Option<Reason> {
+    let workload = &seen.seen.workload;
+    let work = workload
+        .any()
+        .map(|w| w.demand.running.saturating_add(w.demand.runnable))?;
+    let before = memory.believed_work;
+    let Some(look) = workload
+        .complete_within(policy.trust.fresh_for, now)
+        .and(workload.at())
+    else {
+        // a lower bound at best: it raises what is believed, and never lowers it
+        memory.believed_work = before.max(work);
+        return None;
+    };
+    let fell = before >= BUSY && u64::from(work) * 2 < u64::from(before);
+    match memory.cliff {
+        _ if !fell => {}
+        Some(first) if look > first => {}
+        first => {
+            memory.cliff = first.or(Some(look));
+            let keep = supply.serving();
+            return Some(Reason::Cliff { before, work, keep });
+        }
+    }
+    (memory.believed_work, memory.cliff) = (work, None);
+    None
+}
+
+/// Most executors are offline at once.
+fn mass_anomaly(supply: &Supply, memory: &mut PoolMemory, now: Timestamp) -> Option<Reason> {
+    let offline = supply.count(|machine| machine.phase == Phase::Lost);
+    let joined = supply.count(|machine| {
+        matches!(
+            machine.phase,
+            Phase::Lost | Phase::Idle { .. } | Phase::Busy { .. } | Phase::Cordoned { .. }
+        )
+    });
+    if offline < MASS || u64::from(offline) * 2 <= u64::from(joined) {
+        memory.anomaly_since = None;
+        return None;
+    }
+    let since = *memory.anomaly_since.get_or_insert(now);
+    let until = since.checked_add(ANOMALY).unwrap_or(Timestamp::MAX);
+    (now < until).then_some(Reason::MassAnomaly {
+        offline,
+        joined,
+        until,
+        keep: supply.serving(),
+    })
 }
 
 fn mapped_alike(workload: &Workload, seen: &Observation) -> bool {

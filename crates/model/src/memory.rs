@@ -4,11 +4,12 @@
 //! versioned, and an empty one is always safe: what it holds can only make the engine act later, never sooner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName};
+use crate::{BatchId, InstanceName, Learned, Money, OfferId, ProviderName, age};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,156 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
+    /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
+    /// trust its workload; then the machines that are there count as wanted until that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Recommendations>,
+    /// What the pace rule has left; `None` is a full bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+    /// What was learned of the pool's load.
+    #[serde(skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
+    /// What was learned of offers: who steps aside, how machines from it fare. All pools read it of all pools.
+    #[serde(with = "crate::offer_keys", skip_serializing_if = "BTreeMap::is_empty")]
+    pub offers: BTreeMap<OfferId, OfferMemory>,
+    /// Providers whose quota was met. All pools read it of all pools.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas: BTreeMap<ProviderName, QuotaMemory>,
+    /// What this pool's machines cost in the current period of each budget, by the budget's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spend: BTreeMap<String, Spend>,
+    /// Running and runnable jobs of the last look that was believed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub believed_work: u32,
+    /// The start of a look in which most of that work was gone, until a second one shows it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cliff: Option<Timestamp>,
+    /// Since when most executors of the pool have been offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomaly_since: Option<Timestamp>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// What was learned of one offer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OfferMemory {
+    /// Until when it steps aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What its provider said, cut to a line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Refusals in a row; while there are any, one machine at a time tries it.
+    pub refusals: u32,
+    /// Machines made from it lately; halved together with `failed` when they get many, so that old news fades.
+    pub made: u32,
+    /// Those of them that never joined.
+    pub failed: u32,
+    /// Usual time from creation to the first sight of its executor, in milliseconds; 0 when none was seen.
+    pub boot_ms: u64,
+}
+
+/// A provider whose quota was met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaMemory {
+    /// Machines of the fleet that were there when it refused one more.
+    pub cap: u32,
+    /// Until when that is taken for the limit.
+    pub until: Timestamp,
+    /// Refusals in a row.
+    pub refusals: u32,
+    /// What the provider said, cut to a line.
+    pub why: String,
+}
+
+/// What a pool's machines cost in one period of a budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Start of the period.
+    pub period: Timestamp,
+    /// Spent in it so far.
+    pub amount: Money,
+    /// What is too small for `amount` yet, in millionths times milliseconds.
+    pub rest: u64,
+    /// Up to when it was counted.
+    pub at: Timestamp,
+    /// The part of `amount` that is assumed, since nothing was known.
+    pub assumed: Money,
+}
+
+/// What the rules wanted, before limits and before anything was held.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recommendations {
+    /// Machines wanted at the last tick whose workload could be trusted.
+    pub now: u32,
+    /// Greater numbers of earlier ticks, the greatest first; at most [`Recommendations::MOST`]. Each was wanted until a
+    /// moment no earlier than that of the one before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Wanted>,
+}
+
+impl Recommendations {
+    /// Entries kept; beyond it two neighbours become one, which holds the greater number for the longer time.
+    pub const MOST: usize = 64;
+
+    /// Records what is wanted at this moment.
+    pub fn record(&mut self, machines: u32, now: Timestamp) {
+        if machines < self.now {
+            self.earlier.push(Wanted {
+                machines: self.now,
+                until: now,
+            });
+        }
+        self.now = machines;
+        self.earlier.retain(|earlier| earlier.machines > machines);
+        while self.earlier.len() > Self::MOST {
+            let last = self.earlier.pop();
+            if let (Some(last), Some(before)) = (last, self.earlier.last_mut()) {
+                before.until = last.until;
+            }
+        }
+    }
+
+    /// The greatest number wanted within this time.
+    pub fn greatest_within(&self, window: Duration, now: Timestamp) -> u32 {
+        let recent = |earlier: &&Wanted| age(earlier.until, now) < window;
+        let earlier = self.earlier.iter().find(recent);
+        earlier.map_or(self.now, |earlier| earlier.machines)
+    }
+
+    /// Forgets what no rule asks for any more.
+    pub fn forget(&mut self, window: Duration, now: Timestamp) {
+        self.earlier
+            .retain(|earlier| age(earlier.until, now) < window);
+    }
+}
+
+/// So many machines were wanted until this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Machines.
+    pub machines: u32,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A token bucket as it was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Thousandths of a creation.
+    pub milli: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How often a batch has been looked for in vain.
@@ -61,6 +212,55 @@ impl Default for PoolMemory {
             failed_boots: BTreeSet::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
+            wanted: None,
+            tokens: None,
+            learned: Learned::default(),
+            offers: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            spend: BTreeMap::new(),
+            believed_work: 0,
+            cliff: None,
+            anomaly_since: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// The worked example of the pace rule.
+    #[test]
+    fn the_greatest_number_of_a_window_is_found_and_let_go() {
+        let mut wanted = Recommendations::default();
+        for (second, machines) in [(0, 9), (60, 4), (90, 7), (100, 3)] {
+            wanted.record(machines, at(second));
+        }
+        let window = Duration::from_secs(120);
+        let greatest = |second| wanted.greatest_within(window, at(second));
+        assert_eq!([100, 179, 180, 219, 220].map(greatest), [9, 9, 7, 7, 3]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_errs_on_the_side_of_keeping() {
+        let mut wanted = Recommendations::default();
+        wanted.record(1000, at(0));
+        for second in 1..500 {
+            wanted.record(1000 - second, at(i64::from(second)));
+        }
+        assert!(wanted.earlier.len() <= Recommendations::MOST);
+        for window in [1, 10, 60, 300] {
+            // without the bound, what was wanted `window` ago would be the answer
+            let exact = 501 + window - 1;
+            let found = wanted.greatest_within(Duration::from_secs(u64::from(window)), at(499));
+            assert!(
+                found >= exact,
+                "{found} within {window} s, not less than {exact}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmitterName, MachineName, PoolName, ProviderName};
+use crate::{EmitterName, MachineName, Money, PoolName, ProviderName, Rule, Standing};
 
 /// All the engine needs to know of one pool's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +30,12 @@ pub struct Policy {
     pub offers: Vec<OfferPolicy>,
     /// How far the workload is trusted.
     pub trust: WorkloadTrust,
-    /// When idle machines leave.
-    pub scale_in: ScaleIn,
+    /// Its rules: its own in the order of the file, then those of its profile. Of each kind the first whose conditions
+    /// hold is in force.
+    pub rules: Vec<Rule>,
+    /// How it stands among the other pools, and what its machines may cost.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// Boot times.
@@ -77,7 +81,7 @@ pub struct OfferPolicy {
     /// The cloud account.
     pub provider: ProviderName,
     /// Price of one machine per hour in the currency of the configuration, if stated.
-    pub price: Option<f64>,
+    pub price: Option<Money>,
     /// How long this provider's listing may lag behind its own answers.
     pub listing_lag: Duration,
     /// Machines one creation call may ask for.
@@ -114,6 +118,43 @@ impl std::str::FromStr for OfferId {
     }
 }
 
+/// Maps with offers as keys: the keys of a JSON object are texts.
+pub mod offer_keys {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::OfferId;
+
+    /// Writes each offer as [`std::fmt::Display`] prints it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<OfferId, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(offer, value)| (offer.to_string(), value)))
+    }
+
+    /// Reads what [`serialize`] wrote. An offer that cannot be read any more is left out: one of which nothing is
+    /// known is tried.
+    ///
+    /// # Errors
+    ///
+    /// Those of the deserializer.
+    pub fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<OfferId, V>, D::Error> {
+        let read: BTreeMap<String, V> = BTreeMap::deserialize(deserializer)?;
+        let offers = read.into_iter();
+        Ok(offers
+            .filter_map(|(offer, value)| Some((offer.parse().ok()?, value)))
+            .collect())
+    }
+}
+
 /// How far a workload is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadTrust {
@@ -133,15 +174,4 @@ pub enum OnStale {
     Hold,
     /// Keep what there is, and at least this many machines.
     AtLeast(u32),
-}
-
-/// When idle machines leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScaleIn {
-    /// Idle time before a machine may leave, counted from registration or the end of its last job.
-    pub idle_for: Duration,
-    /// At most this many machines begin to leave within `per`; `None` is unlimited.
-    pub at_most: Option<u32>,
-    /// The window of `at_most`.
-    pub per: Duration,
 }

@@ -10,6 +10,7 @@
 
 mod check;
 mod demo;
+mod plan;
 mod up;
 
 use std::path::PathBuf;
@@ -34,6 +35,16 @@ enum Verb {
         /// Treat warnings as errors.
         #[arg(long)]
         strict: bool,
+    },
+    /// Prints what the next tick would do, in words, and does nothing of it: for a world from a file, or for the one
+    /// that the store and the providers show now.
+    Plan {
+        /// The configuration: a YAML file, or a directory of them.
+        #[arg(long, env = "PARMANU_CONFIG", default_value = "parmanu.yaml")]
+        config: PathBuf,
+        /// A world in YAML, as docs/plan.md describes it; without it the real one is read.
+        #[arg(long)]
+        world: Option<PathBuf>,
     },
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
@@ -61,6 +72,7 @@ enum Verb {
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
         Verb::Check { file, strict } => check::run(&file, strict),
+        Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
         Verb::Schema => {
             let schema = config::schema(&service::registries());
             println!("{}", serde_json::to_string_pretty(&schema)?);

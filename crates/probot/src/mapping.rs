@@ -9,9 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId,
-    InstanceName, Job, JobClass, JobId, PoolName, Snapshot, Unmatched, Workload, age,
+    InstanceName, Job, JobClass, JobId, JobRange, PoolName, Snapshot, Unmatched, Workload, age,
 };
 use ports::Matcher;
+
+use crate::ahead::{Ahead, Durations};
 
 /// Jobs without a pool that are reported by name; the rest is a number.
 const MAX_UNMATCHED: usize = 50;
@@ -22,8 +24,38 @@ pub struct PoolRule {
     pub name: PoolName,
     /// Its rank when a job fits several pools; greater goes first, then the name.
     pub precedence: i32,
+    /// What its jobs may need; counts where the platform states it for a job.
+    pub job: JobRange,
     /// The CI server's own rule for its `serves:`.
     pub matcher: Box<dyn Matcher>,
+}
+
+impl PoolRule {
+    /// Whether the pool takes a job: by the CI server's own rule, and by what the job says that it needs.
+    fn fit(&self, job: &Job) -> Fit {
+        let misfits = self.job.misfits(&job.requirement);
+        match self.matcher.fit(job) {
+            Fit::Yes if misfits.is_empty() => Fit::Yes,
+            Fit::Yes => Fit::No { missing: misfits },
+            Fit::No { mut missing } => {
+                missing.extend(misfits);
+                Fit::No { missing }
+            }
+        }
+    }
+}
+
+/// What one pool says to one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The pool.
+    pub pool: PoolName,
+    /// Its rank.
+    pub precedence: i32,
+    /// Whether it takes the job, or what is missing.
+    pub fit: Fit,
+    /// Whether the job goes there: to the first that takes it.
+    pub chosen: bool,
 }
 
 /// Who maps.
@@ -63,8 +95,27 @@ impl Mapper {
         }
     }
 
+    /// What every pool says to one job, in their order: the first that takes it gets it, the others lose by precedence,
+    /// then by name.
+    pub fn candidates(&self, job: &Job) -> Vec<Candidate> {
+        let mut taken = false;
+        let judge = |pool: &PoolRule| {
+            let fit = pool.fit(job);
+            let chosen = fit.is_yes() && !taken;
+            taken |= chosen;
+            Candidate {
+                pool: pool.name.clone(),
+                precedence: pool.precedence,
+                fit,
+                chosen,
+            }
+        };
+        self.pools.iter().map(judge).collect()
+    }
+
     /// Maps one look. `now` is the clock that the CI server's times are compared with.
-    pub fn map(&self, snapshot: &Snapshot, now: Timestamp) -> Mapped {
+    /// `durations` is what earlier looks taught; without any, no blocked job's time can be told.
+    pub fn map(&self, snapshot: &Snapshot, durations: &Durations, now: Timestamp) -> Mapped {
         let mut workloads: BTreeMap<&PoolName, Workload> = self
             .pools
             .iter()
@@ -88,6 +139,7 @@ impl Mapper {
             unmatched_total: 0,
         };
         let held = held(snapshot);
+        let ahead = Ahead::of(snapshot, durations, now);
         let mut seen = std::collections::BTreeSet::new();
         for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
             // it was handed out while we looked: counted as queued too, a burst would be served twice
@@ -101,6 +153,7 @@ impl Mapper {
                 Ok(pool) => {
                     if let Some(workload) = workloads.get_mut(pool) {
                         count(&mut workload.demand, job, class, now);
+                        ahead.count(&mut workload.demand, job, class);
                     }
                 }
                 Err(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
@@ -157,7 +210,7 @@ impl Mapper {
         }
         let mut nearest: Option<(&PoolName, Vec<String>)> = None;
         for pool in &self.pools {
-            match pool.matcher.fit(job) {
+            match pool.fit(job) {
                 Fit::Yes => return Ok(&pool.name),
                 Fit::No { missing } => {
                     if nearest
@@ -270,6 +323,7 @@ mod tests {
         PoolRule {
             name: name.parse().unwrap(),
             precedence,
+            job: JobRange::default(),
             matcher,
         }
     }
@@ -295,6 +349,8 @@ mod tests {
                 ..Requirement::default()
             },
             queued_at: Some(Timestamp::UNIX_EPOCH),
+            started_at: None,
+            expected: None,
             class,
         }
     }
@@ -307,6 +363,7 @@ mod tests {
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             run_untagged: false,
             protected_only: false,
+            health: None,
             slots: 1,
             state: ExecutorState::Idle { since: None },
             cordon: Cordon::None,
@@ -339,17 +396,103 @@ mod tests {
             ]
         };
         let jobs = vec![job(1, &["linux"], JobClass::Runnable)];
-        let mapped = mapper(pools()).map(&look(jobs.clone(), vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools()).map(
+            &look(jobs.clone(), vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             demands(&mapped),
             [("any".into(), 1, 0), ("big".into(), 0, 0)]
         );
         let mut pools = pools();
         pools[0].precedence = 1;
-        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             demands(&mapped),
             [("any".into(), 0, 0), ("big".into(), 1, 0)]
+        );
+    }
+
+    /// A job that states what it needs goes to the pool that takes as much, and the losers can be named.
+    #[test]
+    fn a_stated_need_chooses_the_pool_and_the_losers_say_why() {
+        let pools = || {
+            let mut small = rule("small", 5, &["linux"]);
+            small.job.cpu_milli = Some((0, 2000));
+            let mut large = rule("large", 0, &["linux"]);
+            large.job.cpu_milli = Some((2001, 16_000));
+            vec![small, large, rule("mac", 0, &["macos"])]
+        };
+        let mut jobs = vec![
+            job(1, &["linux"], JobClass::Runnable),
+            job(2, &["linux"], JobClass::Runnable),
+            job(3, &["linux"], JobClass::Runnable),
+        ];
+        jobs[0].requirement.cpu_milli = Some(8000);
+        jobs[1].requirement.cpu_milli = Some(32_000);
+        let mapper = mapper(pools());
+        let candidates = mapper.candidates(&jobs[0]);
+        let words: Vec<String> = candidates.iter().map(|c| format!("{c:?}")).collect();
+        let chosen: Vec<&str> = candidates
+            .iter()
+            .filter(|c| c.chosen)
+            .map(|c| c.pool.as_str())
+            .collect();
+        assert_eq!(chosen, ["large"]);
+        assert!(
+            words[0].contains("it asks for 8 processors, the pool takes 0 to 2"),
+            "{words:?}"
+        );
+        let look = look(jobs, vec![]);
+        let mapped = mapper.map(&look, &Durations::default(), Timestamp::UNIX_EPOCH);
+        // the third states nothing, so that precedence alone decides
+        assert_eq!(
+            demands(&mapped),
+            [
+                ("large".into(), 1, 0),
+                ("mac".into(), 0, 0),
+                ("small".into(), 1, 0)
+            ]
+        );
+        assert_eq!(mapped.unmatched[0].job, "acme/app build #2");
+        assert_eq!(
+            mapped.unmatched[0].missing,
+            ["it asks for 32 processors, the pool takes 0 to 2"]
+        );
+    }
+
+    /// The forecast goes to the pool of the job that waits, not to the one of its parent.
+    #[test]
+    fn a_job_ahead_is_counted_in_its_own_pool() {
+        let mut parent = job(1, &["linux"], JobClass::Running { executor: None });
+        parent.started_at = Some(Timestamp::UNIX_EPOCH);
+        parent.expected = Some(Duration::from_secs(40));
+        let by = "job 1".into();
+        let parents = vec![JobId::new("1")];
+        let jobs = vec![
+            parent,
+            job(2, &["macos"], JobClass::Blocked { by, parents }),
+        ];
+        let pools = vec![rule("linux", 0, &["linux"]), rule("mac", 0, &["macos"])];
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
+        let soon: Vec<usize> = mapped
+            .workloads
+            .iter()
+            .map(|w| w.demand.soon.len())
+            .collect();
+        assert_eq!(soon, [0, 1]);
+        assert_eq!(
+            mapped.workloads[1].demand.soon[0].ready_in,
+            Duration::from_secs(40)
         );
     }
 
@@ -360,7 +503,11 @@ mod tests {
             rule("mac", 0, &["macos", "gpu"]),
         ];
         let jobs = vec![job(7, &["macos", "gpu", "xcode"], JobClass::Runnable)];
-        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(mapped.unmatched_total, 1);
         let unmatched = &mapped.unmatched[0];
         assert_eq!(unmatched.job, "acme/app build #7");
@@ -372,6 +519,7 @@ mod tests {
     fn only_runnable_and_running_jobs_are_demand_and_a_repeated_id_counts_once() {
         let blocked = JobClass::Blocked {
             by: "stage build".into(),
+            parents: Vec::new(),
         };
         let jobs = vec![
             job(1, &["linux"], JobClass::Runnable),
@@ -380,7 +528,11 @@ mod tests {
             job(3, &["linux"], JobClass::Running { executor: None }),
         ];
         let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(90);
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(&look(jobs, vec![]), later);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            later,
+        );
         let demand = &mapped.workloads[0].demand;
         assert_eq!((demand.runnable, demand.running, demand.blocked), (1, 1, 1));
         assert_eq!(demand.oldest_wait, Some(Duration::from_secs(90)));
@@ -393,8 +545,11 @@ mod tests {
             executor: Some(ours.id.clone()),
         };
         let jobs = vec![job(1, &["other"], running)];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![ours]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         let workload = &mapped.workloads[0];
         assert_eq!(
             workload.demand.running, 1,
@@ -415,8 +570,11 @@ mod tests {
             job(1, &["linux"], JobClass::Runnable),
             job(2, &["linux"], JobClass::Runnable),
         ];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![ours]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(demands(&mapped), [("linux".into(), 1, 1)]);
     }
 
@@ -426,8 +584,11 @@ mod tests {
             executor("linux-9-1-0", Some("other"), &["linux"]),
             executor("mac-mini", None, &["macos"]),
         ];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(vec![], executors), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(vec![], executors),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         let names: Vec<_> = mapped.workloads[0]
             .executors
             .iter()

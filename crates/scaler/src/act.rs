@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, DeleteProof};
+use engine::{Action, DeleteProof, OfferNews, Refusal, RefusalKind};
 use model::{
     Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Policy, Reading, Work,
 };
@@ -27,8 +27,6 @@ use crate::run::{Fleet, Pool};
 const CONTROL_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time one creation or deletion may take: EC2 answers in seconds, and after a minute nobody waits for it any more.
 const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
-/// An offer without capacity steps aside for this long (what comparable systems keep such an answer for).
-const NO_CAPACITY_WAIT: Duration = Duration::from_secs(180);
 /// After an answer that only an operator can change, it is asked again after this.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 /// After an answer that time may change.
@@ -504,13 +502,12 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
     else {
         return no_control();
     };
-    let mut kept = 0;
-    let mut unknown = 0;
+    let (mut kept, mut made, mut unknown) = (0, 0, 0);
     let mut refusal: Option<ProviderError> = None;
     let mut doubt: Option<ProviderError> = None;
     for (index, outcome) in (1..).zip(outcomes) {
         match outcome {
-            Outcome::Done(_) => kept = index,
+            Outcome::Done(_) => (kept, made) = (index, made + 1),
             Outcome::Unknown(error) => {
                 (kept, unknown) = (index, unknown + 1);
                 doubt = doubt.or(Some(error));
@@ -530,14 +527,18 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
         })],
         _ => recorded(job, executor),
     };
-    if let Some(error) = &refusal {
-        let why = chain(error).to_string();
-        updates.push(Update::Aside {
+    updates.push(Update::Offer {
+        pool: batch.pool.clone(),
+        news: OfferNews {
             offer: offer.clone(),
-            why,
-            wait: wait_after(error.kind),
-        });
-    }
+            provider: provider.clone(),
+            made,
+            refusal: refusal.as_ref().and_then(|error| {
+                let why = chain(error).to_string();
+                refusal_kind(error.kind).map(|kind| Refusal { kind, why })
+            }),
+        },
+    });
     match (&refusal, &doubt) {
         (_, Some(error)) => Done {
             outcome: "unknown",
@@ -572,18 +573,19 @@ fn wait_after_refusal(kind: Option<EmitterErrorKind>) -> Duration {
     }
 }
 
-fn wait_after(kind: ProviderErrorKind) -> Duration {
-    match kind {
+/// What the memory of offers is to learn of a refusal; nothing of one that is our own.
+fn refusal_kind(kind: ProviderErrorKind) -> Option<RefusalKind> {
+    let wait = match kind {
+        ProviderErrorKind::LeaseOver => return None,
+        ProviderErrorKind::OutOfCapacity => return Some(RefusalKind::NoCapacity),
+        ProviderErrorKind::QuotaExceeded => return Some(RefusalKind::Quota),
         ProviderErrorKind::RateLimited { retry_after } => retry_after.unwrap_or(SHORT_WAIT),
-        ProviderErrorKind::OutOfCapacity => NO_CAPACITY_WAIT,
-        ProviderErrorKind::QuotaExceeded
-        | ProviderErrorKind::Unauthorized
-        | ProviderErrorKind::InvalidRequest => OPERATOR_WAIT,
+        ProviderErrorKind::Unauthorized | ProviderErrorKind::InvalidRequest => OPERATOR_WAIT,
         ProviderErrorKind::NotFound
         | ProviderErrorKind::Unreachable
         | ProviderErrorKind::Unavailable
         | ProviderErrorKind::UnknownOutcome
         | ProviderErrorKind::BadAnswer => SHORT_WAIT,
-        ProviderErrorKind::LeaseOver => Duration::ZERO,
-    }
+    };
+    Some(RefusalKind::Wait { wait })
 }

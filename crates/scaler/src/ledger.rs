@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::Unavailable;
+use engine::OfferNews;
 use jiff::Timestamp;
-use model::{InstanceName, Intent, IntentKey, OfferId, PoolName, StoredIntent, age};
+use model::{InstanceName, Intent, IntentKey, PoolName, StoredIntent, age};
 use tokio::sync::Notify;
 
 /// How long it is remembered that a machine was called back: longer than any look is waited for.
 const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
+
+/// News of offers that wait for a commit at most: while the store is away nothing is created, so they are few.
+const MOST_NEWS: usize = 4096;
 
 /// One thing an action learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +30,8 @@ pub(crate) enum Update {
         instance: InstanceName,
         at: Timestamp,
     },
-    /// An offer steps aside for a while.
-    Aside {
-        offer: OfferId,
-        why: String,
-        wait: Duration,
-    },
+    /// How a creation ended, for the memory of offers.
+    Offer { pool: PoolName, news: OfferNews },
     /// Nothing can be created for a pool for a while.
     Held {
         pool: PoolName,
@@ -47,7 +46,9 @@ struct State {
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
     called_back: BTreeMap<InstanceName, Timestamp>,
-    aside: BTreeMap<OfferId, (String, Duration)>,
+    /// In the order in which they came, by their number.
+    news: BTreeMap<u64, (PoolName, OfferNews)>,
+    next_news: u64,
     held: BTreeMap<PoolName, (String, Duration)>,
 }
 
@@ -94,8 +95,13 @@ impl Ledger {
                     state.called_back.retain(|_, then| !old(then));
                     state.called_back.insert(instance, at);
                 }
-                Update::Aside { offer, why, wait } => {
-                    state.aside.insert(offer, (why, boottime + wait));
+                Update::Offer { pool, news } => {
+                    let number = state.next_news;
+                    state.next_news += 1;
+                    state.news.insert(number, (pool, news));
+                    while state.news.len() > MOST_NEWS {
+                        state.news.pop_first();
+                    }
                 }
                 Update::Held { pool, why, wait } => {
                     state.held.insert(pool, (why, boottime + wait));
@@ -169,6 +175,9 @@ impl Ledger {
             .put
             .retain(|key, intent| learned.put.get(key) != Some(intent));
         state.end.retain(|key| !learned.end.contains(key));
+        state
+            .news
+            .retain(|number, _| !learned.news.contains_key(number));
     }
 
     /// What is to be written, to be handed to [`Ledger::written`] afterwards.
@@ -177,24 +186,8 @@ impl Ledger {
         Learned {
             put: state.put.clone(),
             end: state.end.clone(),
+            news: state.news.clone(),
         }
-    }
-
-    /// Offers that step aside now.
-    pub(crate) fn unavailable(&self, boottime: Duration) -> BTreeMap<OfferId, Unavailable> {
-        let mut state = self.lock();
-        state.aside.retain(|_, (_, until)| *until > boottime);
-        let entry = |(offer, (why, until)): (&OfferId, &(String, Duration))| {
-            let remaining = until.saturating_sub(boottime);
-            (
-                offer.clone(),
-                Unavailable {
-                    why: why.clone(),
-                    remaining,
-                },
-            )
-        };
-        state.aside.iter().map(entry).collect()
     }
 
     /// Why nothing can be created for a pool now, if so.
@@ -210,6 +203,15 @@ impl Ledger {
 pub(crate) struct Learned {
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
+    news: BTreeMap<u64, (PoolName, OfferNews)>,
+}
+
+impl Learned {
+    /// How creations of one pool ended.
+    pub(crate) fn news_of(&self, pool: &PoolName) -> Vec<OfferNews> {
+        let of_pool = self.news.values().filter(|(other, _)| other == pool);
+        of_pool.map(|(_, news)| news.clone()).collect()
+    }
 }
 
 #[cfg(test)]

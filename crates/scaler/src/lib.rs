@@ -23,5 +23,6 @@ mod run;
 mod tick;
 mod view;
 
+pub use observe::workload_of;
 pub use run::{Pool, Scaler, Timing};
 pub use view::{FleetView, MachineView, PoolView};

@@ -165,6 +165,7 @@ mod tests {
             memory: PoolMemory::default(),
             next_sequence: 0,
             creation_held: None,
+            offer_news: Default::default(),
         };
         let listing = Seen::Complete {
             value: machines,

@@ -21,6 +21,22 @@ pub(crate) struct Observed {
     pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
 
+impl Observed {
+    /// What is known of the fleet, to be taken apart by pool; an empty one stays behind.
+    pub(crate) fn take_fleet(&mut self) -> FleetObservation {
+        let fleet = &mut self.fleet;
+        FleetObservation {
+            fleet: fleet.fleet.clone(),
+            config: fleet.config.clone(),
+            epoch: fleet.epoch,
+            listings: std::mem::take(&mut fleet.listings),
+            pools: std::mem::take(&mut fleet.pools),
+            intents_lost_at: fleet.intents_lost_at,
+            unavailable: std::mem::take(&mut fleet.unavailable),
+        }
+    }
+}
+
 pub(crate) fn observe(
     fleet: &Fleet,
     term: &Term,
@@ -53,7 +69,7 @@ pub(crate) fn observe(
         changes.insert(name.clone(), changed);
         let emitter = pool.policy.emitter.as_ref();
         let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
-            workload(&record, &stored, emitter, now)
+            workload_of(&record, &stored, emitter, now)
         });
         lost_at.insert(
             name.clone(),
@@ -70,6 +86,7 @@ pub(crate) fn observe(
             memory: stored.memory.unwrap_or_default(),
             next_sequence: sequences.get(name).copied().unwrap_or_default(),
             creation_held: fleet.ledger.held(name, boottime),
+            offer_news: learned.news_of(name),
         };
         pools.insert(name.clone(), seen);
     }
@@ -81,7 +98,8 @@ pub(crate) fn observe(
         listings: fleet.listings.since(term.taken_at),
         pools,
         intents_lost_at: lost_at.values().flatten().max().copied(),
-        unavailable: fleet.ledger.unavailable(boottime),
+        // offers that step aside stand in the pools' memories
+        unavailable: BTreeMap::new(),
     };
     Observed {
         fleet: observation,
@@ -92,7 +110,7 @@ pub(crate) fn observe(
 }
 
 /// The workload of one emitter; while its last look failed, the one before is a lower bound at best.
-fn workload(
+pub fn workload_of(
     record: &FleetRecord,
     stored: &PoolRecord,
     emitter: &EmitterName,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use config::{Registries, Settings, Template};
 use model::{
-    ConfigHash, EmitterName, FleetId, HolderId, InstallationId, OfferId, Policy, PoolName,
-    ProviderName,
+    ConfigHash, EmitterName, FleetId, FleetPolicy, HolderId, InstallationId, OfferId, Policy,
+    PoolName, ProviderName,
 };
 use ports::{
     Clock, EmitterContext, ExecutorControl, PluginError, Provider, ProviderContext, Store,
@@ -82,6 +82,8 @@ pub struct Scaler {
     pub config: ConfigHash,
     /// The pools.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// What the pools share.
+    pub limits: FleetPolicy,
     /// The cloud accounts.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     /// The control halves of the CI servers that give the right to it.
@@ -106,6 +108,7 @@ pub(crate) struct Fleet {
     pub(crate) installation: InstallationId,
     pub(crate) config: ConfigHash,
     pub(crate) pools: BTreeMap<PoolName, Pool>,
+    pub(crate) limits: FleetPolicy,
     pub(crate) emitters: BTreeSet<EmitterName>,
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     pub(crate) controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
@@ -136,6 +139,7 @@ impl Scaler {
             installation,
             config: settings.hash.clone(),
             pools: Scaler::pools(settings),
+            limits: settings.limits.clone(),
             providers: Scaler::providers(settings, registries, clock)?,
             controls: Scaler::controls(settings, registries, clock)?,
             store,
@@ -279,6 +283,7 @@ impl Scaler {
             installation: self.installation,
             config: self.config,
             pools: self.pools,
+            limits: self.limits,
             emitters,
             providers: self.providers,
             controls: self.controls,

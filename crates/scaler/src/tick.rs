@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, Observation, Phase, Plan, Supply, invariants};
+use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{Epoch, Instance, Intent, IntentKey, PoolMemory, PoolName, Seen};
+use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, Seen};
 use ports::{PoolCommit, StoreError, StoreErrorKind};
+use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,10 @@ use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
 const AT_LEAST: Duration = Duration::from_millis(100);
+
+/// Inputs of a decision that are longer than this are recorded by their digest only: a pool's stream keeps a thousand
+/// decisions, and a store is no archive. A pool of a few machines fits.
+const MOST_INPUTS: usize = 8 * 1024;
 
 pub(crate) struct Ticker {
     pub(crate) fleet: Arc<Fleet>,
@@ -48,6 +53,7 @@ pub(crate) struct Ticker {
 struct Planned {
     seen: Observation,
     supply: Supply,
+    grant: Grant,
     plan: Plan,
     is_new: bool,
 }
@@ -144,13 +150,13 @@ impl Ticker {
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        let mut observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         self.report_unreadable(&observed);
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
-        let planned = self.plan(&observed, now);
-        let commits = self.commits(&observed, &planned);
+        let planned = self.plan(&mut observed, now);
+        let commits = self.commits(&observed, &planned, now);
         if !commits.is_empty()
             && let Err(error) = self.fleet.store.commit(term.epoch, &commits).await
         {
@@ -168,7 +174,7 @@ impl Ticker {
             self.essences
                 .insert(pool.plan.pool.clone(), pool.plan.essence());
             self.measure(pool);
-            self.dispatch(term, &observed, pool);
+            self.dispatch(term, pool);
         }
         let pools = planned
             .iter()
@@ -206,42 +212,75 @@ impl Ticker {
         }
     }
 
-    fn plan(&self, observed: &Observed, now: Timestamp) -> Vec<Planned> {
-        let mut planned = Vec::new();
-        for (name, pool) in &self.fleet.pools {
-            let Some(mut seen) = observed.fleet.pool(name) else {
-                continue;
-            };
+    fn plan(&self, observed: &mut Observed, now: Timestamp) -> Vec<Planned> {
+        let mut split = observed.take_fleet().split();
+        for (name, seen) in &mut split.pools {
             seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
-            let mut plan = engine::plan(&seen, &pool.policy, now);
-            let supply = Supply::of(&seen, &pool.policy, now);
-            let violations = invariants::check(&seen, &pool.policy, &plan, now);
-            for violation in &violations {
-                self.fleet.metrics.scaler.violated(violation.id);
-                error!(pool = %name, %violation, "a plan breaks an invariant: it is not carried out; please report this");
-            }
-            if !violations.is_empty() {
-                plan.actions.clear();
-                plan.put.clear();
-                plan.end.clear();
-            }
-            let is_new = self.essences.get(name) != Some(&plan.essence());
-            planned.push(Planned {
-                seen,
-                supply,
-                plan,
-                is_new,
-            });
         }
-        planned
+        let policies = self.fleet.pools.values().map(|pool| &pool.policy);
+        let mut plans = engine::plan_fleet(split, policies, &self.fleet.limits, now);
+        self.judge_growth(&mut plans, now);
+        let judged = plans.into_iter().filter_map(|planned| {
+            let policy = &self.fleet.pools.get(&planned.plan.pool)?.policy;
+            Some(self.judged(planned, policy, now))
+        });
+        judged.collect()
     }
 
-    fn commits(&self, observed: &Observed, planned: &[Planned]) -> Vec<PoolCommit> {
+    /// Caps and budgets of the fleet, looked at once more over all plans: if one is broken, nothing is created.
+    fn judge_growth(&self, plans: &mut [PoolPlan], now: Timestamp) {
+        let policy = |pool: &PoolName| self.fleet.pools.get(pool).map(|pool| &pool.policy);
+        let violations = invariants::check_fleet(plans, policy, &self.fleet.limits, now);
+        for violation in &violations {
+            self.fleet.metrics.scaler.violated(violation.id);
+            error!(%violation, "the plans together break an invariant: nothing is created; please report this");
+        }
+        if violations.is_empty() {
+            return;
+        }
+        for planned in plans {
+            let plan = &mut planned.plan;
+            plan.actions
+                .retain(|action| !matches!(action, Action::Create { .. }));
+            plan.put
+                .retain(|intent| !matches!(intent, Intent::Create { .. }));
+        }
+    }
+
+    /// What must never happen is looked for once more in the finished plan; one that breaks it is not carried out.
+    fn judged(&self, planned: PoolPlan, policy: &Policy, now: Timestamp) -> Planned {
+        let PoolPlan {
+            seen,
+            supply,
+            mut plan,
+            grant,
+        } = planned;
+        let violations = invariants::check(&seen, policy, &plan, now);
+        for violation in &violations {
+            self.fleet.metrics.scaler.violated(violation.id);
+            error!(pool = %plan.pool, %violation, "a plan breaks an invariant: it is not carried out; please report this");
+        }
+        if !violations.is_empty() {
+            plan.actions.clear();
+            plan.put.clear();
+            plan.end.clear();
+        }
+        let is_new = self.essences.get(&plan.pool) != Some(&plan.essence());
+        Planned {
+            seen,
+            supply,
+            grant,
+            plan,
+            is_new,
+        }
+    }
+
+    fn commits(&self, observed: &Observed, planned: &[Planned], now: Timestamp) -> Vec<PoolCommit> {
         let mut commits = Vec::new();
-        for Planned {
-            seen, plan, is_new, ..
-        } in planned
-        {
+        for pool in planned {
+            let Planned {
+                seen, plan, is_new, ..
+            } = pool;
             let changes = observed
                 .changes
                 .get(&plan.pool)
@@ -261,7 +300,10 @@ impl Ticker {
             };
             let memory = (memory != seen.seen.memory).then_some(memory);
             let decision = is_new.then(|| {
+                let (digest, inputs) = self.inputs(pool, now);
                 serde_json::json!({
+                    "digest": digest,
+                    "inputs": inputs,
                     "summary": plan.summary,
                     "actions": plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     "reasons": plan.reasons,
@@ -280,6 +322,26 @@ impl Ticker {
             });
         }
         commits
+    }
+
+    /// What a plan rests on, for its record: a digest always, and the inputs themselves while they are small.
+    fn inputs(&self, pool: &Planned, now: Timestamp) -> (String, Option<serde_json::Value>) {
+        let Some(settings) = self.fleet.pools.get(&pool.plan.pool) else {
+            return (String::new(), None);
+        };
+        let record = Record {
+            now,
+            seen: pool.seen.clone(),
+            policy: settings.policy.clone(),
+            grant: pool.grant.clone(),
+        };
+        let Ok(text) = serde_json::to_string(&record) else {
+            return (String::new(), None);
+        };
+        let digest = Sha256::digest(text.as_bytes());
+        let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let small = text.len() <= MOST_INPUTS;
+        (digest, small.then(|| serde_json::json!(record)))
     }
 
     /// One line when the plan changes, with its reasons in a sentence.
@@ -303,6 +365,7 @@ impl Ticker {
             supply,
             plan,
             is_new,
+            ..
         }: &Planned,
     ) {
         let metrics = &self.fleet.metrics.scaler;
@@ -335,7 +398,7 @@ impl Ticker {
         }
     }
 
-    fn dispatch(&mut self, term: &Term, observed: &Observed, pool: &Planned) {
+    fn dispatch(&mut self, term: &Term, pool: &Planned) {
         for action in &pool.plan.actions {
             let subject = action.subject();
             if let Action::Uncordon { instance, .. } = action
@@ -353,7 +416,7 @@ impl Ticker {
             let job = Job {
                 action: action.clone(),
                 term: term.clone(),
-                instance: listed(&observed.fleet.listings, action),
+                instance: listed(&pool.seen.listings, action),
                 intent: intent_of(action, pool),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();

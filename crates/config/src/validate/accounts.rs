@@ -67,7 +67,8 @@ impl Maker<'_> {
     ) -> BTreeMap<ProviderName, ProviderSettings> {
         self.entries(document, "providers", |maker, _, value, problems| {
             let known = maker.registries.providers.iter().map(|(kind, _)| kind);
-            let (kind, config) = take_kind(value, known, problems);
+            let (kind, mut config) = take_kind(value, known, problems);
+            let max: Option<raw::MaxMachines> = take(&mut config, "max_machines", problems);
             let kind = kind?;
             let facts = (maker.registries.providers.get(&kind)?.check)(&config, problems)?;
             too_long("listing_lag", facts.listing_lag, problems);
@@ -75,6 +76,7 @@ impl Maker<'_> {
                 kind,
                 config,
                 facts,
+                max_machines: max.map(|max| max.0),
             })
         })
     }

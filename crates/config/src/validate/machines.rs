@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{MachineName, OfferId, OfferPolicy, ProviderName};
+use model::{MachineName, Money, OfferId, OfferPolicy, ProviderName};
 use ports::strict::{self, Problems};
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::raw;
 use crate::settings::{ProviderSettings, Template};
 
 /// More jobs than this on one machine is a mistyped number; the schema has the same limit.
-const MAX_SLOTS: u32 = 1000;
+pub(super) const MAX_SLOTS: u32 = 1000;
 
 pub(super) struct MachineParts {
     pub(super) machine: raw::Machine,
@@ -56,7 +56,7 @@ impl Maker<'_> {
                         let policy = OfferPolicy {
                             id,
                             provider: offer.provider,
-                            price: offer.price,
+                            price: offer.price.and_then(Money::from_decimal),
                             listing_lag: facts.listing_lag,
                             batch_limit: facts.batch_limit,
                         };
@@ -91,8 +91,14 @@ impl Maker<'_> {
             common.extend(map.remove(key).map(|value| (key.to_owned(), value)));
         }
         let offer: raw::Offer = strict::read(&Value::Object(common), problems)?;
-        if offer.price.is_some_and(|price| price < 0.0) {
-            problems.error(["price".into()], "a price is zero or more");
+        if offer
+            .price
+            .is_some_and(|price| Money::from_decimal(price).is_none())
+        {
+            problems.error(
+                ["price".into()],
+                "a price is zero or more, per machine and hour",
+            );
         }
         let name = offer.provider.as_str();
         self.used.insert(("providers", name.to_owned()));
@@ -107,7 +113,10 @@ impl Maker<'_> {
 }
 
 fn numbers(machine: &raw::Machine, problems: &mut Problems) {
-    if !(1..=MAX_SLOTS).contains(&machine.slots) {
+    if machine
+        .slots
+        .is_some_and(|slots| !(1..=MAX_SLOTS).contains(&slots))
+    {
         problems.error(
             ["slots".into()],
             format!("slots is 1 to {MAX_SLOTS}: the jobs that one machine runs at a time"),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, OnStale, Policy, PoolName, ScaleIn,
-    WorkloadTrust,
+    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, Money, OnStale, Policy, PoolName,
+    Ranking, Rule, RuleKind, Standing, WorkloadTrust,
 };
 use ports::strict::{self, Problems};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::Maker;
 use super::boot_script::{self, Given};
 use super::entries::{names, too_long, unknown};
 use super::machines::MachineParts;
-use super::rules::{Rule, scale_in};
+use super::{rules, slots};
 use crate::raw;
 use crate::settings::{EmitterSettings, PoolSettings, Template};
 
@@ -24,6 +24,7 @@ const FRESH_PROBES: u32 = 4;
 const FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 
 struct Known {
+    groups: Vec<String>,
     emitters: Vec<String>,
     machines: Vec<String>,
     rules: Vec<String>,
@@ -38,6 +39,7 @@ impl Maker<'_> {
         rules: &BTreeMap<String, Rule>,
     ) -> BTreeMap<PoolName, PoolSettings> {
         let known = Known {
+            groups: names(document, "groups"),
             emitters: names(document, "emitters"),
             machines: names(document, "machines"),
             rules: names(document, "rules"),
@@ -49,18 +51,22 @@ impl Maker<'_> {
                 let pool: raw::Pool = strict::read(value, problems)?;
                 maker.references(&pool, &known, problems);
                 limits(&pool, problems);
+                let known_emitter = pool.emitter.as_ref().and_then(|name| emitters.get(name));
+                let entry = known_emitter.and_then(|e| maker.registries.emitters.get(&e.kind));
+                let reports = entry.map_or(&[][..], |entry| entry.reports);
+                let rules = rules::of_pool(&pool, rules, reports, problems);
                 if pool.emitter.is_none() {
-                    without_emitter(&pool, problems);
+                    without_emitter(&pool, &rules, problems);
                 }
-                let scale_in = scale_in(&pool, rules, problems);
                 let machine = machines.get(&pool.machine)?;
+                prices(&pool, machine, problems);
                 let emitter = match &pool.emitter {
                     Some(emitter) => Some(emitters.get(emitter)?),
                     None => None,
                 };
                 maker.serves(&pool, emitter, problems);
                 maker.bootstrap(&pool, machine, emitter, problems);
-                Some(make_pool(name, pool, machine, emitter, scale_in, problems))
+                Some(make_pool(name, pool, machine, emitter, rules, problems))
             },
         );
         if pools.is_empty() && names(document, "pools").is_empty() {
@@ -90,6 +96,13 @@ impl Maker<'_> {
                 ["machine".into()],
                 problems,
             );
+        }
+        if let Some(group) = &pool.group {
+            self.used.insert(("groups", group.to_string()));
+            if !known.groups.iter().any(|name| name == group.as_str()) {
+                let path = ["group".into()];
+                unknown("group", group.as_str(), &known.groups, path, problems);
+            }
         }
         for (index, rule) in pool.rules.iter().enumerate() {
             self.used.insert(("rules", rule.clone()));
@@ -227,8 +240,45 @@ fn limits(pool: &raw::Pool, problems: &mut Problems) {
     }
 }
 
+/// A ceiling over prices needs prices, and one of them below it.
+fn prices(pool: &raw::Pool, parts: &MachineParts, problems: &mut Problems) {
+    let offers = parts.offers.iter().map(|(offer, _)| offer);
+    if pool.choose == raw::OfferOrder::Price && offers.clone().any(|offer| offer.price.is_none()) {
+        problems.error(
+            ["choose".into()],
+            format!(
+                "an offer of machine `{}` has no price: it cannot be ranked by it",
+                pool.machine
+            ),
+        );
+    }
+    if !(1..=1000).contains(&pool.weight) {
+        problems.error(["weight".into()], "a weight is 1 to 1000");
+    }
+    let Some(written) = pool.max_price else {
+        return;
+    };
+    let Some(max) = Money::from_decimal(written) else {
+        problems.error(
+            ["max_price".into()],
+            "a price is zero or more, per machine and hour",
+        );
+        return;
+    };
+    if offers.clone().any(|offer| offer.price.is_none()) {
+        let message = format!(
+            "an offer of machine `{}` has no price: with a ceiling it would never be used",
+            pool.machine
+        );
+        problems.error(["max_price".into()], message);
+    } else if !offers.clone().any(|offer| offer.price <= Some(max)) {
+        let message = "every offer costs more than this: the pool would never have a machine";
+        problems.error(["max_price".into()], message);
+    }
+}
+
 /// Keys that say nothing where there are no jobs.
-fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
+fn without_emitter(pool: &raw::Pool, rules: &[Rule], problems: &mut Problems) {
     let given = [
         ("precedence", pool.precedence != 0),
         ("fresh_for", pool.fresh_for.is_some()),
@@ -240,7 +290,8 @@ fn without_emitter(pool: &raw::Pool, problems: &mut Problems) {
             "it changes nothing in a pool without an emitter",
         );
     }
-    if pool.min == 0 {
+    let raises = |rule: &Rule| matches!(&rule.rule, RuleKind::Limit(limit) if limit.min > Some(0));
+    if pool.min == 0 && !rules.iter().any(raises) {
         problems.warning(
             [],
             "a pool without an emitter keeps `min` machines, and min is 0: it never has one",
@@ -253,7 +304,7 @@ fn make_pool(
     pool: raw::Pool,
     parts: &MachineParts,
     emitter: Option<&EmitterSettings>,
-    scale_in: ScaleIn,
+    rules: Vec<Rule>,
     problems: &mut Problems,
 ) -> PoolSettings {
     let every = emitter.map_or(Duration::ZERO, |emitter| emitter.every);
@@ -289,11 +340,13 @@ fn make_pool(
         Some(_) => ExecutorMode::ReadOnly,
     };
     let machine = &parts.machine;
+    let slots = slots::of_pool(&pool, &pool.machine, machine, problems);
+    let job = slots::range(&pool);
     PoolSettings {
         policy: Policy {
             pool: name.clone(),
             emitter: pool.emitter,
-            slots: machine.slots,
+            slots,
             min: pool.min,
             max: pool.max,
             boot: Boot {
@@ -314,10 +367,21 @@ fn make_pool(
                 fresh_for,
                 on_stale: pool.keep_on_stale.map_or(OnStale::Hold, OnStale::AtLeast),
             },
-            scale_in,
+            rules,
+            standing: Standing {
+                group: pool.group,
+                priority: pool.priority,
+                weight: pool.weight,
+                max_price: pool.max_price.and_then(Money::from_decimal),
+                ranking: match pool.choose {
+                    raw::OfferOrder::Listed => Ranking::Listed,
+                    raw::OfferOrder::Price => Ranking::Price,
+                },
+            },
         },
         serves: pool.serves,
         precedence: pool.precedence,
+        job,
         offers: parts
             .offers
             .iter()

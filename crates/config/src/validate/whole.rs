@@ -16,7 +16,7 @@ impl Maker<'_> {
         if self.problems.has_errors() {
             return;
         }
-        for section in ["emitters", "providers", "machines", "rules"] {
+        for section in ["emitters", "providers", "machines", "groups", "rules"] {
             for name in names(document, section) {
                 if !self.used.contains(&(section, name.clone())) {
                     self.problems.0.push(Problem {

@@ -13,8 +13,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::{FleetObservation, Observation, Plan, PoolSeen, Unavailable, invariants};
+use engine::{
+    FleetObservation, Observation, OfferNews, Plan, PoolPlan, PoolSeen, Record, Unavailable,
+    invariants,
+};
 use jiff::{SignedDuration, Timestamp};
+use model::rules::*;
 use model::*;
 
 pub const EPOCH: Epoch = Epoch(9);
@@ -53,12 +57,128 @@ pub fn policy(pool: &str) -> Policy {
             fresh_for: span("60s"),
             on_stale: OnStale::Hold,
         },
-        scale_in: ScaleIn {
-            idle_for: span("10m"),
-            at_most: None,
-            per: span("1m"),
-        },
+        rules: vec![Rule::always(
+            "scale-in",
+            RuleKind::ScaleIn(ScaleIn::fixed(span("10m"))),
+        )],
+        standing: Standing::default(),
     }
+}
+
+fn numbers(text: &str) -> [u32; 3] {
+    let mut numbers = text.split(':').map(|n| n.parse().unwrap());
+    [(); 3].map(|()| numbers.next().unwrap())
+}
+
+/// `value`, or `value@condition` with underscores for spaces: `4@Mon-Fri_08:00-19:00_UTC`, `4@queued>5`.
+pub fn rule(key: &str, text: &str) -> Rule {
+    let (value, when) = text.split_once('@').unwrap_or((text, ""));
+    let (first, second) = value.split_once(':').unwrap_or((value, "0"));
+    let kind = match key {
+        "reserve" if first == "arrivals" => {
+            let wait_to_idle = second.parse().unwrap();
+            reserve(IdleSlots::Arrivals { wait_to_idle })
+        }
+        "reserve" if first.ends_with('%') => reserve(IdleSlots::ShareOfBusy {
+            share: first.parse().unwrap(),
+        }),
+        "reserve" => reserve(IdleSlots::Fixed {
+            slots: first.parse().unwrap(),
+        }),
+        "utilization" => RuleKind::Utilization(Utilization {
+            target: first.parse().unwrap(),
+        }),
+        "break-even" => RuleKind::ScaleIn(ScaleIn {
+            idle: IdleTime::BreakEven {
+                wait_to_idle: first.parse().unwrap(),
+                announced: Duration::from_secs(second.parse().unwrap()),
+            },
+            ..ScaleIn::fixed(Duration::ZERO)
+        }),
+        "create" => RuleKind::Pace(Pace {
+            create: Some(Bucket {
+                burst: first.parse().unwrap(),
+                per: span(second),
+            }),
+            stabilise: Duration::ZERO,
+        }),
+        "stabilise" => RuleKind::Pace(Pace {
+            create: None,
+            stabilise: span(first),
+        }),
+        "limit" => {
+            let (min, max) = first.split_once("..").unwrap();
+            RuleKind::Limit(Limit {
+                min: min.parse().ok(),
+                max: max.parse().ok(),
+            })
+        }
+        "memory" => RuleKind::Memory(MemoryRule {
+            free_below: first.parse::<u64>().unwrap() << 20,
+            grow: second.parse().unwrap(),
+        }),
+        "load" => RuleKind::Load(LoadRule {
+            over_milli: first.parse().unwrap(),
+            grow: second.parse().unwrap(),
+        }),
+        other => panic!("`{other}` is no rule"),
+    };
+    Rule {
+        name: key.to_owned(),
+        when: when_of(when),
+        rule: kind,
+    }
+}
+
+fn reserve(idle: IdleSlots) -> RuleKind {
+    RuleKind::Reserve(Reserve {
+        idle,
+        at_most: None,
+    })
+}
+
+fn when_of(text: &str) -> When {
+    if text.is_empty() {
+        return When::default();
+    }
+    let one = |text: &str| {
+        if let Some((what, value)) = text.split_once('>') {
+            return match what {
+                "queued" => Condition::QueuedOver {
+                    jobs: value.parse().unwrap(),
+                },
+                "wait" => Condition::OldestWaitOver { time: span(value) },
+                "use" => Condition::UtilizationOver {
+                    share: value.parse().unwrap(),
+                },
+                other => panic!("`{other}` is no condition"),
+            };
+        }
+        if let Some((what, value)) = text.split_once('<') {
+            return match what {
+                "queued" => Condition::QueuedUnder {
+                    jobs: value.parse().unwrap(),
+                },
+                "use" => Condition::UtilizationUnder {
+                    share: value.parse().unwrap(),
+                },
+                "free" => Condition::MemoryBelow {
+                    bytes: value.parse::<u64>().unwrap() << 20,
+                },
+                other => panic!("`{other}` is no condition"),
+            };
+        }
+        let spaced = text.replace('_', " ");
+        let (schedule, zone) = spaced.rsplit_once(' ').unwrap();
+        Condition::Schedule(Schedule::parse(schedule, zone).unwrap())
+    };
+    let all: Vec<Condition> = match text.split_once("~") {
+        Some((a, b)) => vec![Condition::Any {
+            any: vec![When { all: vec![one(a)] }, When { all: vec![one(b)] }],
+        }],
+        None => text.split('&').map(one).collect(),
+    };
+    When { all }
 }
 
 pub fn offer(index: u32, provider: &str) -> OfferPolicy {
@@ -111,6 +231,7 @@ pub fn executor(name: &InstanceName, state: ExecutorState) -> Executor {
         labels: vec![],
         run_untagged: false,
         protected_only: false,
+        health: None,
         slots: 1,
         state,
         cordon: Cordon::None,
@@ -144,6 +265,9 @@ pub struct World {
     pub lost_at: Option<Timestamp>,
     pub unavailable: BTreeMap<OfferId, Unavailable>,
     pub held: Option<String>,
+    pub news: Vec<OfferNews>,
+    /// Whether there is a policy for it.
+    pub configured: bool,
 }
 
 impl World {
@@ -161,12 +285,18 @@ impl World {
             lost_at: None,
             unavailable: BTreeMap::new(),
             held: None,
+            news: vec![],
+            configured: true,
         }
     }
 
     /// A world of the pool `linux`.
     pub fn parse(text: &str) -> Self {
-        let mut world = World::empty("linux");
+        World::named("linux", text)
+    }
+
+    pub fn named(pool: &str, text: &str) -> Self {
+        let mut world = World::empty(pool);
         let mut parts = text.split('|').map(str::trim);
         world.read_policy(parts.next().unwrap_or_default());
         world.read_workload(parts.next().unwrap_or_default());
@@ -185,7 +315,18 @@ impl World {
             }
         }
         world.read_oddities(parts.next().unwrap_or_default());
+        world.learn_at_rest();
         world
+    }
+
+    /// The scale-in rule that every world begins with.
+    pub fn scale_in(&mut self) -> &mut ScaleIn {
+        let rules = self.policy.rules.iter_mut();
+        let found = rules.filter_map(|rule| match &mut rule.rule {
+            RuleKind::ScaleIn(scale_in) => Some(scale_in),
+            _ => None,
+        });
+        found.last().unwrap()
     }
 
     fn read_policy(&mut self, text: &str) {
@@ -198,8 +339,12 @@ impl World {
                 "min" => self.policy.min = value.parse().unwrap(),
                 "max" => self.policy.max = value.parse().unwrap(),
                 "slots" => self.policy.slots = value.parse().unwrap(),
-                "idle" => self.policy.scale_in.idle_for = span(value),
-                "pace" => self.policy.scale_in.at_most = Some(value.parse().unwrap()),
+                "idle" => {
+                    self.scale_in().idle = IdleTime::Fixed {
+                        idle_for: span(value),
+                    }
+                }
+                "pace" => self.scale_in().at_most = Some(value.parse().unwrap()),
                 "bootstrap" => self.policy.bootstrap = Bootstrap::Shared,
                 "batch" => self.policy.offers[0].batch_limit = value.parse().unwrap(),
                 "offers" => {
@@ -216,6 +361,19 @@ impl World {
                         self.policy.emitter = None;
                     }
                 }
+                "group" => self.policy.standing.group = Some(value.parse().unwrap()),
+                "priority" => self.policy.standing.priority = value.parse().unwrap(),
+                "weight" => self.policy.standing.weight = value.parse().unwrap(),
+                "share" => self.scale_in().at_most_share = Some(value.parse().unwrap()),
+                "reserve" | "utilization" | "break-even" | "create" | "stabilise" | "limit"
+                | "memory" | "load" => {
+                    let place = self.policy.rules.len() - 1;
+                    self.policy.rules.insert(place, rule(key, value));
+                }
+                "profile" => {
+                    let profile = Profile::ALL.into_iter().find(|p| p.name() == value);
+                    self.policy.rules = profile.unwrap().rules();
+                }
                 "keep" => self.policy.trust.on_stale = OnStale::AtLeast(value.parse().unwrap()),
                 other => panic!("`{other}` is no key of a policy"),
             }
@@ -228,6 +386,14 @@ impl World {
             match pair {
                 ["queued", n] => self.workload.demand.runnable = n.parse().unwrap(),
                 ["running", n] => self.workload.demand.running = n.parse().unwrap(),
+                ["oldest", time] => self.workload.demand.oldest_wait = Some(span(time)),
+                ["soon", jobs] => {
+                    let (jobs, time) = jobs.split_once(':').unwrap();
+                    self.workload.demand.soon.push(Soon {
+                        ready_in: span(time),
+                        jobs: jobs.parse().unwrap(),
+                    });
+                }
                 ["age", n] => self.workload_age = span(n).as_secs(),
                 ["partial", why] => self.workload.completeness.doubt(why.replace('_', " ")),
                 ["config", hash] => self.workload.config = ConfigHash::new(*hash),
@@ -242,6 +408,34 @@ impl World {
                 ["never"] | ["never", _] => self.heard = false,
                 other => panic!("`{other:?}` is nothing of a workload"),
             }
+        }
+    }
+
+    /// Every executor says this of its machine.
+    fn report(&mut self, say: impl Fn(&mut Health)) {
+        for executor in &mut self.workload.executors {
+            say(executor.health.get_or_insert_default());
+        }
+    }
+
+    /// Demand has stood where it is for a while, so that only what the text says is news.
+    fn learn_at_rest(&mut self) {
+        let demand = &self.workload.demand;
+        let needed = demand.running + demand.runnable;
+        let learned = &mut self.memory.learned;
+        learned.demand = needed;
+        if !learned.rises.is_empty() {
+            learned.window = Some(RiseWindow {
+                since: ago(10),
+                base: needed,
+                peak: needed,
+                activity: [0; 2],
+                active: [0; 2],
+                touched: ago(10),
+            });
+        }
+        if let Some(wanted) = &mut self.memory.wanted {
+            wanted.now = needed;
         }
     }
 
@@ -390,6 +584,46 @@ impl World {
                     });
                     self.memory.failed_boots = failed.collect();
                 }
+                ("wanted", entry) => {
+                    let (machines, time) = entry.split_once(':').unwrap();
+                    let (machines, until) = (machines.parse().unwrap(), ago(span(time).as_secs()));
+                    let wanted = self.memory.wanted.get_or_insert_default();
+                    wanted.earlier.push(Wanted { machines, until });
+                }
+                ("tokens", entry) => {
+                    let (left, time) = entry.split_once(':').unwrap();
+                    self.memory.tokens = Some(Tokens {
+                        milli: left.parse::<u64>().unwrap() * 1000,
+                        at: ago(span(time).as_secs()),
+                    });
+                }
+                // how many windows at rest, in how many of them demand rose, and into which bucket
+                ("rises", entry) => {
+                    let [windows, rises, bucket] = numbers(entry);
+                    let mut counts = vec![0; bucket as usize + 1];
+                    counts[bucket as usize] = rises;
+                    let rises = Histogram { counts };
+                    self.memory.learned.rises = vec![vec![RiseRow { windows, rises }]; 2];
+                }
+                // how many gaps, and in which bucket
+                ("gaps", entry) => {
+                    let [gaps, bucket, _] = numbers(&format!("{entry}:0"));
+                    let mut counts = vec![0; bucket as usize + 1];
+                    counts[bucket as usize] = gaps;
+                    self.memory.learned.gaps = Histogram { counts };
+                }
+                ("boots", times) => {
+                    self.memory.learned.boots =
+                        times.split('+').map(|t| t.parse().unwrap()).collect();
+                }
+                ("free", mib) => {
+                    let free = mib.parse::<u64>().unwrap() << 20;
+                    self.report(|health| health.memory_free = Some(free));
+                }
+                ("load", milli) => {
+                    let load = milli.parse().unwrap();
+                    self.report(|health| health.load_milli = Some(load));
+                }
                 ("left", count) => {
                     let count: usize = count.parse().unwrap();
                     self.memory.departures = vec![ago(30); count];
@@ -413,6 +647,7 @@ impl World {
             memory: self.memory.clone(),
             next_sequence: 1,
             creation_held: self.held.clone(),
+            offer_news: self.news.clone(),
         }
     }
 
@@ -440,11 +675,17 @@ impl World {
             },
             _ => Seen::Complete { value, at: ago(1) },
         };
+        let (value, at) = (vec![], ago(1));
+        let nothing = Seen::Complete { value, at };
         FleetObservation {
             fleet: fleet(),
             config: ConfigHash::new("c"),
             epoch: EPOCH,
-            listings: [("aws".parse().unwrap(), listing)].into(),
+            listings: [
+                ("aws".parse().unwrap(), listing),
+                ("gcp".parse().unwrap(), nothing),
+            ]
+            .into(),
             pools: worlds
                 .iter()
                 .map(|w| (w.policy.pool.clone(), w.seen()))
@@ -461,6 +702,43 @@ impl World {
     pub fn plan(&self) -> Plan {
         engine::plan(&self.observation(), &self.policy, now())
     }
+}
+
+/// Plans several pools together, checks every invariant on the way, and that the record of each plan gives it again.
+pub fn plan_fleet(worlds: &[World], policy: &FleetPolicy) -> Vec<PoolPlan> {
+    let configured = worlds.iter().filter(|world| world.configured);
+    let policies: Vec<&Policy> = configured.map(|world| &world.policy).collect();
+    let mut split = World::together(worlds).split();
+    let known = |pool: &PoolName| policies.iter().any(|policy| policy.pool == *pool);
+    let strays: Vec<PoolName> = split.pools.keys().filter(|p| !known(p)).cloned().collect();
+    for pool in strays {
+        // as where the pool is not in the configuration: nobody asked the store for it
+        let seen = split.pools.remove(&pool).unwrap();
+        let machines = seen.listings.values().filter_map(Seen::any).flatten();
+        *split.strays.entry("aws".parse().unwrap()).or_default() += machines.count() as u32;
+    }
+    let plans = engine::plan_fleet(split, policies.iter().copied(), policy, now());
+    let of = |pool: &PoolName| policies.iter().copied().find(|policy| policy.pool == *pool);
+    let violations = invariants::check_fleet(&plans, of, policy, now());
+    assert!(violations.is_empty(), "{violations:?}");
+    for planned in &plans {
+        let own = of(&planned.plan.pool).unwrap();
+        let violations = invariants::check(&planned.seen, own, &planned.plan, now());
+        assert!(violations.is_empty(), "{violations:?}\n{}", planned.plan);
+        let record = Record {
+            now: now(),
+            seen: planned.seen.clone(),
+            policy: own.clone(),
+            grant: planned.grant.clone(),
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        let read: Record = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            serde_json::to_string(&read.replay()).unwrap(),
+            serde_json::to_string(&planned.plan).unwrap()
+        );
+    }
+    plans
 }
 
 /// Plans a world, checks every invariant on the way, and compares the plan in words.

@@ -161,6 +161,7 @@ fn services(
         installation: plugins::installation(None),
         config: settings.hash.clone(),
         pools: Scaler::pools(settings),
+        limits: settings.limits.clone(),
         providers,
         controls: Scaler::controls(settings, registries, clock)?,
         store,
