@@ -12,19 +12,21 @@
 //! in the trace.
 #![forbid(unsafe_code)]
 
+mod driven;
 mod measure;
 mod optimum;
 mod plain;
+mod run;
 mod trace;
+mod workload;
 mod world;
 
 pub use measure::{Elasticity, Measures, Waits};
 pub use optimum::{Optimum, optimum};
+pub use run::{Choice, Report, Settings, simulate};
 pub use trace::{Job, MAX_JOBS, Trace, TraceError};
+pub use workload::Shape;
 pub use world::{BootTime, Controller, Dispatch, Machine, Pool, PoolSpec, WATCHED_AFTER};
-
-mod run;
-pub use run::{Choice, PoolPlan, Report, Settings, simulate};
 
 /// Time in virtual milliseconds: a moment since the start of the trace, or a span.
 pub type Ms = u64;

@@ -26,6 +26,21 @@ impl Controller for OnePerJob {
     }
 }
 
+/// Makes no machine: the pool is in no policy.
+pub(crate) struct Nobody;
+
+impl Controller for Nobody {
+    fn decide(&mut self, _: &mut Pool, _: Ms) {}
+
+    fn follows_events(&self) -> bool {
+        false
+    }
+
+    fn wakes(&self, _: &Pool) -> Option<Ms> {
+        None
+    }
+}
+
 /// As many machines as jobs that can run; a machine without a job leaves after a fixed time.
 pub(crate) struct IdleTimeout {
     /// The time.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use model::{FleetId, Policy};
 use serde::Serialize;
 
+use crate::driven::Driven;
 use crate::measure::{Measures, Meter};
 use crate::optimum::optimum;
-use crate::plain::{IdleTimeout, OnePerJob, Ticks};
+use crate::plain::{IdleTimeout, Nobody, OnePerJob, Ticks};
 use crate::world::{Controller, PoolSpec, World};
 use crate::{Ms, Trace};
 
@@ -22,13 +24,15 @@ pub enum Choice {
         /// Decides so often; `None` at every event.
         every: Option<Ms>,
     },
-}
-
-/// A pool of the trace and what it is made of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PoolPlan {
-    /// What it is made of.
-    pub spec: PoolSpec,
+    /// The real engine.
+    Engine {
+        /// What to call it.
+        name: String,
+        /// Probes, lists and plans so often.
+        every: Ms,
+        /// The policy of each pool, by its name in the trace. The settle time in it is kept.
+        policies: BTreeMap<String, Policy>,
+    },
 }
 
 /// What holds for the whole run.
@@ -38,6 +42,10 @@ pub struct Settings {
     pub seed: u64,
     /// Where fixed times of decision begin.
     pub phase: Ms,
+    /// Owner id of the simulated machines.
+    pub fleet: FleetId,
+    /// Tests each plan of the engine against its invariants; what is broken stands in the report.
+    pub check: bool,
 }
 
 impl Default for Settings {
@@ -45,6 +53,8 @@ impl Default for Settings {
         Settings {
             seed: 1,
             phase: BETWEEN_SECONDS,
+            fleet: "simulated".parse().expect("a name"),
+            check: false,
         }
     }
 }
@@ -64,26 +74,38 @@ pub struct Report {
     pub all: Measures,
     /// Each pool.
     pub pools: BTreeMap<String, Measures>,
+    /// Invariants that the engine's plans broke, where that was checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<String>,
 }
 
 /// Runs a trace under a policy.
-pub fn simulate(trace: &Trace, pools: &[PoolPlan], choice: &Choice, settings: &Settings) -> Report {
+pub fn simulate(trace: &Trace, pools: &[PoolSpec], choice: &Choice, settings: &Settings) -> Report {
+    let mut violations = Vec::new();
     let mut meters: Vec<(String, Measures, Meter)> = Vec::new();
     for group in groups(trace) {
         let specs: Vec<(u32, PoolSpec)> = group
             .iter()
             .map(|pool| {
-                let mut spec = pools[*pool as usize].spec.clone();
+                let mut spec = pools[*pool as usize].clone();
                 if *choice == Choice::OnePerJob {
                     spec.max_jobs = Some(1);
                 }
                 (*pool, spec)
             })
             .collect();
-        let mut controllers: Vec<Box<dyn Controller>> =
-            group.iter().map(|_| controller(choice, settings)).collect();
+        let mut controllers: Vec<Box<dyn Controller>> = specs
+            .iter()
+            .map(|(_, spec)| controller(choice, spec, settings))
+            .collect();
         let mut world = World::new(trace, specs, settings.seed);
         world.run(&mut controllers);
+        violations.extend(
+            controllers
+                .iter()
+                .flat_map(|controller| controller.violations())
+                .cloned(),
+        );
         for (number, mut pool) in group.iter().zip(world.pools) {
             let mine = || trace.jobs.iter().filter(|job| job.pool == *number);
             pool.meter.set_work(mine().map(|job| job.duration).sum());
@@ -98,12 +120,27 @@ pub fn simulate(trace: &Trace, pools: &[PoolPlan], choice: &Choice, settings: &S
         policy: choice.to_string(),
         all: Measures::together(&parts),
         pools: meters.into_iter().map(|(name, m, _)| (name, m)).collect(),
+        violations,
     }
 }
 
-fn controller(choice: &Choice, settings: &Settings) -> Box<dyn Controller> {
+fn controller(choice: &Choice, spec: &PoolSpec, settings: &Settings) -> Box<dyn Controller> {
     match choice {
         Choice::OnePerJob => Box::new(OnePerJob),
+        Choice::Engine {
+            every, policies, ..
+        } => match policies.get(&spec.name) {
+            Some(policy) => {
+                let ticks = Ticks::new(*every, settings.phase);
+                Box::new(Driven::new(
+                    &settings.fleet,
+                    policy.clone(),
+                    ticks,
+                    settings.check,
+                ))
+            }
+            None => Box::new(Nobody),
+        },
         Choice::IdleTimeout { idle_for, every } => Box::new(IdleTimeout {
             idle_for: *idle_for,
             ticks: every.map(|every| Ticks::new(every, settings.phase)),
@@ -138,6 +175,7 @@ fn groups(trace: &Trace) -> Vec<Vec<u32>> {
 impl std::fmt::Display for Choice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Choice::Engine { name, .. } => f.write_str(name),
             Choice::OnePerJob => f.write_str("event driven, one machine per job"),
             Choice::IdleTimeout {
                 idle_for,

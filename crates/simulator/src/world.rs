@@ -91,8 +91,8 @@ pub struct Pool {
     pub spec: PoolSpec,
     /// Every machine that ever was.
     pub machines: Vec<Machine>,
-    /// Jobs that can run and wait, in the order in which they became runnable.
-    pub queue: VecDeque<u32>,
+    /// Jobs that can run and wait, and since when, in the order in which they became runnable.
+    pub queue: VecDeque<(u32, Ms)>,
     /// Jobs that run.
     pub running: u32,
     /// Jobs that were submitted and wait for parents.
@@ -121,6 +121,11 @@ pub trait Controller {
 
     /// The next moment at which it wants to decide although nothing happens.
     fn wakes(&self, pool: &Pool) -> Option<Ms>;
+
+    /// What it did that it must never do, in words.
+    fn violations(&self) -> &[String] {
+        &[]
+    }
 }
 
 impl Pool {
@@ -145,6 +150,11 @@ impl Pool {
     /// The time.
     pub fn now(&self) -> Ms {
         self.meter.now()
+    }
+
+    /// How long the job at the head of the queue has waited.
+    pub fn oldest_wait(&self, now: Ms) -> Option<Ms> {
+        self.queue.front().map(|(_, since)| now - since)
     }
 
     /// Asks the cloud for a machine; returns its number.
@@ -278,8 +288,8 @@ impl Pool {
     }
 
     /// Gives waiting jobs to free executors, the first come the first served.
-    fn dispatch(&mut self, now: Ms, runnable_at: &[Ms]) {
-        while let Some(job) = self.queue.front().copied() {
+    fn dispatch(&mut self, now: Ms) {
+        while let Some((job, since)) = self.queue.front().copied() {
             let Some(at) = self.choose() else { break };
             self.queue.pop_front();
             let number = self.open[at];
@@ -291,7 +301,6 @@ impl Pool {
                 self.open.remove(at);
             }
             self.running += 1;
-            let since = runnable_at[job as usize];
             let booted = machine.online.is_some_and(|online| online > since);
             self.meter.started(now - since, booted);
             self.starts.push((number, job));
@@ -340,7 +349,6 @@ pub(crate) struct World<'a> {
     children: Vec<Vec<u32>>,
     waits_for: Vec<u32>,
     submitted: Vec<bool>,
-    runnable_at: Vec<Ms>,
     events: BinaryHeap<Reverse<Event>>,
     order: u64,
     unfinished: usize,
@@ -384,7 +392,6 @@ impl<'a> World<'a> {
             children,
             waits_for,
             submitted: vec![false; trace.jobs.len()],
-            runnable_at: vec![0; trace.jobs.len()],
             events: BinaryHeap::new(),
             order: 0,
             last_end: 0,
@@ -405,7 +412,7 @@ impl<'a> World<'a> {
                 if due || (dirty[at] && controllers[at].follows_events()) {
                     controllers[at].decide(pool, now);
                     // a machine that was called back may take a job at once
-                    pool.dispatch(now, &self.runnable_at);
+                    pool.dispatch(now);
                 }
                 dirty[at] = false;
                 pool.meter
@@ -487,7 +494,7 @@ impl<'a> World<'a> {
         }
         for (pool, dirty) in self.pools.iter_mut().zip(dirty) {
             if *dirty {
-                pool.dispatch(now, &self.runnable_at);
+                pool.dispatch(now);
             }
         }
     }
@@ -505,9 +512,8 @@ impl<'a> World<'a> {
     }
 
     fn becomes_runnable(&mut self, job: u32, now: Ms) {
-        self.runnable_at[job as usize] = now;
         let at = self.place[self.jobs[job as usize].pool as usize];
-        self.pools[at].queue.push_back(job);
+        self.pools[at].queue.push_back((job, now));
     }
 
     /// Makes events of the jobs and the boots that began at this moment.

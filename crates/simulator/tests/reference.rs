@@ -1,14 +1,12 @@
 //! The plain policies against numbers that somebody else computed, and against numbers computed by hand.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use simulator::{
-    BootTime, Choice, Dispatch, PoolPlan, PoolSpec, Report, Settings, Trace, simulate,
-};
+use simulator::{BootTime, Choice, Dispatch, PoolSpec, Report, Settings, Trace, simulate};
 
 /// Names the trace of the reference table, which is too large for the repository: see docs/simulate.md.
 const TRACE: &str = "PARMANU_TEST_TRACE";
 
-fn pools(trace: &Trace) -> Vec<PoolPlan> {
+fn pools(trace: &Trace) -> Vec<PoolSpec> {
     let spec = |name: &String| PoolSpec {
         name: name.clone(),
         slots: 1,
@@ -18,8 +16,7 @@ fn pools(trace: &Trace) -> Vec<PoolPlan> {
         dispatch: Dispatch::LastEmptyFirst,
         price: None,
     };
-    let plan = |name: &String| PoolPlan { spec: spec(name) };
-    trace.pools.iter().map(plan).collect()
+    trace.pools.iter().map(spec).collect()
 }
 
 fn run(trace: &Trace, choice: &Choice) -> Report {
@@ -207,7 +204,7 @@ fn a_machine_of_two_slots_runs_two_jobs() {
     let trace =
         Trace::read("submitted_at_s,duration_s,pool\n0,100,a\n0,100,a\n".as_bytes()).unwrap();
     let mut pools = pools(&trace);
-    pools[0].spec.slots = 2;
+    pools[0].slots = 2;
     let all = simulate(&trace, &pools, &timeout(60, None), &Settings::default()).all;
     assert_eq!(all.creates, 1);
     near("utilization", all.utilization, 200.0 / (160.0 * 2.0), 1e-9);
@@ -216,7 +213,7 @@ fn a_machine_of_two_slots_runs_two_jobs() {
 #[test]
 fn a_pool_that_may_have_no_machine_is_given_up() {
     let mut pools = pools(&small());
-    pools[0].spec.max = 0;
+    pools[0].max = 0;
     let all = simulate(
         &small(),
         &pools,
