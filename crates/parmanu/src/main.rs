@@ -10,6 +10,7 @@
 
 mod check;
 mod demo;
+mod simulate;
 mod up;
 
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ enum Verb {
         #[arg(long)]
         strict: bool,
     },
+    /// Plays a trace of jobs under a configuration in virtual time: waits, machine-hours and cost before paying.
+    Simulate(simulate::Arguments),
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
     /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
@@ -61,6 +64,7 @@ enum Verb {
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
         Verb::Check { file, strict } => check::run(&file, strict),
+        Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Schema => {
             let schema = config::schema(&service::registries());
             println!("{}", serde_json::to_string_pretty(&schema)?);

@@ -23,7 +23,7 @@ mod world;
 
 pub use measure::{Elasticity, Measures, Waits};
 pub use optimum::{Optimum, optimum};
-pub use run::{Choice, Report, Settings, simulate};
+pub use run::{Choice, EnginePool, Report, Settings, simulate, simulate_with};
 pub use trace::{Job, MAX_JOBS, Trace, TraceError};
 pub use workload::Shape;
 pub use world::{BootTime, Controller, Dispatch, Machine, Pool, PoolSpec, WATCHED_AFTER};

@@ -28,11 +28,18 @@ pub enum Choice {
     Engine {
         /// What to call it.
         name: String,
-        /// Probes, lists and plans so often.
-        every: Ms,
-        /// The policy of each pool, by its name in the trace. The settle time in it is kept.
-        policies: BTreeMap<String, Policy>,
+        /// The policy of each pool, by its name in the trace.
+        pools: BTreeMap<String, EnginePool>,
     },
+}
+
+/// What the engine is asked with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnginePool {
+    /// The policy. The settle time in it is kept.
+    pub policy: Policy,
+    /// Probes, lists and plans so often.
+    pub every: Ms,
 }
 
 /// What holds for the whole run.
@@ -79,25 +86,31 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
-/// Runs a trace under a policy.
+/// Runs a trace under a policy. `pools` are the trace's, in its order.
 pub fn simulate(trace: &Trace, pools: &[PoolSpec], choice: &Choice, settings: &Settings) -> Report {
+    let mut pools = pools.to_vec();
+    if *choice == Choice::OnePerJob {
+        pools.iter_mut().for_each(|spec| spec.max_jobs = Some(1));
+    }
+    let controllers = |spec: &PoolSpec| controller(choice, spec, settings);
+    simulate_with(trace, &pools, &choice.to_string(), controllers, settings)
+}
+
+/// Runs a trace under controllers of one's own, one for each pool.
+pub fn simulate_with(
+    trace: &Trace,
+    pools: &[PoolSpec],
+    name: &str,
+    controller: impl Fn(&PoolSpec) -> Box<dyn Controller>,
+    settings: &Settings,
+) -> Report {
     let mut violations = Vec::new();
     let mut meters: Vec<(String, Measures, Meter)> = Vec::new();
     for group in groups(trace) {
-        let specs: Vec<(u32, PoolSpec)> = group
-            .iter()
-            .map(|pool| {
-                let mut spec = pools[*pool as usize].clone();
-                if *choice == Choice::OnePerJob {
-                    spec.max_jobs = Some(1);
-                }
-                (*pool, spec)
-            })
-            .collect();
-        let mut controllers: Vec<Box<dyn Controller>> = specs
-            .iter()
-            .map(|(_, spec)| controller(choice, spec, settings))
-            .collect();
+        let spec = |pool: &u32| (*pool, pools[*pool as usize].clone());
+        let specs: Vec<(u32, PoolSpec)> = group.iter().map(spec).collect();
+        let mut controllers: Vec<Box<dyn Controller>> =
+            specs.iter().map(|(_, spec)| controller(spec)).collect();
         let mut world = World::new(trace, specs, settings.seed);
         world.run(&mut controllers);
         violations.extend(
@@ -117,7 +130,7 @@ pub fn simulate(trace: &Trace, pools: &[PoolSpec], choice: &Choice, settings: &S
     }
     let parts: Vec<(&Measures, &Meter)> = meters.iter().map(|(_, m, meter)| (m, meter)).collect();
     Report {
-        policy: choice.to_string(),
+        policy: name.to_owned(),
         all: Measures::together(&parts),
         pools: meters.into_iter().map(|(name, m, _)| (name, m)).collect(),
         violations,
@@ -127,10 +140,8 @@ pub fn simulate(trace: &Trace, pools: &[PoolSpec], choice: &Choice, settings: &S
 fn controller(choice: &Choice, spec: &PoolSpec, settings: &Settings) -> Box<dyn Controller> {
     match choice {
         Choice::OnePerJob => Box::new(OnePerJob),
-        Choice::Engine {
-            every, policies, ..
-        } => match policies.get(&spec.name) {
-            Some(policy) => {
+        Choice::Engine { pools, .. } => match pools.get(&spec.name) {
+            Some(EnginePool { policy, every }) => {
                 let ticks = Ticks::new(*every, settings.phase);
                 Box::new(Driven::new(
                     &settings.fleet,

@@ -28,6 +28,24 @@ pub enum Dispatch {
     LongestIdle,
 }
 
+impl Dispatch {
+    /// All of them.
+    pub const ALL: [Dispatch; 3] = [
+        Dispatch::LastEmptyFirst,
+        Dispatch::Random,
+        Dispatch::LongestIdle,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dispatch::LastEmptyFirst => "last-empty-first",
+            Dispatch::Random => "random",
+            Dispatch::LongestIdle => "longest-idle",
+        }
+    }
+}
+
 /// How long machines take from the creation call to the executor online.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootTime {
