@@ -2,12 +2,17 @@
 //!
 //! These types make the JSON Schema too, so their doc comments are what an editor shows while typing.
 
+pub(crate) mod quantity;
+pub(crate) mod rules;
+
 use model::{EmitterName, MachineName};
 use ports::SecretRef;
 use ports::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+
+use quantity::{Decimal, Range, Size};
 
 /// Top-level keys, in the order of the documentation.
 pub(crate) const SECTIONS: [&str; 8] = [
@@ -57,10 +62,16 @@ pub(crate) struct MemoryStore {}
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
-    /// Jobs one machine runs at a time. Default 1.
-    #[serde(default = "one")]
+    /// Jobs one machine runs at a time. Without it as many as fit by the pool's `job`, else 1.
+    #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
-    pub(crate) slots: u32,
+    pub(crate) slots: Option<u32>,
+    /// Its processors.
+    #[serde(default)]
+    pub(crate) cpu: Option<Decimal>,
+    /// Its memory.
+    #[serde(default)]
+    pub(crate) memory: Option<Size>,
     /// How long a machine takes to come up.
     #[serde(default)]
     pub(crate) boot: BootTimes,
@@ -77,10 +88,6 @@ pub(crate) struct Machine {
     /// Where it can be had, in order of preference.
     #[schemars(length(min = 1))]
     pub(crate) offers: Vec<Value>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// What a bootstrap template carries.
@@ -145,6 +152,10 @@ pub(crate) struct Pool {
     /// Which jobs, in the CI server's own words; a job fits when it fits any entry.
     #[serde(default)]
     pub(crate) serves: Vec<Value>,
+    /// What one of its jobs needs at least and at most. A job whose CI server states more or less goes to another pool;
+    /// the most sizes the slots.
+    #[serde(default)]
+    pub(crate) job: Option<JobNeeds>,
     /// What its machines are, from `machines:`.
     pub(crate) machine: MachineName,
     /// Machines kept whatever the demand. Default 0.
@@ -155,7 +166,10 @@ pub(crate) struct Pool {
     /// A job that fits several pools goes to the one with the greatest precedence, then to the first by name. Default 0.
     #[serde(default)]
     pub(crate) precedence: i32,
-    /// Rules, from `rules:`.
+    /// The rules it has where its own say nothing: economy, balanced or latency. Default balanced.
+    #[serde(default)]
+    pub(crate) profile: Profile,
+    /// Rules, from `rules:`. Of each kind the first whose conditions hold is in force, else the profile's.
     #[serde(default)]
     pub(crate) rules: Vec<String>,
     /// How old a workload may be and still let machines leave. Default: four probes, at least 60s.
@@ -166,20 +180,37 @@ pub(crate) struct Pool {
     pub(crate) keep_on_stale: Option<u32>,
 }
 
-/// When idle machines leave.
+/// What one job needs, from the least to the most.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ScaleInRule {
-    /// Idle time before a machine may leave, from registration or the end of its last job.
-    pub(crate) idle_for: Span,
-    /// At most this many machines begin to leave within `per`. Without it there is no limit.
+pub(crate) struct JobNeeds {
+    /// Processors, such as 1..4.
     #[serde(default)]
-    pub(crate) at_most: Option<u32>,
-    /// The window of `at_most`. Default 1m.
-    #[serde(default = "minute")]
-    pub(crate) per: Span,
+    pub(crate) cpu: Option<Range<Decimal>>,
+    /// Memory, such as 2GiB..8GiB.
+    #[serde(default)]
+    pub(crate) memory: Option<Range<Size>>,
 }
 
-fn minute() -> Span {
-    Span::minutes(1)
+/// A named set of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Profile {
+    /// The lowest cost.
+    Economy,
+    /// Short waits at a modest cost.
+    #[default]
+    Balanced,
+    /// The shortest waits.
+    Latency,
+}
+
+impl From<Profile> for model::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Economy => model::Profile::Economy,
+            Profile::Balanced => model::Profile::Balanced,
+            Profile::Latency => model::Profile::Latency,
+        }
+    }
 }

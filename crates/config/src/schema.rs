@@ -65,8 +65,7 @@ pub fn schema(registries: &Registries) -> Value {
     machine["properties"]["offers"]["items"] = json!({ "anyOf": offers });
     let mut pool = of::<raw::Pool>(&mut generator);
     pool["properties"]["serves"]["items"] = json!({ "anyOf": serves });
-    let mut scale_in = of::<raw::ScaleInRule>(&mut generator);
-    add(&mut scale_in, "kind", json!({ "const": "scale-in" }), true);
+    let rules = rules(&mut generator);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parmanu configuration",
@@ -81,13 +80,37 @@ pub fn schema(registries: &Registries) -> Value {
             "providers": named(json!({ "anyOf": providers }), "Infrastructure platforms and credentials."),
             "machines": named(machine, "Executor machine configurations."),
             "pools": named(pool, "Job-to-node mapping, limits and rules."),
-            "rules": named(json!({ "anyOf": [scale_in] }), "Rules for auto-scaling.")
+            "rules": named(json!({ "anyOf": rules }), "Rules for auto-scaling.")
         }
     })
 }
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
+}
+
+/// One schema for each kind of rule.
+fn rules(generator: &mut SchemaGenerator) -> Vec<Value> {
+    let mut kinds = [
+        ("utilization", of::<raw::rules::Utilization>(generator)),
+        ("reserve", of::<raw::rules::Reserve>(generator)),
+        ("memory", of::<raw::rules::Memory>(generator)),
+        ("load", of::<raw::rules::Load>(generator)),
+        ("scale-in", of::<raw::rules::ScaleIn>(generator)),
+        ("pace", of::<raw::rules::Pace>(generator)),
+        ("limit", of::<raw::rules::Limit>(generator)),
+    ];
+    let mut when = of::<raw::rules::When>(generator);
+    let mut alternative = when.clone();
+    if let Some(properties) = alternative["properties"].as_object_mut() {
+        properties.remove("any");
+    }
+    when["properties"]["any"]["items"] = alternative;
+    for (kind, schema) in &mut kinds {
+        add(schema, "when", when.clone(), false);
+        add(schema, "kind", json!({ "const": kind }), true);
+    }
+    kinds.into_iter().map(|(_, schema)| schema).collect()
 }
 
 fn store(generator: &mut SchemaGenerator) -> Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use model::{ConfigHash, EmitterName, FleetId, OfferId, Policy, PoolName, ProviderName};
+use model::{ConfigHash, EmitterName, FleetId, JobRange, OfferId, Policy, PoolName, ProviderName};
 use ports::{EmitterFacts, ProviderFacts, SecretRef};
 use serde_json::Value;
 
@@ -72,6 +72,8 @@ pub struct PoolSettings {
     pub serves: Vec<Value>,
     /// Its rank when a job fits several pools; greater goes first.
     pub precedence: i32,
+    /// What one of its jobs needs, as far as the file says.
+    pub job: JobRange,
     /// The provider's own keys of each offer.
     pub offers: BTreeMap<OfferId, Value>,
     /// Its boot script, if it has one.

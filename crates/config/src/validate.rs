@@ -9,6 +9,8 @@ mod machines;
 mod pools;
 mod references;
 mod rules;
+mod slots;
+mod when;
 mod whole;
 
 use std::collections::BTreeSet;

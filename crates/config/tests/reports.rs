@@ -150,7 +150,7 @@ rules:
             27 |     rules: [gentle]
                |             ^^^^^^
 
-            error: `scale-out` is not a kind known here; known are scale-in
+            error: `scale-out` is not a kind known here; known are utilization, reserve, memory, load, scale-in, pace, limit
               --> parmanu.yaml:29:17
                |
             29 |   slow: { kind: scale-out, idle_for: 10m }
@@ -206,7 +206,7 @@ fn an_unknown_key_is_told_at_each_level() {
                |                     ^^^^^^
               = did you mean `region`?
 
-            error: unknown key `slot`; known are slots, boot, bootstrap, credential, executor, offers
+            error: unknown key `slot`; known are slots, cpu, memory, boot, bootstrap, credential, executor, offers
               --> parmanu.yaml:17:5
                |
             17 |     slot: 2
@@ -220,14 +220,14 @@ fn an_unknown_key_is_told_at_each_level() {
                |             ^^^^^
               = did you mean `expect`?
 
-            error: unknown key `maxx`; known are emitter, serves, machine, min, max, precedence, rules, fresh_for, keep_on_stale
+            error: unknown key `maxx`; known are emitter, serves, job, machine, min, max, precedence, profile, rules, fresh_for, keep_on_stale
               --> parmanu.yaml:28:5
                |
             28 |     maxx: 4
                |     ^^^^
               = did you mean `max`?
 
-            error: unknown key `idle_fro`; known are idle_for, at_most, per
+            error: unknown key `idle_fro`; known are idle_for, wait_to_idle, announced, at_most, per, when
               --> parmanu.yaml:31:29
                |
             31 |   gentle: { kind: scale-in, idle_fro: 1m, idle_for: 10m }
@@ -272,7 +272,7 @@ fn an_unknown_kind_is_told_with_the_known_ones() {
                |                ^^^
               = did you mean `ec2`?
 
-            error: `scalein` is not a kind known here; known are scale-in
+            error: `scalein` is not a kind known here; known are utilization, reserve, memory, load, scale-in, pace, limit
               --> parmanu.yaml:27:19
                |
             27 |   gentle: { kind: scalein, idle_for: 10m }
@@ -476,7 +476,7 @@ fn a_time_needs_a_unit_and_a_length() {
             16 |     boot: { expect: -5s, timeout: 9000000000000000h }
                |                                   ^^^^^^^^^^^^^^^^^
 
-            error: `400d` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m
+            error: `400d` is not a length of time; write a time with its unit, such as 5s, 10m or 1h 30m; or `break-even`, which is learned
               --> parmanu.yaml:29:39
                |
             29 |   gentle: { kind: scale-in, idle_for: 400d }

@@ -120,6 +120,20 @@ fn the_schema_and_the_shipped_files_know_the_same_keys() {
     // the keys of the plugins that exist for tests only
     let fake = ["lag", "capacity"].map(str::to_owned).into();
     let known: BTreeSet<String> = known.difference(&fake).cloned().collect();
+    // what machines would say of themselves: no emitter reports it yet, so no file that is good may ask
+    let asked = [
+        "free_below",
+        "grow",
+        "load_over",
+        "load_under",
+        "memory_above",
+        "memory_below",
+        "over",
+    ];
+    let known: BTreeSet<String> = known
+        .difference(&asked.map(str::to_owned).into())
+        .cloned()
+        .collect();
     let unused: Vec<_> = known.difference(&used).collect();
     assert_eq!(
         unused,

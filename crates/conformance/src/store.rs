@@ -156,6 +156,7 @@ pub(crate) fn workload(pool_name: &str, emitter_name: &str, runnable: u32) -> Wo
             runnable,
             running: 1,
             oldest_wait: Some(Duration::from_millis(1_500)),
+            soon: Vec::new(),
             ..Demand::default()
         },
         executors: vec![Executor {
@@ -165,6 +166,7 @@ pub(crate) fn workload(pool_name: &str, emitter_name: &str, runnable: u32) -> Wo
             labels: vec!["linux".into()],
             run_untagged: true,
             protected_only: false,
+            health: None,
             slots: 2,
             state: ExecutorState::Idle { since: None },
             cordon: Cordon::Ours {

@@ -179,6 +179,8 @@ fn job(
             ..Requirement::default()
         },
         queued_at,
+        started_at: None,
+        expected: None,
         class,
     }
 }
@@ -216,6 +218,7 @@ pub(crate) fn executor(
         labels: worker.builders(builders),
         run_untagged: false,
         protected_only: false,
+        health: None,
         slots: 1,
         state,
         cordon: worker.cordon(fleet),

@@ -337,6 +337,8 @@ impl FakeJob {
                 ..Requirement::default()
             },
             queued_at: Some(self.queued_at),
+            started_at: None,
+            expected: None,
             class: match &self.executor {
                 Some(executor) => JobClass::Running {
                     executor: Some(executor.clone()),
@@ -362,6 +364,7 @@ impl State {
             labels: executor.tags.clone(),
             run_untagged: false,
             protected_only: false,
+            health: None,
             slots: executor.slots,
             state: match (held.is_empty(), executor.joined, executor.online) {
                 (false, _, _) => ExecutorState::Busy { jobs: held },

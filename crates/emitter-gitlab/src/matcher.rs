@@ -98,6 +98,8 @@ mod tests {
                 ..Requirement::default()
             },
             queued_at: None,
+            started_at: None,
+            expected: None,
             class: JobClass::Runnable,
         }
     }
@@ -157,6 +159,7 @@ mod tests {
             labels: words(tags),
             run_untagged,
             protected_only,
+            health: None,
             slots: 1,
             state: ExecutorState::Idle { since: None },
             cordon: Cordon::None,

@@ -65,6 +65,8 @@ impl Sight {
                     ..Requirement::default()
                 },
                 queued_at: None,
+                started_at: None,
+                expected: None,
                 class: JobClass::Running {
                     executor: Some(runner.executor.id.clone()),
                 },
@@ -118,6 +120,8 @@ mod tests {
             project: String::new(),
             requirement: Requirement::default(),
             queued_at: None,
+            started_at: None,
+            expected: None,
             class,
         }
     }
@@ -130,6 +134,7 @@ mod tests {
             labels: vec!["linux".to_owned()],
             run_untagged: false,
             protected_only: false,
+            health: None,
             slots: 1,
             state: ExecutorState::Idle { since: None },
             cordon: Cordon::None,

@@ -11,6 +11,7 @@ use model::{
 
 use crate::leave::Context;
 use crate::reason::{Reason, in_words};
+use crate::rules::pace;
 use crate::trust::listing_doubt;
 use crate::{Action, Observation, Plan};
 
@@ -64,6 +65,10 @@ pub(crate) fn grow(context: &Context<'_>, short: u32, plan: &mut Plan) -> u32 {
         plan.reasons.push(Reason::NoOffer { short: count });
         return 0;
     };
+    count = pace::allow(context.rules, count, plan);
+    if count == 0 {
+        return 0;
+    }
     plan.reasons.push(Reason::Grows {
         count,
         offer: offer.id.clone(),

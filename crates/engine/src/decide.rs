@@ -4,9 +4,13 @@ use jiff::Timestamp;
 use model::{Policy, age};
 
 use crate::reason::Reason;
+use crate::rules::when::Facts;
+use crate::rules::{
+    self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
+};
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, leave};
+use crate::{Observation, Plan, Summary, create, demand, learn, leave};
 
 /// Names of failed machines remembered at most; the breaker needs three.
 const MAX_FAILED_BOOTS: usize = 100;
@@ -17,12 +21,22 @@ const MAX_FAILED_BOOTS: usize = 100;
 /// Nothing is retried here: the next tick is the retry.
 pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);
+    let facts = Facts::of(seen, policy, &supply, now);
+    let (limited, limits) = limit::apply(policy, &facts);
+    let policy: &Policy = &limited;
     let trust = Trust::of(seen, policy, now);
+    let rules = Situation {
+        seen,
+        policy,
+        supply: &supply,
+        rules: InForce::of(policy, &facts),
+        now,
+    };
     let mut plan = start(seen, policy, &supply);
     remember(&mut plan, &supply, policy, now);
     create::settle(seen, policy, &mut plan, now);
 
-    let wanted = wanted(seen, policy, &supply, &trust, &mut plan);
+    let wanted = wanted(&rules, &facts, &trust, limits, &mut plan);
     let serving = supply.serving();
     let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
     let target = wanted.min(policy.max.max(held));
@@ -32,6 +46,7 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
         policy,
         supply: &supply,
         trust: &trust,
+        rules: &rules,
         now,
     };
     let short = target.saturating_sub(serving);
@@ -83,19 +98,26 @@ fn start(seen: &Observation, policy: &Policy, supply: &Supply) -> Plan {
     }
 }
 
-/// Machines wanted: by the jobs, but at least the minimum, and on doubt at least what there is.
+/// Machines wanted: by the jobs and the rules, but at least the minimum, and on doubt at least what there is.
 fn wanted(
-    seen: &Observation,
-    policy: &Policy,
-    supply: &Supply,
+    at: &Situation<'_>,
+    facts: &Facts,
     trust: &Trust,
+    limits: Option<Reason>,
     plan: &mut Plan,
 ) -> u32 {
-    let serving = supply.serving();
+    let (policy, serving) = (at.policy, at.supply.serving());
     let mut wanted = 0;
-    if trust.may_grow && demand::heard(seen) {
-        wanted = demand::wanted(seen, policy, supply, &mut plan.reasons);
+    if trust.may_grow && demand::heard(at.seen) {
+        wanted = by_rules(at, facts, &mut plan.reasons);
+        if trust.no_shrink.is_none() {
+            learn_and_record(at, wanted, plan);
+            // not one of the two after the other: each may keep what the other would not
+            let stable = pace::stabilise(at, wanted, plan);
+            wanted = scale_in::keep(at, wanted, plan).max(stable);
+        }
     }
+    plan.reasons.extend(limits);
     if wanted < policy.min {
         plan.reasons.push(Reason::Floor {
             min: policy.min,
@@ -112,6 +134,28 @@ fn wanted(
         plan.reasons.push(Reason::HeldSize { keep });
     }
     wanted.max(keep)
+}
+
+/// What the jobs need, and what the rules add to it; none of them lowers it.
+fn by_rules(at: &Situation<'_>, facts: &Facts, reasons: &mut Vec<Reason>) -> u32 {
+    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot(), at.now, reasons);
+    let wanted = utilization::raise(at, needed.machines, reasons);
+    let wanted = reserve::raise(at, needed.open, wanted, reasons);
+    pressure::raise(at, facts, wanted, reasons)
+}
+
+/// Takes in what a look that can be trusted teaches, and what was wanted because of it.
+fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
+    let Some(workload) = at.workload() else {
+        return;
+    };
+    let demand = &workload.demand;
+    let needed = demand.running.saturating_add(demand.runnable);
+    let memory = &mut plan.memory;
+    learn::observe(&mut memory.learned, needed, at.boot(), at.now);
+    memory.wanted.record(wanted, at.now);
+    let window = rules::longest_window(at.policy, at.boot());
+    memory.wanted.forget(window, at.now);
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
@@ -144,19 +188,21 @@ fn remember(plan: &mut Plan, supply: &Supply, policy: &Policy, now: Timestamp) {
             | Phase::Unclear { .. } => {}
         }
     }
-    let joined = supply.machines.iter().any(|machine| {
+    for machine in &supply.machines {
         let up = matches!(
             machine.phase,
             Phase::Idle { .. } | Phase::Busy { unknown: None }
         );
-        up && memory.booting.contains(&machine.name)
-    });
-    if joined {
-        memory.failed_boots.clear();
+        if up && memory.booting.contains(&machine.name) {
+            memory.failed_boots.clear();
+            let created = machine.instance.as_ref().and_then(|i| i.created_at);
+            if let Some(created) = created {
+                learn::observe_boot(&mut memory.learned, age(created, now));
+            }
+        }
     }
     memory.idle_since = idle;
     memory.booting = coming;
-    memory
-        .departures
-        .retain(|at| age(*at, now) < policy.scale_in.per);
+    let window = rules::longest_departure_window(policy);
+    memory.departures.retain(|at| age(*at, now) < window);
 }

@@ -13,6 +13,7 @@ use model::{
 };
 
 use crate::plan::DeleteProof;
+use crate::rules::limit;
 use crate::trust::LISTING_FRESH;
 use crate::{Action, Observation, Plan, Reason};
 
@@ -36,9 +37,13 @@ pub const IDS: [&str; 7] = ["I1", "I2", "I5", "I6", "I13", "I14", "E3"];
 
 /// Judges one plan.
 pub fn check(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -> Vec<Violation> {
+    // a limit rule puts other limits in the place of the pool's own
+    let (min, max) = limit::in_force(seen, policy, now);
     let mut judge = Judge {
         seen,
         policy,
+        min,
+        max,
         plan,
         now,
         found: Vec::new(),
@@ -56,6 +61,8 @@ pub fn check(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -
 struct Judge<'a> {
     seen: &'a Observation,
     policy: &'a Policy,
+    min: u32,
+    max: u32,
     plan: &'a Plan,
     now: Timestamp,
     found: Vec<Violation>,
@@ -200,8 +207,8 @@ impl Judge<'_> {
                 alive.extend(open);
             }
         }
-        if created > 0 && alive.len() > self.policy.max as usize {
-            let max = self.policy.max;
+        if created > 0 && alive.len() > self.max as usize {
+            let max = self.max;
             self.violated(
                 "I2",
                 format!("{} machines with a max of {max}", alive.len()),
@@ -309,10 +316,11 @@ impl Judge<'_> {
                     | Reason::CreationHeld { .. }
                     | Reason::NoOffer { .. }
                     | Reason::BootBreaker { .. }
+                    | Reason::Paced { .. }
             )
         });
-        if serving < self.policy.min as usize && !said {
-            let min = self.policy.min;
+        if serving < self.min as usize && !said {
+            let min = self.min;
             self.violated(
                 "I13",
                 format!("{serving} machines serve, min is {min}, and no word why"),

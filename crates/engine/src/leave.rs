@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::rules::IdleTime;
 use model::{
     ExecutorMode, ExecutorState, Instance, InstanceState, Intent, IntentKey, LeaveStep, Policy,
     Seen, age,
@@ -14,12 +15,16 @@ use model::{
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
+use crate::rules::Situation;
 use crate::supply::{Leaving, Machine, Phase, Supply};
 use crate::trust::{Trust, listing_doubt};
 use crate::{Action, Observation, Plan};
 
 /// After this an action whose outcome was not heard is asked for again; all of them are idempotent.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// A job may be on its way to a machine that was not seen idle before.
+const IDLE_BEFORE: Duration = Duration::from_secs(1);
 
 /// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
 /// whose intent was lost must have the time to show up.
@@ -31,6 +36,7 @@ pub(crate) struct Context<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) supply: &'a Supply,
     pub(crate) trust: &'a Trust,
+    pub(crate) rules: &'a Situation<'a>,
     pub(crate) now: Timestamp,
 }
 
@@ -294,7 +300,7 @@ impl Context<'_> {
             plan.reasons.push(Reason::ReadOnly { surplus });
             return;
         };
-        let rule = self.policy.scale_in;
+        let rule = self.rules.rules.scale_in();
         let mut idle: Vec<(Timestamp, &Machine)> = self
             .supply
             .machines
@@ -310,7 +316,7 @@ impl Context<'_> {
         if idle.is_empty() {
             plan.reasons.push(Reason::NotIdleLongEnough {
                 surplus,
-                idle_for: rule.idle_for,
+                idle_for: self.idle_for(),
             });
         }
         let begun = plan.memory.departures.len();
@@ -331,6 +337,15 @@ impl Context<'_> {
         }
     }
 
+    /// How long a machine itself must have been idle. Where levels of the target are kept, they have waited already;
+    /// the machine that goes need only be idle in a look before this one.
+    fn idle_for(&self) -> Duration {
+        match self.rules.rules.scale_in().idle {
+            IdleTime::Fixed { idle_for } => idle_for,
+            IdleTime::BreakEven { .. } => IDLE_BEFORE,
+        }
+    }
+
     fn may_leave(&self, machine: &Machine, since: Timestamp, plan: &Plan) -> bool {
         let departs = machine.leaving.is_some()
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
@@ -340,7 +355,7 @@ impl Context<'_> {
                 .is_none_or(|at| age(at, self.now) < self.policy.boot.expect)
         });
         !young
-            && age(since, self.now) >= self.policy.scale_in.idle_for
+            && age(since, self.now) >= self.idle_for()
             && !departs
             && self.listing_is_whole(machine)
             && is_running(machine.instance.as_ref())

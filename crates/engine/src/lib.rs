@@ -1,7 +1,7 @@
 //! The heart of Parmanu: `plan(observation, policy, now) -> Plan`.
 //!
 //! Pure: no I/O, clock, randomness or logging, so equal inputs give an equal plan and any plan seen in production can
-//! be replayed from its recorded inputs. In order: trust, supply, demand, limits, who leaves. Every step that moves the
+//! be replayed from its recorded inputs. In order: trust, supply, demand, rules, limits, who leaves. Every step that moves the
 //! target says why, and a plan that does nothing has reasons too.
 //!
 //! - Where is it decided that a machine leaves? [`plan`] in `decide.rs` compares, `leave.rs` chooses and carries each
@@ -15,15 +15,17 @@ mod create;
 mod decide;
 mod demand;
 pub mod invariants;
+mod learn;
 mod leave;
 mod observation;
 mod plan;
 mod reason;
+pub mod rules;
 mod supply;
 mod trust;
 
 pub use decide::plan;
 pub use observation::{FleetObservation, Observation, PoolSeen, Unavailable};
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
-pub use reason::Reason;
+pub use reason::{Pressure, Reason, ReserveBy};
 pub use supply::{Machine, Phase, Supply};

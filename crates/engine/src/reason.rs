@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use model::{Epoch, InstanceName, OfferId, ProviderName};
+use model::{Epoch, InstanceName, OfferId, ProviderName, Share};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::LeaveWhy;
@@ -26,6 +26,111 @@ pub enum Reason {
         slots: u32,
         /// Machines wanted.
         wanted: u32,
+    },
+    /// Jobs that become runnable within one boot time count ahead.
+    Ahead {
+        /// How many.
+        jobs: u32,
+        /// The boot time.
+        within: Duration,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// The total workload is held at a target.
+    Utilization {
+        /// The rule.
+        rule: String,
+        /// Running and runnable jobs.
+        needed: u32,
+        /// The target.
+        target: Share,
+        /// Slots that hold them at the target.
+        slots: u32,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// Idle slots are kept ready.
+    Reserve {
+        /// The rule.
+        rule: String,
+        /// How many slots.
+        idle: u32,
+        /// Why so many.
+        by: ReserveBy,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// Executors are short of memory or overloaded.
+    Pressed {
+        /// The rule.
+        rule: String,
+        /// What they report.
+        seen: Pressure,
+        /// Machines that run jobs.
+        busy: u32,
+        /// Wanted before.
+        wanted: u32,
+        /// Wanted after.
+        raised: u32,
+    },
+    /// A rule asks what executors report, and none reports it.
+    NoReports {
+        /// The rule.
+        rule: String,
+    },
+    /// Machines are kept, since what they were needed for may come back soon.
+    Kept {
+        /// The rule.
+        rule: String,
+        /// How long a level is kept.
+        idle_for: Duration,
+        /// What its return saves.
+        worth: Duration,
+        /// On how many gaps that rests; 0 when too few were seen.
+        gaps: u64,
+        /// Wanted before.
+        wanted: u32,
+        /// Kept.
+        kept: u32,
+    },
+    /// Machines are kept, since so many were wanted a short time ago.
+    Stabilised {
+        /// The rule.
+        rule: String,
+        /// The window.
+        window: Duration,
+        /// Wanted before.
+        wanted: u32,
+        /// Kept.
+        kept: u32,
+    },
+    /// Other limits than the pool's own are in force.
+    Limited {
+        /// The rule.
+        rule: String,
+        /// The pool's (min, max).
+        from: (u32, u32),
+        /// Those in force.
+        to: (u32, u32),
+    },
+    /// Creations are slowed down.
+    Paced {
+        /// The rule.
+        rule: String,
+        /// Creations at once.
+        burst: u32,
+        /// Time in which so many may be made again.
+        per: Duration,
+        /// Machines that would have been created.
+        short: u32,
+        /// Machines that may be.
+        allowed: u32,
     },
     /// Raised to the minimum.
     Floor {
@@ -178,11 +283,100 @@ pub enum Reason {
     },
 }
 
+/// Why a reserve has its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum ReserveBy {
+    /// The rule says a number.
+    Number,
+    /// The rule says a share of the busy slots.
+    Share {
+        /// Which.
+        share: Share,
+    },
+    /// The pool's own rises of demand.
+    Arrivals {
+        /// Windows watched at such an activity.
+        windows: u32,
+        /// Length of a window: one boot time.
+        within: Duration,
+    },
+}
+
+/// What executors report, and what the rule asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Pressure {
+    /// Bytes of memory that are free on average.
+    Memory {
+        /// Seen.
+        free: u64,
+        /// Asked for at least.
+        least: u64,
+    },
+    /// Load per processor, in thousandths.
+    Load {
+        /// Seen.
+        milli: u32,
+        /// Asked for at most.
+        most: u32,
+    },
+}
+
+impl fmt::Display for ReserveBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReserveBy::Number => f.write_str("as the rule says"),
+            ReserveBy::Share { share } => write!(f, "{share} of the busy ones"),
+            ReserveBy::Arrivals { windows, within } => write!(
+                f,
+                "by the rises within {} in {} at such an activity",
+                in_words(*within),
+                count(*windows, "window")
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Pressure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pressure::Memory { free, least } => write!(
+                f,
+                "{} MiB of memory free on average, {} MiB asked for",
+                free >> 20,
+                least >> 20
+            ),
+            Pressure::Load { milli, most } => write!(
+                f,
+                "load {} on average, at most {} asked for",
+                decimal(*milli),
+                decimal(*most)
+            ),
+        }
+    }
+}
+
+/// Thousandths as `1.5`.
+fn decimal(milli: u32) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 impl Reason {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Reason::Demand { .. } => "demand",
+            Reason::Ahead { .. } => "ahead",
+            Reason::Utilization { .. } => "utilization",
+            Reason::Reserve { .. } => "reserve",
+            Reason::Pressed { .. } => "pressed",
+            Reason::NoReports { .. } => "no_reports",
+            Reason::Kept { .. } => "kept",
+            Reason::Stabilised { .. } => "stabilised",
+            Reason::Limited { .. } => "limited",
+            Reason::Paced { .. } => "paced",
             Reason::Floor { .. } => "floor",
             Reason::Ceiling { .. } => "ceiling",
             Reason::HeldByWorkload { .. } => "held_by_workload",
@@ -226,6 +420,104 @@ impl fmt::Display for Reason {
                 count(*busy, "machine"),
                 count(*free, "slot"),
                 count(*slots, "slot"),
+            ),
+            Reason::Ahead {
+                jobs,
+                within,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "ahead: {} runnable within {} -> {wanted} to {raised}",
+                count(*jobs, "more job"),
+                in_words(*within)
+            ),
+            Reason::Utilization {
+                rule,
+                needed,
+                target,
+                slots,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {} held at {target} ask for {} -> {wanted} to {raised}",
+                count(*needed, "job"),
+                count(*slots, "slot")
+            ),
+            Reason::Reserve {
+                rule,
+                idle,
+                by,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {} kept idle, {by} -> {wanted} to {raised}",
+                count(*idle, "slot")
+            ),
+            Reason::Pressed {
+                rule,
+                seen,
+                busy,
+                wanted,
+                raised,
+            } => write!(
+                f,
+                "{rule}: {seen}; {} busy -> {wanted} to {raised}",
+                count(*busy, "machine")
+            ),
+            Reason::NoReports { rule } => {
+                write!(
+                    f,
+                    "{rule}: no busy executor reports what it asks, so it changes nothing"
+                )
+            }
+            Reason::Kept {
+                rule,
+                idle_for,
+                worth,
+                gaps,
+                wanted,
+                kept,
+            } => write!(
+                f,
+                "{rule}: what was needed less than {} ago is kept, {} -> {wanted} to {kept}",
+                in_words(*idle_for),
+                match gaps {
+                    0 => format!("its return saves {}", in_words(*worth)),
+                    gaps => format!(
+                        "learned from {gaps} gaps, a return saves {}",
+                        in_words(*worth)
+                    ),
+                }
+            ),
+            Reason::Stabilised {
+                rule,
+                window,
+                wanted,
+                kept,
+            } => write!(
+                f,
+                "{rule}: the greatest number wanted within {} is kept -> {wanted} to {kept}",
+                in_words(*window)
+            ),
+            Reason::Limited { rule, from, to } => write!(
+                f,
+                "{rule}: min {} and max {} in the place of {} and {}",
+                to.0, to.1, from.0, from.1
+            ),
+            Reason::Paced {
+                rule,
+                burst,
+                per,
+                short,
+                allowed,
+            } => write!(
+                f,
+                "{rule}: at most {} at once and {burst} per {} -> {short} to {allowed}",
+                count(*burst, "creation"),
+                in_words(*per)
             ),
             Reason::Floor { min, wanted } => write!(f, "floor: {wanted} -> {min} (min)"),
             Reason::Ceiling {

@@ -15,7 +15,7 @@ use model::{
 };
 
 use crate::Observation;
-use crate::demand::free_slots;
+use crate::demand::{free_slots, slots};
 
 /// Where a machine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +167,8 @@ pub struct Supply {
     pub ghosts: Vec<(InstanceName, Executor)>,
     /// Free slots of executors that are not ours.
     pub static_free: u32,
+    /// Slots of executors that are not ours and take jobs, free or not.
+    pub static_slots: u32,
     /// Executors that are not ours.
     pub static_executors: u32,
 }
@@ -180,6 +182,12 @@ impl Supply {
     /// Machines that work, or will work, for the pool.
     pub fn serving(&self) -> u32 {
         self.count(|machine| machine.phase.serves())
+    }
+
+    /// Slots of everything that works, or will work, for the pool, executors that are not ours too.
+    pub(crate) fn slots(&self, policy: &Policy) -> u32 {
+        let ours = self.serving().saturating_mul(policy.slots);
+        ours.saturating_add(self.static_slots)
     }
 
     pub(crate) fn count(&self, which: impl Fn(&Machine) -> bool) -> u32 {
@@ -239,6 +247,7 @@ impl Supply {
         let machines = executors.foreign.iter();
         let machines = machines.filter(|e| e.state != ExecutorState::NeverJoined);
         supply.static_executors = u32::try_from(machines.count()).unwrap_or(u32::MAX);
+        supply.static_slots = executors.foreign.iter().map(|e| slots(e)).sum();
         supply.static_free = executors.foreign.iter().map(|e| free_slots(e)).sum();
         supply.ghosts = executors
             .ours

@@ -20,6 +20,7 @@ fn worker(number: u32, state: ExecutorState) -> Executor {
         labels: vec!["linux".to_owned()],
         run_untagged: false,
         protected_only: false,
+        health: None,
         slots: 1,
         state,
         cordon: Cordon::None,

@@ -65,8 +65,8 @@ prop_compose! {
         let mut world = World::empty(name);
         world.policy.slots = slots;
         (world.policy.min, world.policy.max) = (min, min + above);
-        world.policy.scale_in.idle_for = support::span(idle);
-        world.policy.scale_in.at_most = pace;
+        world.scale_in().idle = model::rules::IdleTime::Fixed { idle_for: support::span(idle) };
+        world.scale_in().at_most = pace;
         if shared {
             world.policy.bootstrap = model::Bootstrap::Shared;
         }

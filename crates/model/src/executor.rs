@@ -62,6 +62,21 @@ pub struct Executor {
     /// Whether it is kept from taking new jobs, and by whom.
     #[serde(default)]
     pub cordon: Cordon,
+    /// What the machine says of itself, where the CI server passes it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What a machine says of itself. What it does not say is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// Bytes of memory that are free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_free: Option<u64>,
+    /// Load per processor, in thousandths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_milli: Option<u32>,
 }
 
 /// What an executor does. Whether it is cordoned is a separate question: a cordoned executor can be busy,

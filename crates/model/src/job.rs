@@ -1,6 +1,7 @@
 //! What one look at a CI server brings back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,12 @@ pub struct Job {
     /// When it began to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
+    /// When it began to run, if it does and the CI server says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// How long it runs by the CI server's own estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Duration>,
     /// Where it stands.
     pub class: JobClass,
 }
@@ -38,9 +45,54 @@ pub struct Requirement {
     /// Whether the job's ref is protected; `None` when that was not asked or cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected: Option<bool>,
+    /// Thousandths of a processor that it needs, where the platform states that for each job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milli: Option<u32>,
+    /// Bytes of memory that it needs, where the platform states that for each job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Further facts a platform's matcher needs (TeamCity: compatible agent pools), by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, Vec<String>>,
+}
+
+/// What the jobs of one pool may need, from the least to the most. A job whose platform states more or less than that
+/// belongs to another pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobRange {
+    /// Thousandths of a processor.
+    pub cpu_milli: Option<(u32, u32)>,
+    /// Bytes of memory.
+    pub memory: Option<(u64, u64)>,
+}
+
+impl JobRange {
+    /// What a stated requirement asks beyond the range, in words; nothing for a job that states none.
+    pub fn misfits(&self, requirement: &Requirement) -> Vec<String> {
+        let mut found = Vec::new();
+        if let (Some(asked), Some((least, most))) = (requirement.cpu_milli, self.cpu_milli)
+            && !(least..=most).contains(&asked)
+        {
+            let in_words = |milli: u32| f64::from(milli) / 1000.0;
+            found.push(format!(
+                "it asks for {} processors, the pool takes {} to {}",
+                in_words(asked),
+                in_words(least),
+                in_words(most)
+            ));
+        }
+        if let (Some(asked), Some((least, most))) = (requirement.memory, self.memory)
+            && !(least..=most).contains(&asked)
+        {
+            found.push(format!(
+                "it asks for {} MiB of memory, the pool takes {} to {}",
+                asked >> 20,
+                least >> 20,
+                most >> 20
+            ));
+        }
+        found
+    }
 }
 
 /// The demand truth table. Only `Runnable` and `Running` are demand; `Blocked` and `Scheduled` are forecast.
@@ -64,6 +116,10 @@ pub enum JobClass {
     Blocked {
         /// For what, in words.
         by: String,
+        /// The jobs that must end before it, if that is all it waits for. Empty when it waits for something else too,
+        /// or when they are not known: then nobody can tell when it runs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parents: Vec<JobId>,
     },
     /// Can never run as things stand (quota used up, paused, protected).
     Unrunnable {

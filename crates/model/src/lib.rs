@@ -16,25 +16,29 @@ mod ids;
 mod instance;
 mod intent;
 mod job;
+mod learned;
 mod memory;
 mod policy;
+pub mod rules;
 mod seen;
 mod workload;
 
 pub use batch::{BatchId, CreateBatch, InstanceName, UserData, idempotency_token};
-pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Reading, Work};
+pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Health, Reading, Work};
 pub use ids::{
     ConfigHash, EmitterName, Epoch, ExecutorId, FleetId, GroupName, HolderId, IdError,
     InstallationId, JobId, MachineName, PoolName, ProviderName, ProviderRef,
 };
 pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
 pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
-pub use job::{Fit, Job, JobClass, Requirement, Snapshot, SnapshotCost};
-pub use memory::{Missing, PoolMemory};
+pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
+pub use learned::{Histogram, Learned, RiseRow, RiseWindow, Unneeded};
+pub use memory::{Missing, PoolMemory, Recommendations, Tokens, Wanted};
 pub use policy::{
-    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, ScaleIn, WorkloadTrust,
+    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, WorkloadTrust,
 };
+pub use rules::{Profile, Rule, RuleKind, Share, When};
 pub use seen::{Completeness, Seen, age};
-pub use workload::{Demand, StoredWorkload, Unmatched, Workload};
+pub use workload::{Demand, Soon, StoredWorkload, Unmatched, Workload};
 
 pub use jiff::Timestamp;

@@ -4,11 +4,12 @@
 //! versioned, and an empty one is always safe: what it holds can only make the engine act later, never sooner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName};
+use crate::{BatchId, InstanceName, Learned, age};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,86 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
+    /// What the rules wanted, now and lately: the way down is read from it.
+    #[serde(skip_serializing_if = "Recommendations::is_empty")]
+    pub wanted: Recommendations,
+    /// What the pace rule has left; `None` is a full bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+    /// What was learned of the pool's load.
+    #[serde(skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
+}
+
+/// What the rules wanted, before limits and before anything was held.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recommendations {
+    /// Machines wanted at the last tick whose workload could be trusted.
+    pub now: u32,
+    /// Greater numbers of earlier ticks, the greatest first; at most [`Recommendations::MOST`]. Each was wanted until a
+    /// moment no earlier than that of the one before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Wanted>,
+}
+
+impl Recommendations {
+    /// Entries kept; beyond it two neighbours become one, which holds the greater number for the longer time.
+    pub const MOST: usize = 64;
+
+    /// Whether nothing was ever wanted.
+    pub fn is_empty(&self) -> bool {
+        self.now == 0 && self.earlier.is_empty()
+    }
+
+    /// Records what is wanted at this moment.
+    pub fn record(&mut self, machines: u32, now: Timestamp) {
+        if machines < self.now {
+            self.earlier.push(Wanted {
+                machines: self.now,
+                until: now,
+            });
+        }
+        self.now = machines;
+        self.earlier.retain(|earlier| earlier.machines > machines);
+        while self.earlier.len() > Self::MOST {
+            let last = self.earlier.pop();
+            if let (Some(last), Some(before)) = (last, self.earlier.last_mut()) {
+                before.until = last.until;
+            }
+        }
+    }
+
+    /// The greatest number wanted within this time.
+    pub fn greatest_within(&self, window: Duration, now: Timestamp) -> u32 {
+        let recent = |earlier: &&Wanted| age(earlier.until, now) < window;
+        let earlier = self.earlier.iter().find(recent);
+        earlier.map_or(self.now, |earlier| earlier.machines)
+    }
+
+    /// Forgets what no rule asks for any more.
+    pub fn forget(&mut self, window: Duration, now: Timestamp) {
+        self.earlier
+            .retain(|earlier| age(earlier.until, now) < window);
+    }
+}
+
+/// So many machines were wanted until this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Machines.
+    pub machines: u32,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A token bucket as it was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Thousandths of a creation.
+    pub milli: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How often a batch has been looked for in vain.
@@ -61,6 +142,9 @@ impl Default for PoolMemory {
             failed_boots: BTreeSet::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
+            wanted: Recommendations::default(),
+            tokens: None,
+            learned: Learned::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmitterName, MachineName, PoolName, ProviderName};
+use crate::{EmitterName, MachineName, PoolName, ProviderName, Rule};
 
 /// All the engine needs to know of one pool's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +30,9 @@ pub struct Policy {
     pub offers: Vec<OfferPolicy>,
     /// How far the workload is trusted.
     pub trust: WorkloadTrust,
-    /// When idle machines leave.
-    pub scale_in: ScaleIn,
+    /// Its rules: its own in the order of the file, then those of its profile. Of each kind the first whose conditions
+    /// hold is in force.
+    pub rules: Vec<Rule>,
 }
 
 /// Boot times.
@@ -133,15 +134,4 @@ pub enum OnStale {
     Hold,
     /// Keep what there is, and at least this many machines.
     AtLeast(u32),
-}
-
-/// When idle machines leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScaleIn {
-    /// Idle time before a machine may leave, counted from registration or the end of its last job.
-    pub idle_for: Duration,
-    /// At most this many machines begin to leave within `per`; `None` is unlimited.
-    pub at_most: Option<u32>,
-    /// The window of `at_most`.
-    pub per: Duration,
 }

@@ -51,6 +51,24 @@ pub struct Demand {
     /// Age of the oldest runnable job at the time of the look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_wait: Option<Duration>,
+    /// Scheduled and blocked jobs whose time is known, the soonest first; at most [`Demand::MAX_SOON`] entries. Jobs
+    /// whose time cannot be told are in no entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soon: Vec<Soon>,
+}
+
+impl Demand {
+    /// Entries of [`Demand::soon`]; later jobs are left out, since only those within one boot time count.
+    pub const MAX_SOON: usize = 32;
+}
+
+/// Jobs that become runnable at about the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Soon {
+    /// Time from the look until they do.
+    pub ready_in: Duration,
+    /// How many.
+    pub jobs: u32,
 }
 
 /// A workload as the store gives it back: the age by the store's own clock, since replicas' wall clocks decide

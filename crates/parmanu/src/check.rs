@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use config::{LoadError, Report, Settings};
+use model::Policy;
 
 /// Checks a file and prints what is wrong with it.
 pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
@@ -50,13 +51,22 @@ fn print_summary(settings: &Settings, report: &Report) {
             .as_ref()
             .map_or("no emitter".to_owned(), ToString::to_string);
         println!(
-            "  pool {name}: {emitter}, {} to {} machines of {}, idle machines leave after {:?}",
+            "  pool {name}: {emitter}, {} to {} machines of {}; rules {}",
             policy.min,
             policy.max,
             count(policy.slots as usize, "slot"),
-            policy.scale_in.idle_for
+            rules(policy)
         );
     }
+}
+
+/// The rules in the order in which they are looked through: of each kind the first whose conditions hold is in force.
+fn rules(policy: &Policy) -> String {
+    let words = policy.rules.iter().map(|rule| match rule.when.is_always() {
+        true => rule.name.clone(),
+        false => format!("{} ({})", rule.name, rule.when),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// `1 error`, `2 errors`.

@@ -125,10 +125,22 @@ pub struct EmitterFacts {
     pub manages: bool,
 }
 
+/// Something that executors say of their machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Free memory.
+    Memory,
+    /// Load per processor.
+    Load,
+}
+
 /// An emitter as a plugin: one crate, and one line in the crate `plugins`.
 pub trait EmitterPlugin: 'static {
     /// The value of `kind:` in YAML; lowercase, stable forever.
     const KIND: &'static str;
+    /// What its executors say of their machines ([`model::Health`]); rules that ask for anything else are refused when
+    /// the file is checked.
+    const REPORTS: &'static [Report] = &[];
     /// Its keys in `emitters:`, beside `kind` and `probe` which belong to everybody. Denies unknown fields.
     type Config: DeserializeOwned + JsonSchema;
     /// One entry of a pool's `serves:`. Denies unknown fields.

@@ -20,7 +20,7 @@ pub mod units;
 pub use clock::{Call, CallEnd, Clock, timeout};
 pub use emitter::{
     Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
-    EmitterPlugin, ExecutorControl, Matcher, Register, Registration,
+    EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
 };
 pub use provider::{
     Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind, ProviderFacts,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::strict::{self, Problems};
 use crate::{
     Emitter, EmitterContext, EmitterFacts, EmitterPlugin, ExecutorControl, Matcher, PluginError,
-    Provider, ProviderContext, ProviderFacts, ProviderPlugin,
+    Provider, ProviderContext, ProviderFacts, ProviderPlugin, Report,
 };
 
 /// All emitters, by `kind:`.
@@ -25,6 +25,8 @@ pub struct ProviderRegistry(BTreeMap<&'static str, ProviderEntry>);
 
 /// One emitter plugin with its types erased.
 pub struct EmitterEntry {
+    /// What its executors say of their machines.
+    pub reports: &'static [Report],
     /// Schema of its keys in `emitters:`.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Schema of one entry of a pool's `serves:`.
@@ -74,6 +76,7 @@ impl EmitterRegistry {
     #[must_use]
     pub fn with<P: EmitterPlugin>(mut self) -> Self {
         let entry = EmitterEntry {
+            reports: P::REPORTS,
             schema: |generator| generator.subschema_for::<P::Config>(),
             serves_schema: |generator| generator.subschema_for::<P::Serves>(),
             check: |value, problems| {

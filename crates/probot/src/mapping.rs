@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId,
-    InstanceName, Job, JobClass, JobId, PoolName, Snapshot, Unmatched, Workload, age,
+    InstanceName, Job, JobClass, JobId, JobRange, PoolName, Snapshot, Unmatched, Workload, age,
 };
 use ports::Matcher;
 
@@ -22,8 +22,38 @@ pub struct PoolRule {
     pub name: PoolName,
     /// Its rank when a job fits several pools; greater goes first, then the name.
     pub precedence: i32,
+    /// What its jobs may need; counts where the platform states it for a job.
+    pub job: JobRange,
     /// The CI server's own rule for its `serves:`.
     pub matcher: Box<dyn Matcher>,
+}
+
+impl PoolRule {
+    /// Whether the pool takes a job: by the CI server's own rule, and by what the job says that it needs.
+    fn fit(&self, job: &Job) -> Fit {
+        let misfits = self.job.misfits(&job.requirement);
+        match self.matcher.fit(job) {
+            Fit::Yes if misfits.is_empty() => Fit::Yes,
+            Fit::Yes => Fit::No { missing: misfits },
+            Fit::No { mut missing } => {
+                missing.extend(misfits);
+                Fit::No { missing }
+            }
+        }
+    }
+}
+
+/// What one pool says to one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The pool.
+    pub pool: PoolName,
+    /// Its rank.
+    pub precedence: i32,
+    /// Whether it takes the job, or what is missing.
+    pub fit: Fit,
+    /// Whether the job goes there: to the first that takes it.
+    pub chosen: bool,
 }
 
 /// Who maps.
@@ -61,6 +91,24 @@ impl Mapper {
             config,
             pools,
         }
+    }
+
+    /// What every pool says to one job, in their order: the first that takes it gets it, the others lose by precedence,
+    /// then by name.
+    pub fn candidates(&self, job: &Job) -> Vec<Candidate> {
+        let mut taken = false;
+        let judge = |pool: &PoolRule| {
+            let fit = pool.fit(job);
+            let chosen = fit.is_yes() && !taken;
+            taken |= chosen;
+            Candidate {
+                pool: pool.name.clone(),
+                precedence: pool.precedence,
+                fit,
+                chosen,
+            }
+        };
+        self.pools.iter().map(judge).collect()
     }
 
     /// Maps one look. `now` is the clock that the CI server's times are compared with.
@@ -157,7 +205,7 @@ impl Mapper {
         }
         let mut nearest: Option<(&PoolName, Vec<String>)> = None;
         for pool in &self.pools {
-            match pool.matcher.fit(job) {
+            match pool.fit(job) {
                 Fit::Yes => return Ok(&pool.name),
                 Fit::No { missing } => {
                     if nearest
@@ -270,6 +318,7 @@ mod tests {
         PoolRule {
             name: name.parse().unwrap(),
             precedence,
+            job: JobRange::default(),
             matcher,
         }
     }
@@ -295,6 +344,8 @@ mod tests {
                 ..Requirement::default()
             },
             queued_at: Some(Timestamp::UNIX_EPOCH),
+            started_at: None,
+            expected: None,
             class,
         }
     }
@@ -307,6 +358,7 @@ mod tests {
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             run_untagged: false,
             protected_only: false,
+            health: None,
             slots: 1,
             state: ExecutorState::Idle { since: None },
             cordon: Cordon::None,
@@ -372,6 +424,7 @@ mod tests {
     fn only_runnable_and_running_jobs_are_demand_and_a_repeated_id_counts_once() {
         let blocked = JobClass::Blocked {
             by: "stage build".into(),
+            parents: Vec::new(),
         };
         let jobs = vec![
             job(1, &["linux"], JobClass::Runnable),

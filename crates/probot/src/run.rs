@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::{Registries, Settings};
-use model::HolderId;
+use model::{HolderId, JobRange};
 use ports::{Clock, EmitterContext, PluginError, Store};
 use service::Service;
 use telemetry::{Metrics, Readiness};
@@ -63,11 +63,14 @@ impl Probot {
             }
             let mut rules = Vec::new();
             for (pool, serves) in &pools {
-                let precedence = settings.pools.get(pool).map_or(0, |pool| pool.precedence);
+                let known = settings.pools.get(pool);
+                let precedence = known.map_or(0, |pool| pool.precedence);
+                let job = known.map_or(JobRange::default(), |pool| pool.job);
                 let matcher = (entry.matcher)(serves)?;
                 rules.push(PoolRule {
                     name: pool.clone(),
                     precedence,
+                    job,
                     matcher,
                 });
             }

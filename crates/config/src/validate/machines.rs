@@ -13,7 +13,7 @@ use crate::raw;
 use crate::settings::{ProviderSettings, Template};
 
 /// More jobs than this on one machine is a mistyped number; the schema has the same limit.
-const MAX_SLOTS: u32 = 1000;
+pub(super) const MAX_SLOTS: u32 = 1000;
 
 pub(super) struct MachineParts {
     pub(super) machine: raw::Machine,
@@ -107,7 +107,10 @@ impl Maker<'_> {
 }
 
 fn numbers(machine: &raw::Machine, problems: &mut Problems) {
-    if !(1..=MAX_SLOTS).contains(&machine.slots) {
+    if machine
+        .slots
+        .is_some_and(|slots| !(1..=MAX_SLOTS).contains(&slots))
+    {
         problems.error(
             ["slots".into()],
             format!("slots is 1 to {MAX_SLOTS}: the jobs that one machine runs at a time"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, OnStale, Policy, PoolName, ScaleIn,
+    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, OnStale, Policy, PoolName, Rule,
     WorkloadTrust,
 };
 use ports::strict::{self, Problems};
@@ -14,7 +14,7 @@ use super::Maker;
 use super::boot_script::{self, Given};
 use super::entries::{names, too_long, unknown};
 use super::machines::MachineParts;
-use super::rules::{Rule, scale_in};
+use super::{rules, slots};
 use crate::raw;
 use crate::settings::{EmitterSettings, PoolSettings, Template};
 
@@ -52,7 +52,10 @@ impl Maker<'_> {
                 if pool.emitter.is_none() {
                     without_emitter(&pool, problems);
                 }
-                let scale_in = scale_in(&pool, rules, problems);
+                let known_emitter = pool.emitter.as_ref().and_then(|name| emitters.get(name));
+                let entry = known_emitter.and_then(|e| maker.registries.emitters.get(&e.kind));
+                let reports = entry.map_or(&[][..], |entry| entry.reports);
+                let rules = rules::of_pool(&pool, rules, reports, problems);
                 let machine = machines.get(&pool.machine)?;
                 let emitter = match &pool.emitter {
                     Some(emitter) => Some(emitters.get(emitter)?),
@@ -60,7 +63,7 @@ impl Maker<'_> {
                 };
                 maker.serves(&pool, emitter, problems);
                 maker.bootstrap(&pool, machine, emitter, problems);
-                Some(make_pool(name, pool, machine, emitter, scale_in, problems))
+                Some(make_pool(name, pool, machine, emitter, rules, problems))
             },
         );
         if pools.is_empty() && names(document, "pools").is_empty() {
@@ -253,7 +256,7 @@ fn make_pool(
     pool: raw::Pool,
     parts: &MachineParts,
     emitter: Option<&EmitterSettings>,
-    scale_in: ScaleIn,
+    rules: Vec<Rule>,
     problems: &mut Problems,
 ) -> PoolSettings {
     let every = emitter.map_or(Duration::ZERO, |emitter| emitter.every);
@@ -289,11 +292,13 @@ fn make_pool(
         Some(_) => ExecutorMode::ReadOnly,
     };
     let machine = &parts.machine;
+    let slots = slots::of_pool(&pool, &pool.machine, machine, problems);
+    let job = slots::range(&pool);
     PoolSettings {
         policy: Policy {
             pool: name.clone(),
             emitter: pool.emitter,
-            slots: machine.slots,
+            slots,
             min: pool.min,
             max: pool.max,
             boot: Boot {
@@ -314,10 +319,11 @@ fn make_pool(
                 fresh_for,
                 on_stale: pool.keep_on_stale.map_or(OnStale::Hold, OnStale::AtLeast),
             },
-            scale_in,
+            rules,
         },
         serves: pool.serves,
         precedence: pool.precedence,
+        job,
         offers: parts
             .offers
             .iter()

@@ -83,6 +83,8 @@ fn graphql_row(row: &Value, executor: Option<&ExecutorId>) -> Result<Option<Job>
         project: row["project"]["fullPath"].as_str().unwrap_or("").to_owned(),
         requirement: requirement(labels, text(row, "refName"), None),
         queued_at: time(row, "queuedAt").or_else(|| time(row, "createdAt")),
+        started_at: time(row, "startedAt"),
+        expected: None,
         id: JobId::new(id),
         class,
     }))
@@ -105,6 +107,8 @@ fn rest_row(row: &Value, project: &str, now: Timestamp) -> Result<Option<Job>, S
         project: project.to_owned(),
         requirement: requirement(labels, text(row, "ref"), git_tag),
         queued_at: queued_at(row, now).or_else(|| time(row, "created_at")),
+        started_at: time(row, "started_at"),
+        expected: None,
         id: JobId::new(id),
         class,
     }))
@@ -145,7 +149,12 @@ fn class(
     scheduled: &str,
     executor: Option<ExecutorId>,
 ) -> Result<Option<JobClass>, String> {
-    let blocked = |by: &str| Ok(Some(JobClass::Blocked { by: by.to_owned() }));
+    let blocked = |by: &str| {
+        Ok(Some(JobClass::Blocked {
+            by: by.to_owned(),
+            parents: Vec::new(),
+        }))
+    };
     match status.to_ascii_lowercase().as_str() {
         // given to a runner that has not yet said that it accepts (two-phase commit, 18.x)
         "pending" if executor.is_some() => Ok(Some(JobClass::Running { executor })),
@@ -161,6 +170,7 @@ fn class(
             Some(at) => JobClass::Scheduled { at },
             None => JobClass::Blocked {
                 by: "a delay of unknown end".to_owned(),
+                parents: Vec::new(),
             },
         })),
         "success" | "failed" | "canceled" | "skipped" => Ok(None),

@@ -67,6 +67,7 @@ fn runner(row: &Value, fleet: &FleetId) -> Result<Runner, String> {
             .and_then(Value::as_bool)
             .unwrap_or(false),
         protected_only: text(row, "accessLevel") == Some("REF_PROTECTED"),
+        health: None,
         // GitLab does not know how many jobs a machine takes (`concurrent` in its own file), so
         // no free slot is claimed beside a running job
         slots: 1,

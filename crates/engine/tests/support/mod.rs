@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use engine::{FleetObservation, Observation, Plan, PoolSeen, Unavailable, invariants};
 use jiff::{SignedDuration, Timestamp};
+use model::rules::*;
 use model::*;
 
 pub const EPOCH: Epoch = Epoch(9);
@@ -53,11 +54,10 @@ pub fn policy(pool: &str) -> Policy {
             fresh_for: span("60s"),
             on_stale: OnStale::Hold,
         },
-        scale_in: ScaleIn {
-            idle_for: span("10m"),
-            at_most: None,
-            per: span("1m"),
-        },
+        rules: vec![Rule::always(
+            "scale-in",
+            RuleKind::ScaleIn(ScaleIn::fixed(span("10m"))),
+        )],
     }
 }
 
@@ -111,6 +111,7 @@ pub fn executor(name: &InstanceName, state: ExecutorState) -> Executor {
         labels: vec![],
         run_untagged: false,
         protected_only: false,
+        health: None,
         slots: 1,
         state,
         cordon: Cordon::None,
@@ -188,6 +189,16 @@ impl World {
         world
     }
 
+    /// The scale-in rule that every world begins with.
+    pub fn scale_in(&mut self) -> &mut ScaleIn {
+        let rules = self.policy.rules.iter_mut();
+        let found = rules.filter_map(|rule| match &mut rule.rule {
+            RuleKind::ScaleIn(scale_in) => Some(scale_in),
+            _ => None,
+        });
+        found.last().unwrap()
+    }
+
     fn read_policy(&mut self, text: &str) {
         let words: Vec<&str> = text.split_whitespace().collect();
         for pair in words.chunks(2) {
@@ -198,8 +209,12 @@ impl World {
                 "min" => self.policy.min = value.parse().unwrap(),
                 "max" => self.policy.max = value.parse().unwrap(),
                 "slots" => self.policy.slots = value.parse().unwrap(),
-                "idle" => self.policy.scale_in.idle_for = span(value),
-                "pace" => self.policy.scale_in.at_most = Some(value.parse().unwrap()),
+                "idle" => {
+                    self.scale_in().idle = IdleTime::Fixed {
+                        idle_for: span(value),
+                    }
+                }
+                "pace" => self.scale_in().at_most = Some(value.parse().unwrap()),
                 "bootstrap" => self.policy.bootstrap = Bootstrap::Shared,
                 "batch" => self.policy.offers[0].batch_limit = value.parse().unwrap(),
                 "offers" => {

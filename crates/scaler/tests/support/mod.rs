@@ -11,7 +11,8 @@ use std::time::Duration;
 use emitter_fake::{FakeCi, FakeEmitter, Serves};
 use model::{
     Boot, Bootstrap, ConfigHash, EmitterName, ExecutorMode, HolderId, InstallationId, OfferId,
-    OfferPolicy, OnStale, Policy, PoolName, ProviderName, ScaleIn, WorkloadTrust,
+    OfferPolicy, OnStale, Policy, PoolName, ProviderName, Rule, RuleKind, WorkloadTrust,
+    rules::ScaleIn,
 };
 use ports::{Clock, EmitterPlugin, ExecutorControl, Provider, Store};
 use probot::mapping::{Mapper, PoolRule};
@@ -240,6 +241,7 @@ impl Sim {
             let rules = mine.map(|pool| PoolRule {
                 name: parsed(pool.name),
                 precedence: 0,
+                job: model::JobRange::default(),
                 matcher: FakeEmitter::matcher(vec![Serves {
                     tags: vec![pool.name.to_owned()],
                 }]),
@@ -353,11 +355,10 @@ impl Sim {
                 fresh_for: SECOND * 30,
                 on_stale: OnStale::Hold,
             },
-            scale_in: ScaleIn {
-                idle_for: IDLE_FOR,
-                at_most: None,
-                per: SECOND * 60,
-            },
+            rules: vec![Rule::always(
+                "scale-in",
+                RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+            )],
         };
         let pool = Pool {
             policy,

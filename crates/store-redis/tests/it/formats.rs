@@ -28,6 +28,7 @@ pub(crate) fn workload() -> Workload {
             blocked: 2,
             unrunnable: 0,
             oldest_wait: Some(Duration::from_millis(1_500)),
+            soon: Vec::new(),
         },
         executors: vec![Executor {
             id: ExecutorId::new("17"),
@@ -36,6 +37,7 @@ pub(crate) fn workload() -> Workload {
             labels: vec!["linux".into(), "docker".into()],
             run_untagged: true,
             protected_only: false,
+            health: None,
             slots: 1,
             state: ExecutorState::Busy {
                 jobs: vec![JobId::new("4711")],

@@ -1,0 +1,360 @@
+//! What a pool's own demand teaches: how long levels stay unneeded, how far demand rises within one boot time, and how
+//! long a boot takes.
+//!
+//! All of it is learned from the series of the demand that each tick sees, not from machines: which machine a CI server
+//! leaves idle says nothing, but when demand falls from 9 to 7 and later rises to 8, one *level* was unneeded for so
+//! long, and the next one still is (docs/adr/0011). Counts are integers in buckets of half an octave; they are halved
+//! when they grow large, so that the newest weigh most. Nothing is written while demand stands still, but for one
+//! heartbeat every few boot times, which tells a quiet pool from a scaler that was away.
+//!
+//! An empty memory is safe: every question has an answer that needs none.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use model::{Boot, Histogram, Learned, RiseRow, RiseWindow, Unneeded, age};
+
+/// Entries of the stack of unneeded levels; beyond it the two oldest become one, which is as old as the older.
+const MAX_UNNEEDED: usize = 64;
+
+/// A count that reaches this is halved with its whole histogram: old loads fade, and numbers stay small.
+const HALVE_AT: u32 = 4096;
+
+/// Boots remembered: enough that one slow boot changes nothing, few enough that a new image is noticed in an hour.
+const MAX_BOOTS: usize = 16;
+
+/// Fewer boots than this say less than what the operator expects.
+const ENOUGH_BOOTS: usize = 3;
+
+/// Fewer gaps than this are no law: each candidate would rest on one or two of them.
+const ENOUGH_GAPS: u64 = 32;
+
+/// A class of hours needs more before it outweighs the law of all hours.
+const ENOUGH_GAPS_IN_CLASS: u64 = 64;
+
+/// Recent activity fades to a half in so many boot times: long against one burst, short against a working day.
+const ACTIVITY_HALVES_IN: u32 = 8;
+
+/// After so many boot times without news the memory is brought up to date anyway ...
+const HEARTBEAT: u32 = 8;
+
+/// ... and after so many without a heartbeat nobody watched: that time teaches nothing.
+const AWAY: u32 = 3 * HEARTBEAT;
+
+/// Activity is counted in such parts of a slot.
+const ACTIVITY_UNIT: u32 = 256;
+
+/// Buckets of half an octave: 1, 2, 3, 4, 6, 8, 12 … up to 12 days in seconds.
+const LAST_BUCKET: usize = 41;
+
+/// Classes of hours: six blocks of four hours (UTC) on weekdays, and six on the weekend.
+const HOUR_CLASSES: usize = 12;
+
+/// Takes in the demand of one whole and fresh look.
+pub(crate) fn observe(learned: &mut Learned, needed: u32, boot: Duration, now: Timestamp) {
+    if !watch_rises(learned, needed, boot, now) {
+        // nobody watched for a while: what happened meanwhile is not known
+        learned.unneeded.clear();
+    }
+    watch_gaps(learned, needed, now);
+    learned.demand = needed;
+}
+
+/// Takes in one boot, from creation to an executor that is online.
+pub(crate) fn observe_boot(learned: &mut Learned, took: Duration) {
+    learned
+        .boots
+        .push(u32::try_from(took.as_secs()).unwrap_or(u32::MAX));
+    let surplus = learned.boots.len().saturating_sub(MAX_BOOTS);
+    learned.boots.drain(..surplus);
+}
+
+/// The usual time of a boot: the median of the last ones, held within a quarter and four times of what the
+/// configuration expects (a machine found late must not teach hours), and within the boot deadline.
+pub(crate) fn boot_time(learned: &Learned, boot: &Boot) -> Duration {
+    let expect = boot.expect.max(Duration::from_secs(1));
+    if learned.boots.len() < ENOUGH_BOOTS {
+        return expect;
+    }
+    let mut boots = learned.boots.clone();
+    boots.sort_unstable();
+    let median = Duration::from_secs(u64::from(boots[boots.len() / 2]));
+    let most = expect.saturating_mul(4).min(boot.timeout).max(expect / 4);
+    median.clamp(
+        (expect / 4).max(Duration::from_secs(1)),
+        most.max(Duration::from_secs(1)),
+    )
+}
+
+/// Closes the windows that have passed and watches the present one. False if nobody watched for a while.
+fn watch_rises(learned: &mut Learned, needed: u32, boot: Duration, now: Timestamp) -> bool {
+    let before = learned.demand;
+    let Some(mut window) = learned.window else {
+        learned.window = Some(new_window(needed, 0, now));
+        return true;
+    };
+    let elapsed = age(window.since, now);
+    if needed == before && elapsed < boot.saturating_mul(HEARTBEAT) {
+        return true;
+    }
+    if elapsed >= boot.saturating_mul(AWAY) {
+        learned.window = Some(new_window(needed, 0, now));
+        return false;
+    }
+    let whole = u32::try_from(elapsed.as_millis() / boot.as_millis().max(1)).unwrap_or(AWAY);
+    for _ in 0..whole {
+        let rise = window.peak.saturating_sub(window.base);
+        record_rise(&mut learned.rises, window.activity, rise);
+        window.since = later(window.since, boot);
+        (window.base, window.peak) = (before, before);
+        window.activity = faded(&window, boot, window.since);
+    }
+    let risen = needed.saturating_sub(before);
+    window.active = faded(&window, boot, now).saturating_add(risen.saturating_mul(ACTIVITY_UNIT));
+    window.touched = now;
+    window.peak = window.peak.max(needed);
+    learned.window = Some(window);
+    true
+}
+
+fn new_window(demand: u32, active: u32, now: Timestamp) -> RiseWindow {
+    RiseWindow {
+        since: now,
+        base: demand,
+        peak: demand,
+        activity: active,
+        active,
+        touched: now,
+    }
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::ZERO);
+    at.checked_add(by).unwrap_or(at)
+}
+
+/// The activity at a moment: it halves in some boot times, on straight lines in between, so that it is an integer
+/// and the same everywhere.
+fn faded(window: &RiseWindow, boot: Duration, at: Timestamp) -> u32 {
+    let half = boot.saturating_mul(ACTIVITY_HALVES_IN).as_millis().max(1);
+    let passed = age(window.touched, at).as_millis();
+    let halves = u32::try_from(passed / half).unwrap_or(u32::MAX);
+    let left = u128::from(window.active.checked_shr(halves).unwrap_or(0));
+    let part = left * (passed % half) / (2 * half);
+    u32::try_from(left - part).unwrap_or(window.active)
+}
+
+/// The row of an activity: quarters of a slot in octaves.
+fn activity_row(activity: u32) -> usize {
+    let quarters = activity / (ACTIVITY_UNIT / 4) + 1;
+    quarters.ilog2() as usize
+}
+
+fn record_rise(rows: &mut Vec<RiseRow>, activity: u32, rise: u32) {
+    let place = activity_row(activity);
+    if rows.len() <= place {
+        rows.resize(place + 1, RiseRow::default());
+    }
+    let row = &mut rows[place];
+    row.windows += 1;
+    if rise > 0 {
+        add(&mut row.rises, bucket(u64::from(rise)), 1);
+    }
+    if row.windows >= HALVE_AT {
+        row.windows /= 2;
+        halve(&mut row.rises);
+    }
+}
+
+/// Records the gaps that a rise ends, and where a fall begins new ones: the level that was needed last is needed again
+/// first.
+fn watch_gaps(learned: &mut Learned, needed: u32, now: Timestamp) {
+    let before = learned.demand;
+    if needed < before {
+        let levels = before - needed;
+        learned.unneeded.push(Unneeded { levels, since: now });
+        if learned.unneeded.len() > MAX_UNNEEDED {
+            let oldest = learned.unneeded.remove(0);
+            let next = &mut learned.unneeded[0];
+            next.since = oldest.since;
+            next.levels = next.levels.saturating_add(oldest.levels);
+        }
+    }
+    let mut risen = needed.saturating_sub(before);
+    while risen > 0 {
+        let Some(newest) = learned.unneeded.last_mut() else {
+            return;
+        };
+        let ended = newest.levels.min(risen);
+        let since = newest.since;
+        newest.levels -= ended;
+        risen -= ended;
+        if newest.levels == 0 {
+            learned.unneeded.pop();
+        }
+        record_gap(learned, since, age(since, now), ended);
+    }
+}
+
+fn record_gap(learned: &mut Learned, since: Timestamp, gap: Duration, times: u32) {
+    let place = bucket(gap.as_secs());
+    let class = hour_class(since);
+    if learned.gaps_by_hour.len() <= class {
+        learned.gaps_by_hour.resize(class + 1, Histogram::default());
+    }
+    for histogram in [&mut learned.gaps, &mut learned.gaps_by_hour[class]] {
+        add(histogram, place, times);
+        if total(histogram) >= u64::from(HALVE_AT) {
+            halve(histogram);
+        }
+    }
+}
+
+fn hour_class(at: Timestamp) -> usize {
+    let local = at.to_zoned(TimeZone::UTC);
+    let block = usize::try_from(local.hour() / 4).unwrap_or(0);
+    let weekend = local.weekday().to_monday_zero_offset() >= 5;
+    (block + if weekend { HOUR_CLASSES / 2 } else { 0 }).min(HOUR_CLASSES - 1)
+}
+
+/// A learned idle time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IdleTimeFound {
+    /// How long a level is kept.
+    pub(crate) time: Duration,
+    /// On how many gaps it rests; 0 for the one that needs none.
+    pub(crate) gaps: u64,
+}
+
+/// The longest idle time that `idle_time` may find.
+pub(crate) fn longest_idle(worth: Duration) -> Duration {
+    worth.saturating_mul(2)
+}
+
+/// How long to keep a level whose return saves `worth`: the time in worth/2 … 2·worth for which the gaps seen would
+/// have cost least; `worth` itself while too few were seen.
+///
+/// Whatever comes, `worth` costs at most twice what somebody would pay who knew the future, and any time in that range
+/// at most three times: `(t + worth) / min(t, worth)` is 3 at both ends.
+pub(crate) fn idle_time(learned: &Learned, worth: Duration, now: Timestamp) -> IdleTimeFound {
+    let class = learned.gaps_by_hour.get(hour_class(now));
+    let law = class
+        .filter(|law| total(law) >= ENOUGH_GAPS_IN_CLASS)
+        .unwrap_or(&learned.gaps);
+    let gaps = total(law);
+    if gaps < ENOUGH_GAPS {
+        let time = worth;
+        return IdleTimeFound { time, gaps: 0 };
+    }
+    let worth = worth.as_secs();
+    let bounds = (0..=LAST_BUCKET).map(lower_bound);
+    let candidates = bounds.filter(|time| (worth.div_ceil(2)..=worth * 2).contains(time));
+    let best = candidates
+        .chain([worth])
+        .min_by_key(|time| (cost(law, *time, worth), *time));
+    IdleTimeFound {
+        time: Duration::from_secs(best.unwrap_or(worth)),
+        gaps,
+    }
+}
+
+/// What the gaps of a law would have cost, in half seconds of one machine: those that ended in time their length, the
+/// others the time waited in vain and what their end would have saved.
+fn cost(law: &Histogram, time: u64, worth: u64) -> u128 {
+    let price = |(place, count): (usize, &u32)| {
+        let twice_the_gap = lower_bound(place) + lower_bound(place + 1);
+        let price = if twice_the_gap < 2 * time {
+            twice_the_gap
+        } else {
+            2 * (time + worth)
+        };
+        u128::from(price) * u128::from(*count)
+    };
+    law.counts.iter().enumerate().map(price).sum()
+}
+
+/// A learned reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReserveFound {
+    /// Idle slots to keep.
+    pub(crate) slots: u32,
+    /// Windows seen at such an activity.
+    pub(crate) windows: u32,
+}
+
+/// The newsvendor's answer: the most slots of which the last one is needed within a boot time in more than 1 of
+/// `wait_to_idle` cases, as far as was seen at this activity or a lower one. One unseen case is assumed to have needed
+/// none: a reserve has to be earned.
+pub(crate) fn reserve(
+    learned: &Learned,
+    needed: u32,
+    wait_to_idle: u32,
+    boot: Duration,
+    now: Timestamp,
+) -> ReserveFound {
+    let Some(window) = learned.window else {
+        let (slots, windows) = (0, 0);
+        return ReserveFound { slots, windows };
+    };
+    let risen = needed.saturating_sub(learned.demand);
+    let activity = faded(&window, boot, now).saturating_add(risen.saturating_mul(ACTIVITY_UNIT));
+    let row = activity_row(activity);
+    // a lower activity never keeps more than a greater one, so that more work never means fewer machines
+    let rows = learned.rises.iter().take(row + 1);
+    let slots = rows.map(|row| newsvendor(row, wait_to_idle)).max();
+    let windows = learned.rises.get(row).map_or(0, |row| row.windows);
+    ReserveFound {
+        slots: slots.unwrap_or(0),
+        windows,
+    }
+}
+
+fn newsvendor(row: &RiseRow, wait_to_idle: u32) -> u32 {
+    let odds = u64::from(wait_to_idle);
+    let enough = u64::from(row.windows) + odds;
+    let mut needed_in = 0u64;
+    for (place, count) in row.rises.counts.iter().enumerate().rev() {
+        needed_in += u64::from(*count);
+        if needed_in * odds > enough {
+            return u32::try_from(lower_bound(place)).unwrap_or(u32::MAX);
+        }
+    }
+    0
+}
+
+/// The bucket of a number: half octaves.
+fn bucket(value: u64) -> usize {
+    let Some(octave) = value.checked_ilog2() else {
+        return 0;
+    };
+    let upper_half = octave > 0 && value & (1 << (octave - 1)) != 0;
+    (1 + 2 * octave as usize + usize::from(upper_half)).min(LAST_BUCKET)
+}
+
+/// The least number of a bucket.
+fn lower_bound(place: usize) -> u64 {
+    let Some(place) = place.checked_sub(1) else {
+        return 0;
+    };
+    let octave = 1u64 << (place / 2);
+    octave + if place % 2 == 1 { octave / 2 } else { 0 }
+}
+
+fn add(histogram: &mut Histogram, place: usize, times: u32) {
+    if histogram.counts.len() <= place {
+        histogram.counts.resize(place + 1, 0);
+    }
+    let count = &mut histogram.counts[place];
+    *count = count.saturating_add(times);
+}
+
+fn total(histogram: &Histogram) -> u64 {
+    histogram.counts.iter().map(|count| u64::from(*count)).sum()
+}
+
+fn halve(histogram: &mut Histogram) {
+    for count in &mut histogram.counts {
+        *count /= 2;
+    }
+}

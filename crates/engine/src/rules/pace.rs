@@ -1,0 +1,109 @@
+//! `pace`: a token bucket for creations, and stabilisation on the way down.
+//!
+//! Worked, creations: `create: 60, per: 1m` lets 60 machines be created at once; then one more each second. A queue of
+//! 100 jobs gets 60 now and the others over the next 40 s. Nothing is averaged on the way up.
+//!
+//! Worked, the way down: `stabilise: 2m` and targets 9, 4, 7, 3 at 0 s, 60 s, 90 s and 100 s: at 100 s the greatest
+//! target of the last 2 minutes is 9 (it was wanted until 60 s), so 9 machines that are there are kept; at 180 s it is
+//! 7, and at 220 s (7 was wanted until 100 s) it is 3.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::rules::Bucket;
+use model::{Tokens, age};
+
+use super::Situation;
+use crate::Plan;
+use crate::reason::Reason;
+
+/// Thousandths of a token, so that a slow refill is exact.
+const MILLI: u64 = 1000;
+
+/// Of `count` creations those that the pace allows; their tokens are taken.
+pub(crate) fn allow(at: &Situation<'_>, count: u32, plan: &mut Plan) -> u32 {
+    let Some((rule, bucket)) = at
+        .rules
+        .pace
+        .and_then(|(rule, pace)| Some((rule, pace.create?)))
+    else {
+        return count;
+    };
+    let level = level(&bucket, plan.memory.tokens, at.now);
+    let allowed = count.min(u32::try_from(level / MILLI).unwrap_or(u32::MAX));
+    if allowed < count {
+        plan.reasons.push(Reason::Paced {
+            rule: rule.name.clone(),
+            burst: bucket.burst,
+            per: bucket.per,
+            short: count,
+            allowed,
+        });
+    }
+    if allowed > 0 {
+        plan.memory.tokens = Some(Tokens {
+            milli: level - u64::from(allowed) * MILLI,
+            at: at.now,
+        });
+    }
+    allowed
+}
+
+/// Thousandths of a token in the bucket now; never more than its size.
+fn level(bucket: &Bucket, left: Option<Tokens>, now: Timestamp) -> u64 {
+    let full = u64::from(bucket.burst) * MILLI;
+    let Some(left) = left else { return full };
+    let refilled = u128::from(full) * age(left.at, now).as_millis()
+        / bucket.per.max(Duration::from_millis(1)).as_millis();
+    let level = u128::from(left.milli) + refilled;
+    u64::try_from(level).unwrap_or(full).min(full)
+}
+
+/// Machines kept because so many were wanted within the window.
+pub(crate) fn stabilise(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32 {
+    let Some((rule, pace)) = at.rules.pace else {
+        return wanted;
+    };
+    if pace.stabilise.is_zero() {
+        return wanted;
+    }
+    let greatest = plan.memory.wanted.greatest_within(pace.stabilise, at.now);
+    let kept = greatest.min(at.supply.serving());
+    if kept <= wanted {
+        return wanted;
+    }
+    plan.reasons.push(Reason::Stabilised {
+        rule: rule.name.clone(),
+        window: pace.stabilise,
+        wanted,
+        kept,
+    });
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_bucket_refills_with_time_and_never_beyond_its_size() {
+        let bucket = Bucket {
+            burst: 60,
+            per: Duration::from_secs(60),
+        };
+        assert_eq!(level(&bucket, None, at(0)), 60_000);
+        let empty = Some(Tokens {
+            milli: 0,
+            at: at(0),
+        });
+        assert_eq!(level(&bucket, empty, at(0)), 0);
+        assert_eq!(level(&bucket, empty, at(1)), 1_000);
+        assert_eq!(level(&bucket, empty, at(3600)), 60_000);
+        // a clock that went back fills nothing
+        assert_eq!(level(&bucket, empty, at(-10)), 0);
+    }
+}
