@@ -1,7 +1,7 @@
 //! The decision, top down: trust, supply, demand, limits, who leaves.
 
 use jiff::Timestamp;
-use model::{Policy, age};
+use model::{Policy, Recommendations, age};
 
 use crate::reason::Reason;
 use crate::rules::when::Facts;
@@ -153,9 +153,14 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     let needed = demand.running.saturating_add(demand.runnable);
     let memory = &mut plan.memory;
     learn::observe(&mut memory.learned, needed, at.boot(), at.now);
-    memory.wanted.record(wanted, at.now);
-    let window = rules::longest_window(at.policy, at.boot());
-    memory.wanted.forget(window, at.now);
+    // whoever starts, or lost his memory, does not know since when the machines he finds are not needed
+    let found = Recommendations {
+        now: at.supply.serving(),
+        earlier: Vec::new(),
+    };
+    let recommended = memory.wanted.get_or_insert(found);
+    recommended.record(wanted, at.now);
+    recommended.forget(rules::longest_window(at.policy, at.boot()), at.now);
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.

@@ -33,8 +33,9 @@ const ENOUGH_GAPS: u64 = 32;
 /// A class of hours needs more before it outweighs the law of all hours.
 const ENOUGH_GAPS_IN_CLASS: u64 = 64;
 
-/// Recent activity fades to a half in so many boot times: long against one burst, short against a working day.
-const ACTIVITY_HALVES_IN: u32 = 8;
+/// Recent activity fades to a half in so many boot times. Bursts have two lengths: jobs that come one after the other, so
+/// that a rise right now foretells the next within the same boot time, and people who go on working for a while.
+const ACTIVITY_HALVES_IN: [u32; 2] = [1, 8];
 
 /// After so many boot times without news the memory is brought up to date anyway ...
 const HEARTBEAT: u32 = 8;
@@ -91,7 +92,7 @@ pub(crate) fn boot_time(learned: &Learned, boot: &Boot) -> Duration {
 fn watch_rises(learned: &mut Learned, needed: u32, boot: Duration, now: Timestamp) -> bool {
     let before = learned.demand;
     let Some(mut window) = learned.window else {
-        learned.window = Some(new_window(needed, 0, now));
+        learned.window = Some(new_window(needed, now));
         return true;
     };
     let elapsed = age(window.since, now);
@@ -99,7 +100,7 @@ fn watch_rises(learned: &mut Learned, needed: u32, boot: Duration, now: Timestam
         return true;
     }
     if elapsed >= boot.saturating_mul(AWAY) {
-        learned.window = Some(new_window(needed, 0, now));
+        learned.window = Some(new_window(needed, now));
         return false;
     }
     let whole = u32::try_from(elapsed.as_millis() / boot.as_millis().max(1)).unwrap_or(AWAY);
@@ -110,21 +111,20 @@ fn watch_rises(learned: &mut Learned, needed: u32, boot: Duration, now: Timestam
         (window.base, window.peak) = (before, before);
         window.activity = faded(&window, boot, window.since);
     }
-    let risen = needed.saturating_sub(before);
-    window.active = faded(&window, boot, now).saturating_add(risen.saturating_mul(ACTIVITY_UNIT));
+    window.active = active(&window, needed.saturating_sub(before), boot, now);
     window.touched = now;
     window.peak = window.peak.max(needed);
     learned.window = Some(window);
     true
 }
 
-fn new_window(demand: u32, active: u32, now: Timestamp) -> RiseWindow {
+fn new_window(demand: u32, now: Timestamp) -> RiseWindow {
     RiseWindow {
         since: now,
         base: demand,
         peak: demand,
-        activity: active,
-        active,
+        activity: [0; 2],
+        active: [0; 2],
         touched: now,
     }
 }
@@ -134,15 +134,25 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(at)
 }
 
-/// The activity at a moment: it halves in some boot times, on straight lines in between, so that it is an integer
+/// The activities after a rise.
+fn active(window: &RiseWindow, risen: u32, boot: Duration, now: Timestamp) -> [u32; 2] {
+    let risen = risen.saturating_mul(ACTIVITY_UNIT);
+    faded(window, boot, now).map(|active| active.saturating_add(risen))
+}
+
+/// The activities at a moment: they halve in some boot times, on straight lines in between, so that they are integers
 /// and the same everywhere.
-fn faded(window: &RiseWindow, boot: Duration, at: Timestamp) -> u32 {
-    let half = boot.saturating_mul(ACTIVITY_HALVES_IN).as_millis().max(1);
+fn faded(window: &RiseWindow, boot: Duration, at: Timestamp) -> [u32; 2] {
     let passed = age(window.touched, at).as_millis();
-    let halves = u32::try_from(passed / half).unwrap_or(u32::MAX);
-    let left = u128::from(window.active.checked_shr(halves).unwrap_or(0));
-    let part = left * (passed % half) / (2 * half);
-    u32::try_from(left - part).unwrap_or(window.active)
+    let fade = |active: u32, halves_in: u32| {
+        let half = boot.saturating_mul(halves_in).as_millis().max(1);
+        let halves = u32::try_from(passed / half).unwrap_or(u32::MAX);
+        let left = u128::from(active.checked_shr(halves).unwrap_or(0));
+        let part = left * (passed % half) / (2 * half);
+        u32::try_from(left - part).unwrap_or(active)
+    };
+    let [fast, slow] = ACTIVITY_HALVES_IN;
+    [fade(window.active[0], fast), fade(window.active[1], slow)]
 }
 
 /// The row of an activity: quarters of a slot in octaves.
@@ -151,8 +161,14 @@ fn activity_row(activity: u32) -> usize {
     quarters.ilog2() as usize
 }
 
-fn record_rise(rows: &mut Vec<RiseRow>, activity: u32, rise: u32) {
-    let place = activity_row(activity);
+fn record_rise(laws: &mut Vec<Vec<RiseRow>>, activity: [u32; 2], rise: u32) {
+    laws.resize(activity.len(), Vec::new());
+    for (rows, activity) in laws.iter_mut().zip(activity) {
+        record_in_row(rows, activity_row(activity), rise);
+    }
+}
+
+fn record_in_row(rows: &mut Vec<RiseRow>, place: usize, rise: u32) {
     if rows.len() <= place {
         rows.resize(place + 1, RiseRow::default());
     }
@@ -284,8 +300,8 @@ pub(crate) struct ReserveFound {
 }
 
 /// The newsvendor's answer: the most slots of which the last one is needed within a boot time in more than 1 of
-/// `wait_to_idle` cases, as far as was seen at this activity or a lower one. One unseen case is assumed to have needed
-/// none: a reserve has to be earned.
+/// `wait_to_idle` cases, as far as was seen at this activity or a lower one; the greater answer of the two activities.
+/// So many unseen cases are assumed to have needed none: a reserve has to be earned.
 pub(crate) fn reserve(
     learned: &Learned,
     needed: u32,
@@ -293,21 +309,26 @@ pub(crate) fn reserve(
     boot: Duration,
     now: Timestamp,
 ) -> ReserveFound {
-    let Some(window) = learned.window else {
-        let (slots, windows) = (0, 0);
-        return ReserveFound { slots, windows };
+    let mut found = ReserveFound {
+        slots: 0,
+        windows: 0,
     };
-    let risen = needed.saturating_sub(learned.demand);
-    let activity = faded(&window, boot, now).saturating_add(risen.saturating_mul(ACTIVITY_UNIT));
-    let row = activity_row(activity);
-    // a lower activity never keeps more than a greater one, so that more work never means fewer machines
-    let rows = learned.rises.iter().take(row + 1);
-    let slots = rows.map(|row| newsvendor(row, wait_to_idle)).max();
-    let windows = learned.rises.get(row).map_or(0, |row| row.windows);
-    ReserveFound {
-        slots: slots.unwrap_or(0),
-        windows,
+    let Some(window) = learned.window else {
+        return found;
+    };
+    let activities = active(&window, needed.saturating_sub(learned.demand), boot, now);
+    for (rows, activity) in learned.rises.iter().zip(activities) {
+        let row = activity_row(activity);
+        // a lower activity never keeps more than a greater one, so that more work never means fewer machines
+        let lower = rows.iter().take(row + 1);
+        let slots = lower.map(|row| newsvendor(row, wait_to_idle)).max();
+        let slots = slots.unwrap_or(0);
+        if slots >= found.slots {
+            let windows = rows.get(row).map_or(0, |row| row.windows);
+            found = ReserveFound { slots, windows };
+        }
     }
+    found
 }
 
 fn newsvendor(row: &RiseRow, wait_to_idle: u32) -> u32 {

@@ -1,6 +1,6 @@
 //! What the engine learns of one pool from the series of its demand: small, bounded, and worth nothing when lost.
 //!
-//! The numbers are read and written by `engine::learn` alone; here is only their form. At most about 6 KiB as JSON.
+//! The numbers are read and written by `engine::learn` alone; here is only their form. At most about 12 KiB as JSON, and 1 to 2 KiB for a pool in use.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,10 @@ pub struct Learned {
     /// The same by class of hour of the week (see `engine::learn`); at most 12.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gaps_by_hour: Vec<Histogram>,
-    /// Rises of demand within one boot time, by how much demand has risen lately; at most 20 rows.
+    /// Rises of demand within one boot time, by how much demand has risen lately: once for what fades fast and once for
+    /// what fades slowly, at most 30 rows each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rises: Vec<RiseRow>,
+    pub rises: Vec<Vec<RiseRow>>,
     /// The window in which a rise is watched now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<RiseWindow>,
@@ -82,10 +83,10 @@ pub struct RiseWindow {
     pub base: u32,
     /// The greatest demand in it so far.
     pub peak: u32,
-    /// Recent rises when it began, fading with time; in 1/256 of a slot.
-    pub activity: u32,
+    /// Recent rises when it began, fading fast and slowly; in 1/256 of a slot.
+    pub activity: [u32; 2],
     /// Recent rises now, as of `touched`.
-    pub active: u32,
+    pub active: [u32; 2],
     /// When `active` was brought up to date.
     pub touched: Timestamp,
 }

@@ -35,9 +35,10 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
-    /// What the rules wanted, now and lately: the way down is read from it.
-    #[serde(skip_serializing_if = "Recommendations::is_empty")]
-    pub wanted: Recommendations,
+    /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
+    /// trust its workload; then the machines that are there count as wanted until that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Recommendations>,
     /// What the pace rule has left; `None` is a full bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
@@ -61,11 +62,6 @@ pub struct Recommendations {
 impl Recommendations {
     /// Entries kept; beyond it two neighbours become one, which holds the greater number for the longer time.
     pub const MOST: usize = 64;
-
-    /// Whether nothing was ever wanted.
-    pub fn is_empty(&self) -> bool {
-        self.now == 0 && self.earlier.is_empty()
-    }
 
     /// Records what is wanted at this moment.
     pub fn record(&mut self, machines: u32, now: Timestamp) {
@@ -142,7 +138,7 @@ impl Default for PoolMemory {
             failed_boots: BTreeSet::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
-            wanted: Recommendations::default(),
+            wanted: None,
             tokens: None,
             learned: Learned::default(),
         }

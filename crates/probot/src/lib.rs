@@ -3,9 +3,10 @@
 //! Stateless: kill it at any moment and start another anywhere. Each emitter has its own loop with its own frequency,
 //! deadline and lease, so a slow one delays no other and any number of replicas share the emitters among them.
 //!
-//! It maps jobs to pools ([`mapping`]) and decides nothing: how many machines that makes is the engine's business.
+//! It maps jobs to pools ([`mapping`]), tells when blocked ones may run ([`ahead`]) and decides nothing: how many machines that makes is the engine's business.
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod mapping;
 mod poll;
 mod run;

@@ -13,6 +13,8 @@ use model::{
 };
 use ports::Matcher;
 
+use crate::ahead::{Ahead, Durations};
+
 /// Jobs without a pool that are reported by name; the rest is a number.
 const MAX_UNMATCHED: usize = 50;
 
@@ -112,7 +114,8 @@ impl Mapper {
     }
 
     /// Maps one look. `now` is the clock that the CI server's times are compared with.
-    pub fn map(&self, snapshot: &Snapshot, now: Timestamp) -> Mapped {
+    /// `durations` is what earlier looks taught; without any, no blocked job's time can be told.
+    pub fn map(&self, snapshot: &Snapshot, durations: &Durations, now: Timestamp) -> Mapped {
         let mut workloads: BTreeMap<&PoolName, Workload> = self
             .pools
             .iter()
@@ -136,6 +139,7 @@ impl Mapper {
             unmatched_total: 0,
         };
         let held = held(snapshot);
+        let ahead = Ahead::of(snapshot, durations, now);
         let mut seen = std::collections::BTreeSet::new();
         for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
             // it was handed out while we looked: counted as queued too, a burst would be served twice
@@ -149,6 +153,7 @@ impl Mapper {
                 Ok(pool) => {
                     if let Some(workload) = workloads.get_mut(pool) {
                         count(&mut workload.demand, job, class, now);
+                        ahead.count(&mut workload.demand, job, class);
                     }
                 }
                 Err(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
@@ -391,14 +396,22 @@ mod tests {
             ]
         };
         let jobs = vec![job(1, &["linux"], JobClass::Runnable)];
-        let mapped = mapper(pools()).map(&look(jobs.clone(), vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools()).map(
+            &look(jobs.clone(), vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             demands(&mapped),
             [("any".into(), 1, 0), ("big".into(), 0, 0)]
         );
         let mut pools = pools();
         pools[0].precedence = 1;
-        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             demands(&mapped),
             [("any".into(), 0, 0), ("big".into(), 1, 0)]
@@ -412,7 +425,11 @@ mod tests {
             rule("mac", 0, &["macos", "gpu"]),
         ];
         let jobs = vec![job(7, &["macos", "gpu", "xcode"], JobClass::Runnable)];
-        let mapped = mapper(pools).map(&look(jobs, vec![]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(mapped.unmatched_total, 1);
         let unmatched = &mapped.unmatched[0];
         assert_eq!(unmatched.job, "acme/app build #7");
@@ -433,7 +450,11 @@ mod tests {
             job(3, &["linux"], JobClass::Running { executor: None }),
         ];
         let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(90);
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(&look(jobs, vec![]), later);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            later,
+        );
         let demand = &mapped.workloads[0].demand;
         assert_eq!((demand.runnable, demand.running, demand.blocked), (1, 1, 1));
         assert_eq!(demand.oldest_wait, Some(Duration::from_secs(90)));
@@ -446,8 +467,11 @@ mod tests {
             executor: Some(ours.id.clone()),
         };
         let jobs = vec![job(1, &["other"], running)];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![ours]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         let workload = &mapped.workloads[0];
         assert_eq!(
             workload.demand.running, 1,
@@ -468,8 +492,11 @@ mod tests {
             job(1, &["linux"], JobClass::Runnable),
             job(2, &["linux"], JobClass::Runnable),
         ];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(jobs, vec![ours]), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(jobs, vec![ours]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(demands(&mapped), [("linux".into(), 1, 1)]);
     }
 
@@ -479,8 +506,11 @@ mod tests {
             executor("linux-9-1-0", Some("other"), &["linux"]),
             executor("mac-mini", None, &["macos"]),
         ];
-        let mapped = mapper(vec![rule("linux", 0, &["linux"])])
-            .map(&look(vec![], executors), Timestamp::UNIX_EPOCH);
+        let mapped = mapper(vec![rule("linux", 0, &["linux"])]).map(
+            &look(vec![], executors),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         let names: Vec<_> = mapped.workloads[0]
             .executors
             .iter()

@@ -12,6 +12,7 @@ use telemetry::{Condition, Metrics, chain};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::ahead::Durations;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
 
 /// A failing emitter is asked ever more rarely, up to this: often enough to notice within a minute that it is back.
@@ -43,6 +44,7 @@ pub(crate) struct Poller {
     pub(crate) holder: HolderId,
     pub(crate) condition: Condition,
     failures: u32,
+    durations: Durations,
     /// What was logged last, so that a repeated line is logged once.
     said: String,
 }
@@ -70,6 +72,7 @@ impl Poller {
             holder,
             condition,
             failures: 0,
+            durations: Durations::default(),
             said: String::new(),
         }
     }
@@ -200,7 +203,9 @@ impl Poller {
         self.metrics
             .probot
             .probed(&name, outcome, took, requests, bytes);
-        let mapped = self.polled.mapper.map(&snapshot, self.clock.now());
+        self.durations.observe(&snapshot);
+        let now = self.clock.now();
+        let mapped = self.polled.mapper.map(&snapshot, &self.durations, now);
         self.report(&snapshot.completeness, &mapped);
         let write = WorkloadWrite {
             emitter: self.polled.name.clone(),

@@ -99,7 +99,7 @@ impl fmt::Display for Size {
     /// In the greatest unit in which it is whole.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let whole = |shift: u32| self.0 != 0 && self.0 % (1 << shift) == 0;
+        let whole = |shift: u32| self.0 != 0 && self.0.is_multiple_of(1 << shift);
         let (shift, unit) = units
             .into_iter()
             .find(|(shift, _)| whole(*shift))

@@ -25,7 +25,7 @@ use model::rules::{
 use model::{Policy, Workload};
 
 use crate::supply::Supply;
-use crate::{Observation, demand, learn};
+use crate::{Observation, Plan, demand, learn};
 
 /// Idle time before a machine may leave where no rule says otherwise (what most comparable systems start with).
 const IDLE_FOR: Duration = Duration::from_secs(600);
@@ -124,6 +124,12 @@ impl<'a> Situation<'a> {
     pub(crate) fn machines_for(&self, open_slots: u32) -> u32 {
         demand::machines_for(self.policy, self.supply, open_slots)
     }
+}
+
+/// The greatest number of machines wanted within this time; nothing if nothing was recorded.
+pub(crate) fn greatest_within(plan: &Plan, window: Duration, now: Timestamp) -> u32 {
+    let wanted = plan.memory.wanted.as_ref();
+    wanted.map_or(0, |wanted| wanted.greatest_within(window, now))
 }
 
 /// The longest time for which any rule of the pool may ask what was wanted: what is older can be forgotten.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use model::rules::Bucket;
 use model::{Tokens, age};
 
-use super::Situation;
+use super::{Situation, greatest_within};
 use crate::Plan;
 use crate::reason::Reason;
 
@@ -67,7 +67,7 @@ pub(crate) fn stabilise(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32
     if pace.stabilise.is_zero() {
         return wanted;
     }
-    let greatest = plan.memory.wanted.greatest_within(pace.stabilise, at.now);
+    let greatest = greatest_within(plan, pace.stabilise, at.now);
     let kept = greatest.min(at.supply.serving());
     if kept <= wanted {
         return wanted;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use model::rules::IdleTime;
 
-use super::Situation;
+use super::{Situation, greatest_within};
 use crate::Plan;
 use crate::learn;
 use crate::reason::Reason;
@@ -41,7 +41,7 @@ pub(crate) fn keep(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32 {
     // by the memory of before this tick: what this tick teaches must not change what it decides
     let found = learn::idle_time(&at.seen.seen.memory.learned, worth, at.now);
     let idle_for = found.time.saturating_sub(announced);
-    let greatest = plan.memory.wanted.greatest_within(idle_for, at.now);
+    let greatest = greatest_within(plan, idle_for, at.now);
     let kept = greatest.min(at.supply.serving());
     if kept <= wanted {
         return wanted;

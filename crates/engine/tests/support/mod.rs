@@ -61,6 +61,122 @@ pub fn policy(pool: &str) -> Policy {
     }
 }
 
+fn numbers(text: &str) -> [u32; 3] {
+    let mut numbers = text.split(':').map(|n| n.parse().unwrap());
+    [(); 3].map(|()| numbers.next().unwrap())
+}
+
+/// `value`, or `value@condition` with underscores for spaces: `4@Mon-Fri_08:00-19:00_UTC`, `4@queued>5`.
+fn rule(key: &str, text: &str) -> Rule {
+    let (value, when) = text.split_once('@').unwrap_or((text, ""));
+    let (first, second) = value.split_once(':').unwrap_or((value, "0"));
+    let kind = match key {
+        "reserve" if first == "arrivals" => {
+            let wait_to_idle = second.parse().unwrap();
+            reserve(IdleSlots::Arrivals { wait_to_idle })
+        }
+        "reserve" if first.ends_with('%') => reserve(IdleSlots::ShareOfBusy {
+            share: first.parse().unwrap(),
+        }),
+        "reserve" => reserve(IdleSlots::Fixed {
+            slots: first.parse().unwrap(),
+        }),
+        "utilization" => RuleKind::Utilization(Utilization {
+            target: first.parse().unwrap(),
+        }),
+        "break-even" => RuleKind::ScaleIn(ScaleIn {
+            idle: IdleTime::BreakEven {
+                wait_to_idle: first.parse().unwrap(),
+                announced: Duration::from_secs(second.parse().unwrap()),
+            },
+            ..ScaleIn::fixed(Duration::ZERO)
+        }),
+        "create" => RuleKind::Pace(Pace {
+            create: Some(Bucket {
+                burst: first.parse().unwrap(),
+                per: span(second),
+            }),
+            stabilise: Duration::ZERO,
+        }),
+        "stabilise" => RuleKind::Pace(Pace {
+            create: None,
+            stabilise: span(first),
+        }),
+        "limit" => {
+            let (min, max) = first.split_once("..").unwrap();
+            RuleKind::Limit(Limit {
+                min: min.parse().ok(),
+                max: max.parse().ok(),
+            })
+        }
+        "memory" => RuleKind::Memory(MemoryRule {
+            free_below: first.parse::<u64>().unwrap() << 20,
+            grow: second.parse().unwrap(),
+        }),
+        "load" => RuleKind::Load(LoadRule {
+            over_milli: first.parse().unwrap(),
+            grow: second.parse().unwrap(),
+        }),
+        other => panic!("`{other}` is no rule"),
+    };
+    Rule {
+        name: key.to_owned(),
+        when: when_of(when),
+        rule: kind,
+    }
+}
+
+fn reserve(idle: IdleSlots) -> RuleKind {
+    RuleKind::Reserve(Reserve {
+        idle,
+        at_most: None,
+    })
+}
+
+fn when_of(text: &str) -> When {
+    if text.is_empty() {
+        return When::default();
+    }
+    let one = |text: &str| {
+        if let Some((what, value)) = text.split_once('>') {
+            return match what {
+                "queued" => Condition::QueuedOver {
+                    jobs: value.parse().unwrap(),
+                },
+                "wait" => Condition::OldestWaitOver { time: span(value) },
+                "use" => Condition::UtilizationOver {
+                    share: value.parse().unwrap(),
+                },
+                other => panic!("`{other}` is no condition"),
+            };
+        }
+        if let Some((what, value)) = text.split_once('<') {
+            return match what {
+                "queued" => Condition::QueuedUnder {
+                    jobs: value.parse().unwrap(),
+                },
+                "use" => Condition::UtilizationUnder {
+                    share: value.parse().unwrap(),
+                },
+                "free" => Condition::MemoryBelow {
+                    bytes: value.parse::<u64>().unwrap() << 20,
+                },
+                other => panic!("`{other}` is no condition"),
+            };
+        }
+        let spaced = text.replace('_', " ");
+        let (schedule, zone) = spaced.rsplit_once(' ').unwrap();
+        Condition::Schedule(Schedule::parse(schedule, zone).unwrap())
+    };
+    let all: Vec<Condition> = match text.split_once("~") {
+        Some((a, b)) => vec![Condition::Any {
+            any: vec![When { all: vec![one(a)] }, When { all: vec![one(b)] }],
+        }],
+        None => text.split('&').map(one).collect(),
+    };
+    When { all }
+}
+
 pub fn offer(index: u32, provider: &str) -> OfferPolicy {
     OfferPolicy {
         id: OfferId {
@@ -186,6 +302,7 @@ impl World {
             }
         }
         world.read_oddities(parts.next().unwrap_or_default());
+        world.learn_at_rest();
         world
     }
 
@@ -231,6 +348,15 @@ impl World {
                         self.policy.emitter = None;
                     }
                 }
+                "reserve" | "utilization" | "break-even" | "create" | "stabilise" | "limit"
+                | "memory" | "load" => {
+                    let place = self.policy.rules.len() - 1;
+                    self.policy.rules.insert(place, rule(key, value));
+                }
+                "profile" => {
+                    let profile = Profile::ALL.into_iter().find(|p| p.name() == value);
+                    self.policy.rules = profile.unwrap().rules();
+                }
                 "keep" => self.policy.trust.on_stale = OnStale::AtLeast(value.parse().unwrap()),
                 other => panic!("`{other}` is no key of a policy"),
             }
@@ -243,6 +369,14 @@ impl World {
             match pair {
                 ["queued", n] => self.workload.demand.runnable = n.parse().unwrap(),
                 ["running", n] => self.workload.demand.running = n.parse().unwrap(),
+                ["oldest", time] => self.workload.demand.oldest_wait = Some(span(time)),
+                ["soon", jobs] => {
+                    let (jobs, time) = jobs.split_once(':').unwrap();
+                    self.workload.demand.soon.push(Soon {
+                        ready_in: span(time),
+                        jobs: jobs.parse().unwrap(),
+                    });
+                }
                 ["age", n] => self.workload_age = span(n).as_secs(),
                 ["partial", why] => self.workload.completeness.doubt(why.replace('_', " ")),
                 ["config", hash] => self.workload.config = ConfigHash::new(*hash),
@@ -257,6 +391,34 @@ impl World {
                 ["never"] | ["never", _] => self.heard = false,
                 other => panic!("`{other:?}` is nothing of a workload"),
             }
+        }
+    }
+
+    /// Every executor says this of its machine.
+    fn report(&mut self, say: impl Fn(&mut Health)) {
+        for executor in &mut self.workload.executors {
+            say(executor.health.get_or_insert_default());
+        }
+    }
+
+    /// Demand has stood where it is for a while, so that only what the text says is news.
+    fn learn_at_rest(&mut self) {
+        let demand = &self.workload.demand;
+        let needed = demand.running + demand.runnable;
+        let learned = &mut self.memory.learned;
+        learned.demand = needed;
+        if !learned.rises.is_empty() {
+            learned.window = Some(RiseWindow {
+                since: ago(10),
+                base: needed,
+                peak: needed,
+                activity: [0; 2],
+                active: [0; 2],
+                touched: ago(10),
+            });
+        }
+        if let Some(wanted) = &mut self.memory.wanted {
+            wanted.now = needed;
         }
     }
 
@@ -404,6 +566,46 @@ impl World {
                             .unwrap()
                     });
                     self.memory.failed_boots = failed.collect();
+                }
+                ("wanted", entry) => {
+                    let (machines, time) = entry.split_once(':').unwrap();
+                    let (machines, until) = (machines.parse().unwrap(), ago(span(time).as_secs()));
+                    let wanted = self.memory.wanted.get_or_insert_default();
+                    wanted.earlier.push(Wanted { machines, until });
+                }
+                ("tokens", entry) => {
+                    let (left, time) = entry.split_once(':').unwrap();
+                    self.memory.tokens = Some(Tokens {
+                        milli: left.parse::<u64>().unwrap() * 1000,
+                        at: ago(span(time).as_secs()),
+                    });
+                }
+                // how many windows at rest, in how many of them demand rose, and into which bucket
+                ("rises", entry) => {
+                    let [windows, rises, bucket] = numbers(entry);
+                    let mut counts = vec![0; bucket as usize + 1];
+                    counts[bucket as usize] = rises;
+                    let rises = Histogram { counts };
+                    self.memory.learned.rises = vec![vec![RiseRow { windows, rises }]; 2];
+                }
+                // how many gaps, and in which bucket
+                ("gaps", entry) => {
+                    let [gaps, bucket, _] = numbers(&format!("{entry}:0"));
+                    let mut counts = vec![0; bucket as usize + 1];
+                    counts[bucket as usize] = gaps;
+                    self.memory.learned.gaps = Histogram { counts };
+                }
+                ("boots", times) => {
+                    self.memory.learned.boots =
+                        times.split('+').map(|t| t.parse().unwrap()).collect();
+                }
+                ("free", mib) => {
+                    let free = mib.parse::<u64>().unwrap() << 20;
+                    self.report(|health| health.memory_free = Some(free));
+                }
+                ("load", milli) => {
+                    let load = milli.parse().unwrap();
+                    self.report(|health| health.load_milli = Some(load));
                 }
                 ("left", count) => {
                     let count: usize = count.parse().unwrap();

@@ -40,8 +40,8 @@ impl Profile {
     fn worth(self) -> (u32, Option<u32>) {
         match self {
             Profile::Economy => (0, None),
-            Profile::Balanced => (1, Some(16)),
-            Profile::Latency => (4, Some(64)),
+            Profile::Balanced => (2, Some(16)),
+            Profile::Latency => (12, Some(64)),
         }
     }
 
