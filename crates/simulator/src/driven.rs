@@ -15,13 +15,14 @@ use engine::{Action, Observation, Plan, PoolSeen, invariants};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Completeness, ConfigHash, Cordon, Demand, EmitterName, Epoch, Executor, ExecutorId,
-    ExecutorMode, ExecutorRef, ExecutorState, FleetId, Instance, InstanceName, InstanceState,
-    Intent, IntentKey, JobId, LeaveStep, OfferId, Owner, Policy, PoolMemory, PoolName,
-    ProviderName, ProviderRef, Seen, StoredIntent, Workload,
+    ExecutorMode, ExecutorRef, ExecutorState, Instance, InstanceName, InstanceState, Intent,
+    IntentKey, JobId, LeaveStep, OfferId, Owner, Policy, PoolMemory, PoolName, ProviderName,
+    ProviderRef, Seen, StoredIntent, Workload,
 };
 
 use crate::Ms;
 use crate::plain::Ticks;
+use crate::run::Settings;
 use crate::world::{Controller, Pool};
 
 /// The engine is asked at most so often in one moment: a departure takes six questions.
@@ -41,6 +42,11 @@ pub(crate) fn moment(at: Ms) -> Timestamp {
     start() + SignedDuration::from_millis(i64::try_from(at).unwrap_or(i64::MAX))
 }
 
+fn virtual_time(at: Timestamp) -> Ms {
+    let since = model::age(start(), at).as_millis();
+    Ms::try_from(since).unwrap_or(Ms::MAX)
+}
+
 /// The engine as the controller of one pool.
 pub(crate) struct Driven {
     policy: Policy,
@@ -53,6 +59,30 @@ pub(crate) struct Driven {
     /// Plans that broke an invariant, in words; none if all is well.
     violations: Vec<String>,
     check: bool,
+    /// The jobs at the last tick.
+    saw: Saw,
+    /// Nothing is to be done before this moment unless something happens.
+    quiet_until: Ms,
+    /// Whether ticks in which nothing can happen are left out.
+    skip: bool,
+}
+
+/// Jobs of a pool by what they do. Which of them, and for how long, matters to no rule that is skipped over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Saw {
+    queued: usize,
+    running: u32,
+    blocked: u32,
+}
+
+impl Saw {
+    fn of(pool: &Pool) -> Saw {
+        Saw {
+            queued: pool.queue.len(),
+            running: pool.running,
+            blocked: pool.blocked,
+        }
+    }
 }
 
 struct Known {
@@ -62,8 +92,8 @@ struct Known {
 }
 
 impl Driven {
-    /// The settle time stands in the policy. `check` tests each plan against the invariants.
-    pub(crate) fn new(fleet: &FleetId, mut policy: Policy, ticks: Ticks, check: bool) -> Driven {
+    /// The settle time stands in the policy.
+    pub(crate) fn new(mut policy: Policy, ticks: Ticks, settings: &Settings) -> Driven {
         // nodes that join no CI server have no jobs, so in a trace every pool has an emitter
         let emitter = policy.emitter.clone().or_else(|| "ci".parse().ok());
         policy.emitter.clone_from(&emitter);
@@ -76,7 +106,7 @@ impl Driven {
         });
         let workload = emitter.map(|emitter| workload(&policy.pool, emitter));
         let seen = Observation {
-            fleet: fleet.clone(),
+            fleet: settings.fleet.clone(),
             config: config(),
             epoch: EPOCH,
             listings: listings.collect(),
@@ -101,7 +131,10 @@ impl Driven {
             numbers: HashMap::new(),
             written: BTreeMap::new(),
             violations: Vec::new(),
-            check,
+            check: settings.check,
+            saw: Saw::default(),
+            quiet_until: 0,
+            skip: settings.skip,
         }
     }
 
@@ -222,6 +255,7 @@ impl Driven {
                 slots: self.policy.slots,
                 state: ExecutorState::NeverJoined,
                 cordon: Cordon::None,
+                health: None,
             });
         }
         self.numbers.insert(name, self.known.len());
@@ -340,6 +374,10 @@ impl Driven {
     fn round(&mut self, pool: &mut Pool, now: Ms) -> bool {
         self.observe(pool, now);
         let plan = engine::plan(&self.seen, &self.policy, moment(now));
+        if self.skip {
+            let quiet = engine::quiet_until(&self.seen, &self.policy, &plan, moment(now));
+            self.quiet_until = virtual_time(quiet);
+        }
         if self.check {
             let broken = invariants::check(&self.seen, &self.policy, &plan, moment(now));
             self.violations
@@ -377,6 +415,7 @@ impl Controller for Driven {
             }
         }
         self.ticks.last = Some(now);
+        self.saw = Saw::of(pool);
     }
 
     fn violations(&self) -> &[String] {
@@ -402,7 +441,13 @@ impl Controller for Driven {
         let settled = leaving
             .map(|(_, since)| since + settle)
             .filter(|at| *at > now);
-        settled.chain([self.ticks.next(now)]).min()
+        // what happens in the pool is seen at the next tick
+        let from = if self.skip && pool.changed.is_empty() && self.saw == Saw::of(pool) {
+            now.max(self.quiet_until)
+        } else {
+            now
+        };
+        settled.chain([self.ticks.next(from)]).min()
     }
 }
 

@@ -23,10 +23,10 @@ mod world;
 
 pub use measure::{Elasticity, Measures, Waits};
 pub use optimum::{Optimum, optimum};
-pub use run::{Choice, EnginePool, Report, Settings, simulate, simulate_with};
+pub use run::{Choice, EnginePool, Record, Report, Settings, simulate, simulate_with};
 pub use trace::{Job, MAX_JOBS, Trace, TraceError};
 pub use workload::Shape;
-pub use world::{BootTime, Controller, Dispatch, Machine, Pool, PoolSpec, WATCHED_AFTER};
+pub use world::{BootTime, Controller, Dispatch, Machine, Pool, PoolSpec, Ran, WATCHED_AFTER};
 
 /// Time in virtual milliseconds: a moment since the start of the trace, or a span.
 pub type Ms = u64;

@@ -18,6 +18,8 @@ pub(crate) struct Meter {
     waits: Vec<Ms>,
     for_boot: usize,
     now: Ms,
+    /// Since when supply and demand are as they are.
+    since: Ms,
     demand: u32,
     supply: u32,
     peak_demand: u32,
@@ -49,6 +51,7 @@ impl Meter {
             waits: Vec::new(),
             for_boot: 0,
             now: 0,
+            since: 0,
             demand: 0,
             supply: 0,
             peak_demand: 0,
@@ -98,7 +101,14 @@ impl Meter {
             }
             self.step = (self.demand, self.supply);
         }
-        let time = (now - self.now) as f64;
+        self.now = now;
+    }
+
+    /// Adds up the time since supply or demand last changed. Not at every moment that somebody looks: sums of floating
+    /// point numbers depend on how they are cut.
+    fn add_up(&mut self) {
+        let time = (self.now - self.since) as f64;
+        self.since = self.now;
         let (demand, supply) = (f64::from(self.demand), f64::from(self.supply));
         self.ready += supply * time;
         self.under += (demand - supply).max(0.0) * time;
@@ -110,7 +120,6 @@ impl Meter {
         }
         self.under_time += if demand > supply { time } else { 0.0 };
         self.over_time += if supply > demand { time } else { 0.0 };
-        self.now = now;
     }
 
     /// Supply and demand are these from now on, in slots.
@@ -118,6 +127,9 @@ impl Meter {
         let demand = u32::try_from(queued)
             .unwrap_or(u32::MAX)
             .saturating_add(running);
+        if (demand, ready) != (self.demand, self.supply) {
+            self.add_up();
+        }
         self.changes[0] += u64::from(demand != self.demand);
         self.changes[1] += u64::from(ready != self.supply);
         self.peak_demand = self.peak_demand.max(demand);
@@ -128,6 +140,7 @@ impl Meter {
     /// The run is over: machines that are left are paid until now.
     pub(crate) fn finish(&mut self, machines: &[Machine], end: Ms) {
         self.pass_to(end);
+        self.add_up();
         let mut ends: Vec<(Ms, i32)> = Vec::with_capacity(machines.len() * 2);
         for machine in machines {
             let until = machine.deleted.unwrap_or(end);

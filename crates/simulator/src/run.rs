@@ -9,7 +9,7 @@ use crate::driven::Driven;
 use crate::measure::{Measures, Meter};
 use crate::optimum::optimum;
 use crate::plain::{IdleTimeout, Nobody, OnePerJob, Ticks};
-use crate::world::{Controller, PoolSpec, World};
+use crate::world::{Controller, Machine, PoolSpec, Ran, World};
 use crate::{Ms, Trace};
 
 /// Who decides.
@@ -53,6 +53,8 @@ pub struct Settings {
     pub fleet: FleetId,
     /// Tests each plan of the engine against its invariants; what is broken stands in the report.
     pub check: bool,
+    /// Leaves out ticks in which the engine could do nothing: faster, with the same results.
+    pub skip: bool,
 }
 
 impl Default for Settings {
@@ -62,6 +64,7 @@ impl Default for Settings {
             phase: BETWEEN_SECONDS,
             fleet: "simulated".parse().expect("a name"),
             check: false,
+            skip: true,
         }
     }
 }
@@ -72,6 +75,15 @@ impl Default for Settings {
 /// seven tenths on the other.
 const BETWEEN_SECONDS: Ms = 650;
 
+/// What one pool's machines and jobs did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Every machine that ever was.
+    pub machines: Vec<Machine>,
+    /// Every job that ran.
+    pub ran: Vec<Ran>,
+}
+
 /// How one policy did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -81,6 +93,9 @@ pub struct Report {
     pub all: Measures,
     /// Each pool.
     pub pools: BTreeMap<String, Measures>,
+    /// What each pool's machines and jobs did, for whoever wants to count something else.
+    #[serde(skip)]
+    pub records: BTreeMap<String, Record>,
     /// Invariants that the engine's plans broke, where that was checked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<String>,
@@ -101,40 +116,91 @@ pub fn simulate_with(
     trace: &Trace,
     pools: &[PoolSpec],
     name: &str,
-    controller: impl Fn(&PoolSpec) -> Box<dyn Controller>,
+    controller: impl Fn(&PoolSpec) -> Box<dyn Controller> + Sync,
     settings: &Settings,
 ) -> Report {
-    let mut violations = Vec::new();
-    let mut meters: Vec<(String, Measures, Meter)> = Vec::new();
-    for group in groups(trace) {
-        let spec = |pool: &u32| (*pool, pools[*pool as usize].clone());
-        let specs: Vec<(u32, PoolSpec)> = group.iter().map(spec).collect();
-        let mut controllers: Vec<Box<dyn Controller>> =
-            specs.iter().map(|(_, spec)| controller(spec)).collect();
-        let mut world = World::new(trace, specs, settings.seed);
-        world.run(&mut controllers);
-        violations.extend(
-            controllers
-                .iter()
-                .flat_map(|controller| controller.violations())
-                .cloned(),
-        );
-        for (number, mut pool) in group.iter().zip(world.pools) {
+    let groups = groups(trace);
+    let play = |group: &Vec<u32>| play(trace, pools, group, &controller, settings);
+    // worlds of their own do not wait for one another; their results are put together in the trace's order
+    let played: Vec<Vec<Played>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = groups
+            .iter()
+            .map(|group| scope.spawn(|| play(group)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    let played: Vec<Played> = played.into_iter().flatten().collect();
+    let parts: Vec<(&Measures, &Meter)> = played
+        .iter()
+        .map(|pool| (&pool.measures, &pool.meter))
+        .collect();
+    Report {
+        policy: name.to_owned(),
+        all: Measures::together(&parts),
+        violations: played
+            .iter()
+            .flat_map(|pool| pool.violations.clone())
+            .collect(),
+        records: played
+            .iter()
+            .map(|pool| (pool.name.clone(), pool.record.clone()))
+            .collect(),
+        pools: played
+            .into_iter()
+            .map(|pool| (pool.name, pool.measures))
+            .collect(),
+    }
+}
+
+/// What came of one pool.
+struct Played {
+    name: String,
+    measures: Measures,
+    meter: Meter,
+    record: Record,
+    violations: Vec<String>,
+}
+
+/// Runs one world.
+fn play(
+    trace: &Trace,
+    pools: &[PoolSpec],
+    group: &[u32],
+    controller: &(impl Fn(&PoolSpec) -> Box<dyn Controller> + Sync),
+    settings: &Settings,
+) -> Vec<Played> {
+    let spec = |pool: &u32| (*pool, pools[*pool as usize].clone());
+    let specs: Vec<(u32, PoolSpec)> = group.iter().map(spec).collect();
+    let mut controllers: Vec<Box<dyn Controller>> =
+        specs.iter().map(|(_, spec)| controller(spec)).collect();
+    let mut world = World::new(trace, specs, settings.seed);
+    world.run(&mut controllers);
+    let played = group.iter().zip(world.pools).zip(controllers);
+    played
+        .map(|((number, mut pool), controller)| {
             let mine = || trace.jobs.iter().filter(|job| job.pool == *number);
             pool.meter.set_work(mine().map(|job| job.duration).sum());
             let boot = (pool.spec.boot.least + pool.spec.boot.most) / 2;
             let bound = optimum(trace, *number, pool.spec.slots, boot);
-            let measures = pool.meter.measures(mine().count(), bound);
-            meters.push((trace.pools[*number as usize].clone(), measures, pool.meter));
-        }
-    }
-    let parts: Vec<(&Measures, &Meter)> = meters.iter().map(|(_, m, meter)| (m, meter)).collect();
-    Report {
-        policy: name.to_owned(),
-        all: Measures::together(&parts),
-        pools: meters.into_iter().map(|(name, m, _)| (name, m)).collect(),
-        violations,
-    }
+            Played {
+                name: trace.pools[*number as usize].clone(),
+                measures: pool.meter.measures(mine().count(), bound),
+                meter: pool.meter,
+                record: Record {
+                    machines: pool.machines,
+                    ran: pool.ran,
+                },
+                violations: controller.violations().to_vec(),
+            }
+        })
+        .collect()
 }
 
 fn controller(choice: &Choice, spec: &PoolSpec, settings: &Settings) -> Box<dyn Controller> {
@@ -143,12 +209,7 @@ fn controller(choice: &Choice, spec: &PoolSpec, settings: &Settings) -> Box<dyn 
         Choice::Engine { pools, .. } => match pools.get(&spec.name) {
             Some(EnginePool { policy, every }) => {
                 let ticks = Ticks::new(*every, settings.phase);
-                Box::new(Driven::new(
-                    &settings.fleet,
-                    policy.clone(),
-                    ticks,
-                    settings.check,
-                ))
+                Box::new(Driven::new(policy.clone(), ticks, settings))
             }
             None => Box::new(Nobody),
         },

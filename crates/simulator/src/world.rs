@@ -124,9 +124,24 @@ pub struct Pool {
     pub(crate) meter: Meter,
     /// Machines online, not cordoned, with a free slot: the one that became empty last stands last.
     open: VecDeque<usize>,
+    /// Every job that ran, in the order in which they started.
+    pub ran: Vec<Ran>,
     boots: Vec<(Ms, usize)>,
     starts: Vec<(usize, u32)>,
     rng: Rng,
+}
+
+/// One job that ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// The job, as an index into the trace.
+    pub job: u32,
+    /// When it could run.
+    pub runnable: Ms,
+    /// When it started.
+    pub started: Ms,
+    /// On which machine of its pool.
+    pub machine: usize,
 }
 
 /// Who makes machines and lets them leave.
@@ -159,6 +174,7 @@ impl Pool {
             booting: 0,
             changed: Vec::new(),
             open: VecDeque::new(),
+            ran: Vec::new(),
             boots: Vec::new(),
             starts: Vec::new(),
             rng: Rng::with_seed(seed),
@@ -321,6 +337,12 @@ impl Pool {
             self.running += 1;
             let booted = machine.online.is_some_and(|online| online > since);
             self.meter.started(now - since, booted);
+            self.ran.push(Ran {
+                job,
+                runnable: since,
+                started: now,
+                machine: number,
+            });
             self.starts.push((number, job));
             self.changed.push(number);
         }
@@ -438,8 +460,13 @@ impl<'a> World<'a> {
             }
             self.begin_what_was_begun(now);
         }
-        let end = self.pools.iter().map(|pool| pool.meter.now()).max();
-        let end = end.unwrap_or_default();
+        // not the last look, whose moment depends on who looked when
+        let alive = self.pools.iter().any(|pool| pool.alive > 0);
+        let end = match (self.unfinished, alive) {
+            (0, true) => self.last_end + WATCHED_AFTER,
+            (0, false) => self.pools.iter().map(Pool::now).max().unwrap_or(0),
+            _ => self.happened + GIVEN_UP_AFTER,
+        };
         for pool in &mut self.pools {
             pool.meter.finish(&pool.machines, end);
         }
