@@ -392,3 +392,231 @@ fn halve(histogram: &mut Histogram) {
         *count /= 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOOT: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> Timestamp {
+        later(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+    }
+
+    /// What keeping a level for `time` costs over these gaps, in seconds of a machine.
+    fn cost_of(gaps: &[u64], time: u64, worth: u64) -> u64 {
+        let price = |gap: &u64| if *gap < time { *gap } else { time + worth };
+        gaps.iter().map(price).sum()
+    }
+
+    /// What somebody pays who knows the future.
+    fn least_cost(gaps: &[u64], worth: u64) -> u64 {
+        gaps.iter().map(|gap| (*gap).min(worth)).sum()
+    }
+
+    fn taught(gaps: &[u64]) -> Learned {
+        let mut learned = Learned::default();
+        for gap in gaps {
+            record_gap(&mut learned, at(0), Duration::from_secs(*gap), 1);
+        }
+        learned
+    }
+
+    #[test]
+    fn buckets_are_half_octaves_that_meet_without_a_hole() {
+        for place in 0..LAST_BUCKET {
+            // the bucket between 1 and 2 has no whole number in it
+            if place == 2 {
+                continue;
+            }
+            assert_eq!(bucket(lower_bound(place)), place);
+            let next = if place == 1 { 3 } else { place + 1 };
+            assert_eq!(
+                bucket(lower_bound(next) - 1),
+                place,
+                "before {}",
+                lower_bound(next)
+            );
+        }
+        assert_eq!(bucket(u64::MAX), LAST_BUCKET);
+    }
+
+    #[test]
+    fn the_level_that_was_needed_last_is_needed_again_first() {
+        let mut learned = Learned::default();
+        // 9 jobs, then 7 from 100 s, then 4 from 200 s, then 6 at 230 s: two gaps of 30 s
+        for (second, needed) in [(0, 9), (100, 7), (200, 4), (230, 6)] {
+            observe(&mut learned, needed, BOOT, at(second));
+        }
+        let mut expected = Histogram::default();
+        add(&mut expected, bucket(30), 2);
+        assert_eq!(learned.gaps, expected);
+        // one level more is the third of those from 200 s; the next two wait since 100 s
+        observe(&mut learned, 9, BOOT, at(300));
+        add(&mut expected, bucket(100), 1);
+        add(&mut expected, bucket(200), 2);
+        assert_eq!(learned.gaps, expected);
+        assert!(learned.unneeded.is_empty());
+    }
+
+    #[test]
+    fn a_demand_that_stands_still_writes_nothing_but_a_heartbeat() {
+        let mut learned = Learned::default();
+        observe(&mut learned, 3, BOOT, at(0));
+        let before = learned.clone();
+        for second in 1..480 {
+            observe(&mut learned, 3, BOOT, at(second));
+        }
+        assert_eq!(learned, before);
+        observe(&mut learned, 3, BOOT, at(480));
+        assert_ne!(learned, before);
+    }
+
+    #[test]
+    fn time_in_which_nobody_watched_teaches_nothing() {
+        let mut learned = Learned::default();
+        for (second, needed) in [(0, 3), (10, 1), (100_000, 3)] {
+            observe(&mut learned, needed, BOOT, at(second));
+        }
+        assert!(learned.gaps.is_empty());
+        assert!(learned.rises.is_empty());
+    }
+
+    #[test]
+    fn quiet_windows_are_counted_when_news_come() {
+        let mut learned = Learned::default();
+        observe(&mut learned, 0, BOOT, at(0));
+        // five windows have passed; the rise belongs to the sixth
+        observe(&mut learned, 4, BOOT, at(310));
+        assert_eq!(learned.rises[0][0].windows, 5);
+        assert!(learned.rises[0][0].rises.is_empty());
+        observe(&mut learned, 4, BOOT, at(310 + 480));
+        let rises: u64 = learned.rises[0].iter().map(|row| total(&row.rises)).sum();
+        assert_eq!(rises, 1);
+    }
+
+    /// A pool that gets two jobs every ten minutes keeps nothing at 1 in 2, and two slots at 1 in 16.
+    #[test]
+    fn the_reserve_follows_what_a_wait_is_worth() {
+        let mut learned = Learned::default();
+        for round in 0..200u64 {
+            observe(&mut learned, 2, BOOT, at(round * 600));
+            observe(&mut learned, 0, BOOT, at(round * 600 + 90));
+            observe(&mut learned, 0, BOOT, at(round * 600 + 590));
+        }
+        let now = at(200 * 600);
+        let slots = |odds| reserve(&learned, 0, odds, BOOT, now).slots;
+        assert_eq!((slots(2), slots(16)), (0, 2));
+    }
+
+    #[test]
+    fn boot_times_are_learned_within_what_is_expected() {
+        let expect = Boot {
+            expect: Duration::from_secs(60),
+            timeout: Duration::from_secs(600),
+        };
+        let mut learned = Learned::default();
+        let with = |learned: &Learned| boot_time(learned, &expect).as_secs();
+        for _ in 0..2 {
+            observe_boot(&mut learned, Duration::from_secs(33));
+        }
+        assert_eq!(with(&learned), 60, "two boots are too few");
+        observe_boot(&mut learned, Duration::from_secs(500));
+        assert_eq!(with(&learned), 33, "one slow boot changes nothing");
+        for _ in 0..20 {
+            observe_boot(&mut learned, Duration::from_secs(100_000));
+        }
+        assert_eq!(with(&learned), 240, "never more than four times");
+        assert_eq!(learned.boots.len(), MAX_BOOTS);
+        for _ in 0..20 {
+            observe_boot(&mut learned, Duration::ZERO);
+        }
+        assert_eq!(with(&learned), 15, "never less than a quarter");
+    }
+
+    /// The bound that docs/redis.md and the module of the memory name.
+    #[test]
+    fn the_memory_stays_small_whatever_it_sees() {
+        let mut learned = Learned::default();
+        let mut demand = 1u32;
+        for step in 0..20_000u64 {
+            demand = demand.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            observe(&mut learned, demand >> (step % 32), BOOT, at(step * 37));
+        }
+        let bytes = serde_json::to_string(&learned).unwrap().len();
+        assert!(bytes <= 12 * 1024, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_class_of_hours_with_its_own_law_goes_by_it() {
+        let mut learned = taught(&[40; 100]);
+        let saturday = at(2 * 86_400);
+        for _ in 0..100 {
+            record_gap(&mut learned, saturday, Duration::from_secs(7000), 1);
+        }
+        // 1 January 1970 is a Thursday: its gaps are worth waiting for, those of a Saturday are not
+        assert!(idle_time(&learned, BOOT, at(0)).time >= Duration::from_secs(48));
+        assert_eq!(
+            idle_time(&learned, BOOT, saturday).time,
+            Duration::from_secs(32)
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Untaught, break-even costs at most twice of what somebody pays who knows the future: on every sequence of
+        /// gaps, in whole seconds.
+        #[test]
+        fn break_even_costs_at_most_twice_the_least(
+            gaps in prop::collection::vec(0u64..2000, 2..200), worth in 1u64..600,
+        ) {
+            let time = idle_time(&Learned::default(), Duration::from_secs(worth), at(0)).time.as_secs();
+            prop_assert!(cost_of(&gaps, time, worth) <= 2 * least_cost(&gaps, worth));
+        }
+
+        /// Taught by whatever gaps, at most three times, on every other sequence.
+        #[test]
+        fn a_learned_idle_time_costs_at_most_three_times_the_least(
+            past in prop::collection::vec(0u64..5000, 2..300),
+            gaps in prop::collection::vec(0u64..2000, 2..200), worth in 1u64..600,
+        ) {
+            let found = idle_time(&taught(&past), Duration::from_secs(worth), at(0));
+            let time = found.time.as_secs();
+            prop_assert!(time <= longest_idle(Duration::from_secs(worth)).as_secs());
+            prop_assert!(cost_of(&gaps, time, worth) <= 3 * least_cost(&gaps, worth));
+        }
+
+        /// With all work announced α·worth ahead, at most 2 − α: a gap that is seen to end in time is waited for, and
+        /// at `worth` − α·worth one is given up whose end is not in sight. Multiplied by `worth`, so that it is exact.
+        #[test]
+        fn announced_work_costs_at_most_two_less_the_announcement(
+            gaps in prop::collection::vec(0u64..2000, 2..200), worth in 1u64..600, part in 0u64..=100,
+        ) {
+            let ahead = worth * part / 100;
+            let kept = worth - ahead;
+            // a gap that ends within kept + ahead is in sight when `kept` is over
+            let price = |gap: &u64| if *gap <= kept + ahead { *gap } else { kept + worth };
+            let cost: u64 = gaps.iter().map(price).sum();
+            prop_assert!(cost * worth <= (2 * worth - ahead) * least_cost(&gaps, worth));
+        }
+
+        /// More needed slots never make a smaller reserve, whatever was learned.
+        #[test]
+        fn a_reserve_never_shrinks_as_demand_grows(
+            demands in prop::collection::vec((0u32..60, 1u64..200), 10..200),
+            needed in 0u32..60, more in 1u32..20, odds in 1u32..100,
+        ) {
+            let mut learned = Learned::default();
+            let mut clock = 0;
+            for (demand, wait) in demands {
+                clock += wait;
+                observe(&mut learned, demand, BOOT, at(clock));
+            }
+            let slots = |needed| reserve(&learned, needed, odds, BOOT, at(clock + 10)).slots;
+            prop_assert!(slots(needed + more) >= slots(needed));
+        }
+    }
+}

@@ -144,3 +144,43 @@ impl Default for PoolMemory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// The worked example of the pace rule.
+    #[test]
+    fn the_greatest_number_of_a_window_is_found_and_let_go() {
+        let mut wanted = Recommendations::default();
+        for (second, machines) in [(0, 9), (60, 4), (90, 7), (100, 3)] {
+            wanted.record(machines, at(second));
+        }
+        let window = Duration::from_secs(120);
+        let greatest = |second| wanted.greatest_within(window, at(second));
+        assert_eq!([100, 179, 180, 219, 220].map(greatest), [9, 9, 7, 7, 3]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_errs_on_the_side_of_keeping() {
+        let mut wanted = Recommendations::default();
+        wanted.record(1000, at(0));
+        for second in 1..500 {
+            wanted.record(1000 - second, at(i64::from(second)));
+        }
+        assert!(wanted.earlier.len() <= Recommendations::MOST);
+        for window in [1, 10, 60, 300] {
+            // without the bound, what was wanted `window` ago would be the answer
+            let exact = 501 + window - 1;
+            let found = wanted.greatest_within(Duration::from_secs(u64::from(window)), at(499));
+            assert!(
+                found >= exact,
+                "{found} within {window} s, not less than {exact}"
+            );
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use config::{LoadError, Report, Settings};
 use model::Policy;
+use model::rules::PRECEDENCE;
 
 /// Checks a file and prints what is wrong with it.
 pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
@@ -44,6 +45,8 @@ fn print_summary(settings: &Settings, report: &Report) {
         count(settings.pools.len(), "pool"),
         count(warnings, "warning"),
     );
+    let steps = PRECEDENCE.map(|(step, _)| step).join(" > ");
+    println!("  rules act in this order: {steps}");
     for (name, pool) in &settings.pools {
         let policy = &pool.policy;
         let emitter = policy

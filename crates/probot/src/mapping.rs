@@ -418,6 +418,84 @@ mod tests {
         );
     }
 
+    /// A job that states what it needs goes to the pool that takes as much, and the losers can be named.
+    #[test]
+    fn a_stated_need_chooses_the_pool_and_the_losers_say_why() {
+        let pools = || {
+            let mut small = rule("small", 5, &["linux"]);
+            small.job.cpu_milli = Some((0, 2000));
+            let mut large = rule("large", 0, &["linux"]);
+            large.job.cpu_milli = Some((2001, 16_000));
+            vec![small, large, rule("mac", 0, &["macos"])]
+        };
+        let mut jobs = vec![
+            job(1, &["linux"], JobClass::Runnable),
+            job(2, &["linux"], JobClass::Runnable),
+            job(3, &["linux"], JobClass::Runnable),
+        ];
+        jobs[0].requirement.cpu_milli = Some(8000);
+        jobs[1].requirement.cpu_milli = Some(32_000);
+        let mapper = mapper(pools());
+        let candidates = mapper.candidates(&jobs[0]);
+        let words: Vec<String> = candidates.iter().map(|c| format!("{c:?}")).collect();
+        let chosen: Vec<&str> = candidates
+            .iter()
+            .filter(|c| c.chosen)
+            .map(|c| c.pool.as_str())
+            .collect();
+        assert_eq!(chosen, ["large"]);
+        assert!(
+            words[0].contains("it asks for 8 processors, the pool takes 0 to 2"),
+            "{words:?}"
+        );
+        let look = look(jobs, vec![]);
+        let mapped = mapper.map(&look, &Durations::default(), Timestamp::UNIX_EPOCH);
+        // the third states nothing, so that precedence alone decides
+        assert_eq!(
+            demands(&mapped),
+            [
+                ("large".into(), 1, 0),
+                ("mac".into(), 0, 0),
+                ("small".into(), 1, 0)
+            ]
+        );
+        assert_eq!(mapped.unmatched[0].job, "acme/app build #2");
+        assert_eq!(
+            mapped.unmatched[0].missing,
+            ["it asks for 32 processors, the pool takes 0 to 2"]
+        );
+    }
+
+    /// The forecast goes to the pool of the job that waits, not to the one of its parent.
+    #[test]
+    fn a_job_ahead_is_counted_in_its_own_pool() {
+        let mut parent = job(1, &["linux"], JobClass::Running { executor: None });
+        parent.started_at = Some(Timestamp::UNIX_EPOCH);
+        parent.expected = Some(Duration::from_secs(40));
+        let by = "job 1".into();
+        let parents = vec![JobId::new("1")];
+        let jobs = vec![
+            parent,
+            job(2, &["macos"], JobClass::Blocked { by, parents }),
+        ];
+        let pools = vec![rule("linux", 0, &["linux"]), rule("mac", 0, &["macos"])];
+        let mapped = mapper(pools).map(
+            &look(jobs, vec![]),
+            &Durations::default(),
+            Timestamp::UNIX_EPOCH,
+        );
+        let soon: Vec<usize> = mapped
+            .workloads
+            .iter()
+            .map(|w| w.demand.soon.len())
+            .collect();
+        assert_eq!(soon, [0, 1]);
+        assert_eq!(
+            mapped.workloads[1].demand.soon[0].ready_in,
+            Duration::from_secs(40)
+        );
+    }
+
     #[test]
     fn a_job_without_a_pool_is_reported_with_the_nearest_pool_and_what_it_lacks() {
         let pools = vec![

@@ -39,7 +39,7 @@ const NOT_YET: [(&str, &str); 3] = [
         "forecast",
         "`reserve` with `when: { schedule: … }` starts machines ahead",
     ),
-    ("recycle", "`reuse` of old machines is not limited yet"),
+    ("recycle", "machines live until they leave for being idle"),
 ];
 
 /// What a second of a waiting job is worth in a reserve without `wait_to_idle`, in seconds of an idle slot: the one of
@@ -107,8 +107,13 @@ fn read<T: DeserializeOwned>(
     make: impl Fn(&T, &mut Problems) -> RuleKind,
 ) -> Option<(model::When, RuleKind)> {
     let raw: T = strict::read(value, problems)?;
-    let when = when::read(when(&raw).as_ref(), problems);
-    Some((when, make(&raw, problems)))
+    let mut inner = Problems::default();
+    let when = when::read(when(&raw).as_ref(), &mut inner);
+    // a rule whose conditions cannot be read must not pass for one that always holds
+    let readable = !inner.has_errors();
+    problems.append(&[], inner);
+    let rule = make(&raw, problems);
+    readable.then_some((when, rule))
 }
 
 fn utilization(raw: &raw::rules::Utilization, problems: &mut Problems) -> RuleKind {

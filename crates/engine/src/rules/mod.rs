@@ -1,12 +1,12 @@
 //! The rules, one small module each, and the order in which they act.
 //!
 //! Of each kind one rule is in force: the first of the policy's list whose conditions hold (`when.rs`). The order is
-//! fixed and has names ([`PRECEDENCE`]): first come the rules that may only raise the target, then what holds it on the
+//! fixed and has names ([`model::rules::PRECEDENCE`]): first come the rules that may only raise the target, then what holds it on the
 //! way down, then the limits, then what slows a change. A rule that raises never lowers and a limit never raises, so
 //! that none undoes another in silence; each step that changes a number leaves a reason with both numbers.
 //!
 //! To add a rule: a module here with one function, its variant in `model::rules::RuleKind`, a field of [`InForce`], its
-//! line in [`PRECEDENCE`], and a call in `decide.rs` at that place.
+//! line in `PRECEDENCE`, and a call in `decide.rs` at that place.
 
 pub(crate) mod limit;
 pub(crate) mod pace;
@@ -29,32 +29,6 @@ use crate::{Observation, Plan, demand, learn};
 
 /// Idle time before a machine may leave where no rule says otherwise (what most comparable systems start with).
 pub(crate) const IDLE_FOR: Duration = Duration::from_secs(600);
-
-/// The order in which a target is made: (step, what it may do). Printed by `parmanu check`.
-pub const PRECEDENCE: [(&str, &str); 13] = [
-    (
-        "demand",
-        "sets what running, runnable and imminent jobs need",
-    ),
-    ("utilization", "may raise it"),
-    ("reserve", "may raise it"),
-    ("memory", "may raise it"),
-    ("load", "may raise it"),
-    ("scale-in (break-even)", "may keep machines that are there"),
-    ("pace (stabilise)", "may keep machines that are there"),
-    ("limit", "puts other limits in the place of min and max"),
-    ("min", "may raise it"),
-    ("doubt", "keeps what is there"),
-    (
-        "max",
-        "may lower it; counts every machine not confirmed gone",
-    ),
-    ("pace (create)", "may slow creations"),
-    (
-        "scale-in",
-        "says which idle machines leave, and how many at a time",
-    ),
-];
 
 /// The rules in force at one tick.
 #[derive(Debug, Clone, Copy, Default)]

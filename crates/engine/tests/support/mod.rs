@@ -67,7 +67,7 @@ fn numbers(text: &str) -> [u32; 3] {
 }
 
 /// `value`, or `value@condition` with underscores for spaces: `4@Mon-Fri_08:00-19:00_UTC`, `4@queued>5`.
-fn rule(key: &str, text: &str) -> Rule {
+pub fn rule(key: &str, text: &str) -> Rule {
     let (value, when) = text.split_once('@').unwrap_or((text, ""));
     let (first, second) = value.split_once(':').unwrap_or((value, "0"));
     let kind = match key {

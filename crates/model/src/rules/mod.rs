@@ -20,6 +20,31 @@ pub use condition::{Condition, When};
 pub use profiles::Profile;
 pub use schedule::{MINUTES_OF_A_WEEK, Schedule, ScheduleError, WeekRange};
 
+/// The order in which a target is made: (step, what it may do). `parmanu check` prints it, docs/rules.md explains it.
+pub const PRECEDENCE: [(&str, &str); 12] = [
+    (
+        "demand",
+        "sets what running, runnable and imminent jobs need",
+    ),
+    ("utilization", "may raise it"),
+    ("reserve", "may raise it"),
+    ("memory, load", "may raise it"),
+    ("scale-in (break-even)", "may keep machines that are there"),
+    ("pace (stabilise)", "may keep machines that are there"),
+    ("limit", "puts other limits in the place of min and max"),
+    ("min", "may raise it"),
+    ("doubt", "keeps what is there"),
+    (
+        "max",
+        "may lower it; counts every machine not confirmed gone",
+    ),
+    ("pace (create)", "may slow creations"),
+    (
+        "scale-in",
+        "says which idle machines leave, and how many at a time",
+    ),
+];
+
 /// One rule of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -261,6 +286,40 @@ pub struct Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documents_have_the_same_order_and_the_same_profiles() {
+        let text = include_str!("../../../../docs/rules.md");
+        let (_, table) = text.split_once("| step | may |").unwrap();
+        let rows: Vec<&str> = table.lines().skip(2).take(PRECEDENCE.len()).collect();
+        for ((step, _), row) in PRECEDENCE.iter().zip(rows) {
+            let word = step.split([' ', ',']).next().unwrap();
+            assert!(
+                row.contains(word),
+                "{step} is not where docs/rules.md has {row}"
+            );
+        }
+        for profile in Profile::ALL {
+            let row = text
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{}`", profile.name())));
+            for rule in profile.rules() {
+                let worth = match rule.rule {
+                    RuleKind::Reserve(Reserve {
+                        idle: IdleSlots::Arrivals { wait_to_idle },
+                        ..
+                    })
+                    | RuleKind::ScaleIn(ScaleIn {
+                        idle: IdleTime::BreakEven { wait_to_idle, .. },
+                        ..
+                    }) => wait_to_idle,
+                    _ => continue,
+                };
+                let named = format!("wait_to_idle: {worth}");
+                assert!(row.unwrap().contains(&named), "{}: {named}", rule.name);
+            }
+        }
+    }
 
     #[test]
     fn a_share_is_written_with_its_percent_and_rounds_up() {

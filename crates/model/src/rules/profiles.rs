@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{IdleSlots, IdleTime, Pace, Reserve, Rule, RuleKind, ScaleIn};
+use super::{IdleSlots, IdleTime, Reserve, Rule, RuleKind, ScaleIn};
 
 /// A named set of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -66,11 +66,6 @@ impl Profile {
             per: Duration::from_secs(60),
         };
         rules.push(Rule::always(name("scale-in"), RuleKind::ScaleIn(scale_in)));
-        let pace = Pace {
-            create: None,
-            stabilise: Duration::ZERO,
-        };
-        rules.push(Rule::always(name("pace"), RuleKind::Pace(pace)));
         rules
     }
 }
