@@ -133,8 +133,8 @@ macro_rules! opaque {
 
         impl $name {
             /// Wraps an id that somebody else chose; any text is valid.
-            pub fn new(text: impl Into<Arc<str>>) -> Self {
-                Self(text.into())
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into().into())
             }
             /// The id as text.
             pub fn as_str(&self) -> &str {

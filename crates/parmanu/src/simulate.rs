@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use comfy_table::{CellAlignment, Table};
-use model::{ExecutorMode, Policy};
+use model::{ExecutorMode, Policy, Profile};
 use serde::Serialize;
 use simulator::{
     BootTime, Choice, Dispatch, EnginePool, Measures, Ms, PoolSpec, Report, Shape, Trace, simulate,
@@ -42,7 +42,8 @@ pub(crate) struct Arguments {
     /// all others.
     #[arg(long = "map", value_name = "TRACE=CONFIG")]
     maps: Vec<String>,
-    /// Other policies beside the configuration's: `baselines`, and with rules the profiles.
+    /// Others beside the configuration's own rules: economy, balanced and latency put the rules of that profile in their
+    /// place; `baselines` are plain policies that are no engine.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     compare: Vec<String>,
     /// Probes and plans so often, instead of the emitter's `probe.every`.
@@ -252,9 +253,16 @@ fn choices(pools: &[(PoolSpec, EnginePool)], compare: &[String]) -> anyhow::Resu
     };
     let mut choices = vec![engine("the configuration", &|_| {})];
     for name in compare {
-        match name.as_str() {
-            "baselines" => choices.extend(baselines()),
-            other => bail!("--compare {other}: known is baselines"),
+        let profile = Profile::ALL
+            .into_iter()
+            .find(|profile| profile.name() == name);
+        match profile {
+            Some(profile) => choices.push(engine(name, &|policy| policy.rules = profile.rules())),
+            None if name == "baselines" => choices.extend(baselines()),
+            None => bail!(
+                "--compare {name}: known are {} and baselines",
+                listed(Profile::ALL.map(|profile| profile.name().to_owned())),
+            ),
         }
     }
     Ok(choices)
