@@ -481,6 +481,5 @@ fn a_pool_has_its_own_rules_and_then_its_profiles() {
         .iter()
         .map(|rule| rule.name.as_str())
         .collect();
-    expect!["gentle, balanced.reserve, balanced.scale-in"]
-        .assert_eq(&names.join(", "));
+    expect!["gentle, balanced.reserve, balanced.scale-in"].assert_eq(&names.join(", "));
 }

@@ -1,5 +1,7 @@
 //! The decision, top down: trust, supply, demand, limits, who leaves.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use model::{Policy, Recommendations, age};
 
@@ -25,16 +27,20 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     let (limited, limits) = limit::apply(policy, &facts);
     let policy: &Policy = &limited;
     let trust = Trust::of(seen, policy, now);
+    let mut plan = start(seen, policy, &supply);
+    remember(&mut plan, &supply, policy, now);
+    create::settle(seen, policy, &mut plan, now);
+    let remembered = plan.memory.learned.clone();
+    let boot = learn::boot_time(&remembered, &policy.boot);
     let rules = Situation {
         seen,
         policy,
         supply: &supply,
         rules: InForce::of(policy, &facts),
+        known: &learn::settled(&remembered, boot, now),
+        boot,
         now,
     };
-    let mut plan = start(seen, policy, &supply);
-    remember(&mut plan, &supply, policy, now);
-    create::settle(seen, policy, &mut plan, now);
 
     let wanted = wanted(&rules, &facts, &trust, limits, &mut plan);
     let serving = supply.serving();
@@ -138,7 +144,7 @@ fn wanted(
 
 /// What the jobs need, and what the rules add to it; none of them lowers it.
 fn by_rules(at: &Situation<'_>, facts: &Facts, reasons: &mut Vec<Reason>) -> u32 {
-    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot(), at.now, reasons);
+    let needed = demand::needed(at.seen, at.policy, at.supply, at.boot, at.now, reasons);
     let wanted = utilization::raise(at, needed.machines, reasons);
     let wanted = reserve::raise(at, needed.open, wanted, reasons);
     pressure::raise(at, facts, wanted, reasons)
@@ -152,7 +158,8 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     let demand = &workload.demand;
     let needed = demand.running.saturating_add(demand.runnable);
     let memory = &mut plan.memory;
-    learn::observe(&mut memory.learned, needed, at.boot(), at.now);
+    let known = Cow::Borrowed(at.known);
+    learn::observe(&mut memory.learned, known, needed, at.boot, at.now);
     // whoever starts, or lost his memory, does not know since when the machines he finds are not needed
     let found = Recommendations {
         now: at.supply.serving(),
@@ -160,7 +167,7 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     };
     let recommended = memory.wanted.get_or_insert(found);
     recommended.record(wanted, at.now);
-    recommended.forget(rules::longest_window(at.policy, at.boot()), at.now);
+    recommended.forget(rules::longest_window(at.policy, at.boot), at.now);
 }
 
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.

@@ -9,11 +9,12 @@
 //!
 //! An empty memory is safe: every question has an answer that needs none.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use model::{Boot, Histogram, Learned, RiseRow, RiseWindow, Unneeded, age};
+use model::{Boot, Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded, age};
 
 /// Entries of the stack of unneeded levels; beyond it the two oldest become one, which is as old as the older.
 const MAX_UNNEEDED: usize = 64;
@@ -52,14 +53,63 @@ const LAST_BUCKET: usize = 41;
 /// Classes of hours: six blocks of four hours (UTC) on weekdays, and six on the weekend.
 const HOUR_CLASSES: usize = 12;
 
-/// Takes in the demand of one whole and fresh look.
-pub(crate) fn observe(learned: &mut Learned, needed: u32, boot: Duration, now: Timestamp) {
-    if !watch_rises(learned, needed, boot, now) {
-        // nobody watched for a while: what happened meanwhile is not known
-        learned.unneeded.clear();
+/// What is known at this moment: the windows that have passed are closed, and what the look before taught is in its law.
+///
+/// It does not depend on the demand of this tick (so more demand cannot make it more timid, E2), and is the same again
+/// for a memory that was brought up to date at this very moment (so planning again does nothing, E1).
+pub(crate) fn settled(learned: &Learned, boot: Duration, now: Timestamp) -> Cow<'_, Learned> {
+    let mut known = Cow::Borrowed(learned);
+    if learned.needed_again.iter().any(|gap| gap.at < now) {
+        let known = known.to_mut();
+        for gap in std::mem::take(&mut known.needed_again) {
+            if gap.at < now {
+                record_gap(known, gap.since, age(gap.since, gap.at), gap.levels);
+            } else {
+                known.needed_again.push(gap);
+            }
+        }
     }
-    watch_gaps(learned, needed, now);
-    learned.demand = needed;
+    let elapsed = learned.window.map_or(Duration::ZERO, |w| age(w.since, now));
+    if elapsed >= boot.saturating_mul(AWAY) {
+        // nobody watched for a while: what happened meanwhile is not known
+        let known = known.to_mut();
+        known.window = None;
+        known.unneeded.clear();
+    } else if elapsed >= boot {
+        close_windows(known.to_mut(), boot, now);
+    }
+    known
+}
+
+/// Takes in the demand of one whole and fresh look. `known` is what was settled for this moment.
+pub(crate) fn observe(
+    learned: &mut Learned,
+    known: Cow<'_, Learned>,
+    needed: u32,
+    boot: Duration,
+    now: Timestamp,
+) {
+    let quiet = learned
+        .window
+        .is_some_and(|w| age(w.since, now) < boot.saturating_mul(HEARTBEAT));
+    if needed == known.demand && quiet {
+        return;
+    }
+    let mut known = known.into_owned();
+    let risen = needed.saturating_sub(known.demand);
+    let window = match known.window {
+        None => new_window(needed, now),
+        Some(window) => RiseWindow {
+            active: active(&window, risen, boot, now),
+            touched: now,
+            peak: window.peak.max(needed),
+            ..window
+        },
+    };
+    known.window = Some(window);
+    watch_gaps(&mut known, needed, now);
+    known.demand = needed;
+    *learned = known;
 }
 
 /// Takes in one boot, from creation to an executor that is online.
@@ -88,34 +138,19 @@ pub(crate) fn boot_time(learned: &Learned, boot: &Boot) -> Duration {
     )
 }
 
-/// Closes the windows that have passed and watches the present one. False if nobody watched for a while.
-fn watch_rises(learned: &mut Learned, needed: u32, boot: Duration, now: Timestamp) -> bool {
-    let before = learned.demand;
+/// Closes the windows that have passed. Demand has not changed since the last one that was written.
+fn close_windows(learned: &mut Learned, boot: Duration, now: Timestamp) {
     let Some(mut window) = learned.window else {
-        learned.window = Some(new_window(needed, now));
-        return true;
+        return;
     };
-    let elapsed = age(window.since, now);
-    if needed == before && elapsed < boot.saturating_mul(HEARTBEAT) {
-        return true;
-    }
-    if elapsed >= boot.saturating_mul(AWAY) {
-        learned.window = Some(new_window(needed, now));
-        return false;
-    }
-    let whole = u32::try_from(elapsed.as_millis() / boot.as_millis().max(1)).unwrap_or(AWAY);
-    for _ in 0..whole {
+    while age(window.since, now) >= boot {
         let rise = window.peak.saturating_sub(window.base);
         record_rise(&mut learned.rises, window.activity, rise);
         window.since = later(window.since, boot);
-        (window.base, window.peak) = (before, before);
+        (window.base, window.peak) = (learned.demand, learned.demand);
         window.activity = faded(&window, boot, window.since);
     }
-    window.active = active(&window, needed.saturating_sub(before), boot, now);
-    window.touched = now;
-    window.peak = window.peak.max(needed);
     learned.window = Some(window);
-    true
 }
 
 /// When an unchanged demand is written down again.
@@ -196,7 +231,7 @@ fn record_in_row(rows: &mut Vec<RiseRow>, place: usize, rise: u32) {
     }
 }
 
-/// Records the gaps that a rise ends, and where a fall begins new ones: the level that was needed last is needed again
+/// Takes note of the gaps that a rise ends, and of those that a fall begins: the level that was needed last is needed again
 /// first.
 fn watch_gaps(learned: &mut Learned, needed: u32, now: Timestamp) {
     let before = learned.demand;
@@ -222,7 +257,11 @@ fn watch_gaps(learned: &mut Learned, needed: u32, now: Timestamp) {
         if newest.levels == 0 {
             learned.unneeded.pop();
         }
-        record_gap(learned, since, age(since, now), ended);
+        learned.needed_again.push(NeededAgain {
+            levels: ended,
+            since,
+            at: now,
+        });
     }
 }
 
@@ -405,6 +444,11 @@ mod tests {
         later(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
     }
 
+    fn look(learned: &mut Learned, needed: u32, now: Timestamp) {
+        let before = learned.clone();
+        observe(learned, settled(&before, BOOT, now), needed, BOOT, now);
+    }
+
     /// What keeping a level for `time` costs over these gaps, in seconds of a machine.
     fn cost_of(gaps: &[u64], time: u64, worth: u64) -> u64 {
         let price = |gap: &u64| if *gap < time { *gap } else { time + worth };
@@ -448,29 +492,29 @@ mod tests {
         let mut learned = Learned::default();
         // 9 jobs, then 7 from 100 s, then 4 from 200 s, then 6 at 230 s: two gaps of 30 s
         for (second, needed) in [(0, 9), (100, 7), (200, 4), (230, 6)] {
-            observe(&mut learned, needed, BOOT, at(second));
+            look(&mut learned, needed, at(second));
         }
         let mut expected = Histogram::default();
         add(&mut expected, bucket(30), 2);
-        assert_eq!(learned.gaps, expected);
+        assert_eq!(settled(&learned, BOOT, at(231)).gaps, expected);
         // one level more is the third of those from 200 s; the next two wait since 100 s
-        observe(&mut learned, 9, BOOT, at(300));
+        look(&mut learned, 9, at(300));
         add(&mut expected, bucket(100), 1);
         add(&mut expected, bucket(200), 2);
-        assert_eq!(learned.gaps, expected);
         assert!(learned.unneeded.is_empty());
+        assert_eq!(settled(&learned, BOOT, at(301)).gaps, expected);
     }
 
     #[test]
     fn a_demand_that_stands_still_writes_nothing_but_a_heartbeat() {
         let mut learned = Learned::default();
-        observe(&mut learned, 3, BOOT, at(0));
+        look(&mut learned, 3, at(0));
         let before = learned.clone();
         for second in 1..480 {
-            observe(&mut learned, 3, BOOT, at(second));
+            look(&mut learned, 3, at(second));
         }
         assert_eq!(learned, before);
-        observe(&mut learned, 3, BOOT, at(480));
+        look(&mut learned, 3, at(480));
         assert_ne!(learned, before);
     }
 
@@ -478,7 +522,7 @@ mod tests {
     fn time_in_which_nobody_watched_teaches_nothing() {
         let mut learned = Learned::default();
         for (second, needed) in [(0, 3), (10, 1), (100_000, 3)] {
-            observe(&mut learned, needed, BOOT, at(second));
+            look(&mut learned, needed, at(second));
         }
         assert!(learned.gaps.is_empty());
         assert!(learned.rises.is_empty());
@@ -487,12 +531,12 @@ mod tests {
     #[test]
     fn quiet_windows_are_counted_when_news_come() {
         let mut learned = Learned::default();
-        observe(&mut learned, 0, BOOT, at(0));
+        look(&mut learned, 0, at(0));
         // five windows have passed; the rise belongs to the sixth
-        observe(&mut learned, 4, BOOT, at(310));
+        look(&mut learned, 4, at(310));
         assert_eq!(learned.rises[0][0].windows, 5);
         assert!(learned.rises[0][0].rises.is_empty());
-        observe(&mut learned, 4, BOOT, at(310 + 480));
+        look(&mut learned, 4, at(310 + 480));
         let rises: u64 = learned.rises[0].iter().map(|row| total(&row.rises)).sum();
         assert_eq!(rises, 1);
     }
@@ -502,9 +546,9 @@ mod tests {
     fn the_reserve_follows_what_a_wait_is_worth() {
         let mut learned = Learned::default();
         for round in 0..200u64 {
-            observe(&mut learned, 2, BOOT, at(round * 600));
-            observe(&mut learned, 0, BOOT, at(round * 600 + 90));
-            observe(&mut learned, 0, BOOT, at(round * 600 + 590));
+            look(&mut learned, 2, at(round * 600));
+            look(&mut learned, 0, at(round * 600 + 90));
+            look(&mut learned, 0, at(round * 600 + 590));
         }
         let now = at(200 * 600);
         let slots = |odds| reserve(&learned, 0, odds, BOOT, now).slots;
@@ -543,7 +587,7 @@ mod tests {
         let mut demand = 1u32;
         for step in 0..20_000u64 {
             demand = demand.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            observe(&mut learned, demand >> (step % 32), BOOT, at(step * 37));
+            look(&mut learned, demand >> (step % 32), at(step * 37));
         }
         let bytes = serde_json::to_string(&learned).unwrap().len();
         assert!(bytes <= 12 * 1024, "{bytes} bytes");
@@ -613,10 +657,32 @@ mod tests {
             let mut clock = 0;
             for (demand, wait) in demands {
                 clock += wait;
-                observe(&mut learned, demand, BOOT, at(clock));
+                look(&mut learned, demand, at(clock));
             }
-            let slots = |needed| reserve(&learned, needed, odds, BOOT, at(clock + 10)).slots;
+            let now = at(clock + 10);
+            let known = settled(&learned, BOOT, now);
+            let slots = |needed| reserve(&known, needed, odds, BOOT, now).slots;
             prop_assert!(slots(needed + more) >= slots(needed));
+        }
+
+        /// What is known at a moment is the same when it is asked again right after it was written down.
+        #[test]
+        fn looking_twice_at_one_moment_teaches_nothing_more(
+            demands in prop::collection::vec((0u32..60, 1u64..700), 2..100),
+        ) {
+            let mut learned = Learned::default();
+            let mut clock = 0;
+            for (demand, wait) in demands {
+                clock += wait;
+                let first = settled(&learned, BOOT, at(clock)).into_owned();
+                look(&mut learned, demand, at(clock));
+                let again = settled(&learned, BOOT, at(clock)).into_owned();
+                prop_assert_eq!(&first.gaps, &again.gaps);
+                prop_assert_eq!(&first.rises, &again.rises);
+                let written = learned.clone();
+                look(&mut learned, demand, at(clock));
+                prop_assert_eq!(written, learned.clone());
+            }
         }
     }
 }

@@ -15,6 +15,10 @@ pub struct Learned {
     /// entries; further ones are put together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unneeded: Vec<Unneeded>,
+    /// Levels that the newest look needed again. They join the law of gaps at the next one, so that what a tick teaches
+    /// does not change what it decides; at most as many entries as above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needed_again: Vec<NeededAgain>,
     /// How long levels stayed unneeded, over all hours.
     #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub gaps: Histogram,
@@ -47,6 +51,17 @@ pub struct Unneeded {
     pub levels: u32,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// Levels of demand that were needed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededAgain {
+    /// How many.
+    pub levels: u32,
+    /// Since when they had not been needed.
+    pub since: Timestamp,
+    /// When they were needed again.
+    pub at: Timestamp,
 }
 
 /// Counts in buckets whose bounds grow like a logarithm.

@@ -32,7 +32,7 @@ pub use ids::{
 pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
 pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
-pub use learned::{Histogram, Learned, RiseRow, RiseWindow, Unneeded};
+pub use learned::{Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded};
 pub use memory::{Missing, PoolMemory, Recommendations, Tokens, Wanted};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, WorkloadTrust,

@@ -295,7 +295,7 @@ mod tests {
         slow.started_at = Some(at(1000));
         let chain = vec![slow, blocked("9", &["8"])];
         assert_eq!(soon(&durations, &look(1250, chain.clone()), 1250), [(0, 1)]);
-        assert_eq!(soon(&durations, &look(1301, chain.clone()), 1301), []);
+        assert_eq!(soon(&durations, &look(1301, chain), 1301), []);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use model::Policy;
-use model::rules::RuleKind;
+use model::rules::{Rule, RuleKind};
 
 use super::when::{Facts, holds};
 use crate::Observation;
@@ -45,6 +45,10 @@ pub(crate) fn apply<'a>(policy: &'a Policy, facts: &Facts) -> (Cow<'a, Policy>, 
 
 /// The (min, max) in force, for whoever judges a plan.
 pub(crate) fn in_force(seen: &Observation, policy: &Policy, now: Timestamp) -> (u32, u32) {
+    let limits = |rule: &Rule| matches!(rule.rule, RuleKind::Limit(_));
+    if !policy.rules.iter().any(limits) {
+        return (policy.min, policy.max);
+    }
     let supply = Supply::of(seen, policy, now);
     let facts = Facts::of(seen, policy, &supply, now);
     let (policy, _) = apply(policy, &facts);

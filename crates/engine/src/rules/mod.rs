@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use model::rules::{
     IdleTime, LoadRule, MemoryRule, Pace, Reserve, Rule, RuleKind, ScaleIn, Utilization,
 };
-use model::{Policy, Workload};
+use model::{Learned, Policy, Workload};
 
 use crate::supply::Supply;
 use crate::{Observation, Plan, demand, learn};
@@ -81,17 +81,16 @@ pub(crate) struct Situation<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) supply: &'a Supply,
     pub(crate) rules: InForce<'a>,
+    /// What is known of its load at this moment.
+    pub(crate) known: &'a Learned,
+    /// Usual time from a creation to an executor that is online.
+    pub(crate) boot: Duration,
     pub(crate) now: Timestamp,
 }
 
 impl<'a> Situation<'a> {
     pub(crate) fn workload(&self) -> Option<&'a Workload> {
         self.seen.seen.workload.any()
-    }
-
-    /// Usual time from a creation to an executor that is online.
-    pub(crate) fn boot(&self) -> Duration {
-        learn::boot_time(&self.seen.seen.memory.learned, &self.policy.boot)
     }
 
     /// Machines that give so many slots beside those that run jobs.

@@ -27,9 +27,8 @@ pub(crate) fn raise(at: &Situation<'_>, open: u32, wanted: u32, reasons: &mut Ve
                 .demand
                 .running
                 .saturating_add(workload.demand.runnable);
-            let learned = &at.seen.seen.memory.learned;
-            let found = learn::reserve(learned, needed, wait_to_idle, at.boot(), at.now);
-            let (windows, within) = (found.windows, at.boot());
+            let found = learn::reserve(at.known, needed, wait_to_idle, at.boot, at.now);
+            let (windows, within) = (found.windows, at.boot);
             (found.slots, ReserveBy::Arrivals { windows, within })
         }
     };

@@ -37,9 +37,8 @@ pub(crate) fn keep(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32 {
     else {
         return wanted;
     };
-    let worth = worth(at.boot(), wait_to_idle);
-    // by the memory of before this tick: what this tick teaches must not change what it decides
-    let found = learn::idle_time(&at.seen.seen.memory.learned, worth, at.now);
+    let worth = worth(at.boot, wait_to_idle);
+    let found = learn::idle_time(at.known, worth, at.now);
     let idle_for = found.time.saturating_sub(announced);
     let greatest = greatest_within(plan, idle_for, at.now);
     let kept = greatest.min(at.supply.serving());
