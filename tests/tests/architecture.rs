@@ -14,6 +14,8 @@ const NORMAL: &[(&str, &[&str])] = &[
     // The core: data, and decisions about data.
     ("model", &[]),
     ("engine", &["model"]),
+    // Decisions in virtual time. It knows no port, so it can call nobody.
+    ("simulator", &["model", "engine"]),
     ("config", &["model", "ports"]),
     ("ports", &["model"]),
     // Adapters know the border and nothing behind it, and never one another.
@@ -89,6 +91,7 @@ const NORMAL: &[(&str, &[&str])] = &[
             "probot",
             "scaler",
             "sim",
+            "simulator",
             "fake-*",
             "emitter-*",
             "provider-*",
@@ -117,6 +120,7 @@ const IN_TESTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("parmanu", &["conformance"]),
+    ("simulator", &["conformance"]),
     ("sim", &["conformance"]),
     // The end-to-end runs stand above everything.
     ("tests", &["*"]),
@@ -126,6 +130,7 @@ const IN_TESTS: &[(&str, &[&str])] = &[
 const NEVER_REACHED: &[(&str, &[&str])] = &[
     ("model", &["tokio", "redis", "reqwest", "axum", "hyper"]),
     ("engine", &["tokio", "redis", "reqwest", "axum", "hyper"]),
+    ("simulator", &["tokio", "redis", "reqwest", "axum", "hyper"]),
     // Whoever only checks a configuration compiles no client of anything.
     (
         "config",

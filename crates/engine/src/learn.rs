@@ -153,6 +153,19 @@ fn close_windows(learned: &mut Learned, boot: Duration, now: Timestamp) {
     learned.window = Some(window);
 }
 
+/// When an unchanged demand is written down again.
+pub(crate) fn heartbeat(learned: &Learned, boot: Duration) -> Option<Timestamp> {
+    let window = learned.window?;
+    Some(later(window.since, boot.saturating_mul(HEARTBEAT)))
+}
+
+/// When the hour of the week begins to count as another one.
+pub(crate) fn next_hour_class(now: Timestamp) -> Timestamp {
+    const BLOCK_S: i64 = 4 * 3600;
+    let next = (now.as_second().div_euclid(BLOCK_S) + 1) * BLOCK_S;
+    Timestamp::from_second(next).unwrap_or(now)
+}
+
 fn new_window(demand: u32, now: Timestamp) -> RiseWindow {
     RiseWindow {
         since: now,

@@ -23,6 +23,7 @@ mod leave;
 mod observation;
 mod offers;
 mod plan;
+mod quiet;
 mod reason;
 pub mod rules;
 mod supply;
@@ -37,5 +38,6 @@ pub use observation::{
 };
 pub use offers::Rung;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
+pub use quiet::quiet_until;
 pub use reason::{CapOf, Pressure, Reason, ReserveBy};
 pub use supply::{Machine, Phase, Supply};

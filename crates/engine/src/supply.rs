@@ -4,7 +4,8 @@
 //! Phases are derived from observations at every tick and never stored; an odd machine gets a phase that says so and
 //! never stops the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -340,6 +341,8 @@ fn references(seen: &Observation, emitter: &EmitterName) -> BTreeMap<ExecutorId,
 /// The executors of one look: ours by name or by reference, and the others.
 struct Executors<'a> {
     ours: BTreeMap<InstanceName, &'a Executor>,
+    /// The names of `ours` by the CI server's id.
+    by_id: HashMap<&'a ExecutorId, InstanceName>,
     foreign: Vec<&'a Executor>,
 }
 
@@ -347,7 +350,8 @@ impl<'a> Executors<'a> {
     fn of(seen: &'a Observation, workload: Option<&'a Workload>) -> Self {
         let mut ours = BTreeMap::new();
         let mut foreign = Vec::new();
-        let named = workload.map(|workload| references(seen, &workload.emitter));
+        // most executors carry their machine's name, and then nobody asks for these
+        let named = LazyCell::new(|| workload.map(|workload| references(seen, &workload.emitter)));
         for executor in workload.map_or(&[][..], |workload| &workload.executors) {
             let marked = executor.fleet.as_ref() == Some(&seen.fleet);
             let by_name = executor.name.parse::<InstanceName>().ok();
@@ -363,19 +367,24 @@ impl<'a> Executors<'a> {
                 None => foreign.push(executor),
             }
         }
-        Executors { ours, foreign }
+        // of two with one id the first by name
+        let mut by_id = HashMap::new();
+        for (name, executor) in &ours {
+            by_id.entry(&executor.id).or_insert_with(|| name.clone());
+        }
+        Executors {
+            ours,
+            by_id,
+            foreign,
+        }
     }
 
     /// The executor of an instance: by the reference in its tags, else by name.
     fn take(&mut self, instance: &Instance) -> Option<Executor> {
-        let by_reference = instance.executor.as_ref().and_then(|reference| {
-            let found = self
-                .ours
-                .iter()
-                .find(|(_, executor)| executor.id == reference.id);
-            found.map(|(name, _)| name.clone())
-        });
-        let name = by_reference.unwrap_or_else(|| instance.name.clone());
+        let by_reference = instance.executor.as_ref();
+        let by_reference = by_reference.and_then(|reference| self.by_id.get(&reference.id));
+        let name = by_reference.filter(|name| self.ours.contains_key(*name));
+        let name = name.unwrap_or(&instance.name).clone();
         self.ours.remove(&name).cloned()
     }
 }

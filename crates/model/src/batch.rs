@@ -44,10 +44,10 @@ impl BatchId {
     }
 }
 
-/// Parses a number only in the form we print it, so that two texts never mean one name.
-fn canonical<N: FromStr + ToString>(text: &str) -> Option<N> {
-    let number: N = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+/// Parses a whole number only in the form we print it, so that two texts never mean one name.
+fn canonical<N: FromStr>(text: &str) -> Option<N> {
+    let plain = text == "0" || !text.starts_with(['0', '+']);
+    plain.then(|| text.parse().ok()).flatten()
 }
 
 impl fmt::Display for BatchId {

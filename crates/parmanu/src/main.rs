@@ -11,6 +11,7 @@
 mod check;
 mod demo;
 mod plan;
+mod simulate;
 mod up;
 
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ enum Verb {
         #[arg(long)]
         world: Option<PathBuf>,
     },
+    /// Plays a trace of jobs under a configuration in virtual time: waits, machine-hours and cost before paying.
+    Simulate(simulate::Arguments),
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
     /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
@@ -73,6 +76,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
+        Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Schema => {
             let schema = config::schema(&service::registries());
             println!("{}", serde_json::to_string_pretty(&schema)?);

@@ -28,7 +28,7 @@ use crate::supply::Supply;
 use crate::{Observation, Plan, demand, learn};
 
 /// Idle time before a machine may leave where no rule says otherwise (what most comparable systems start with).
-const IDLE_FOR: Duration = Duration::from_secs(600);
+pub(crate) const IDLE_FOR: Duration = Duration::from_secs(600);
 
 /// The rules in force at one tick.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,0 +1,164 @@
+//! For how long the same picture of the world leads to the same plan: nothing to do.
+//!
+//! A simulation asks at every virtual tick, and in most of them nothing has happened. Whoever sees the same machines,
+//! jobs and executors again, looked at anew, need not plan before this moment. It errs on the early side: what is not
+//! understood here is not quiet. That skipping changes no result is tested in the crate `simulator`.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use model::rules::{IdleSlots, IdleTime, RuleKind};
+use model::{Instance, Learned, Policy, Recommendations, Seen};
+
+use crate::rules::{IDLE_FOR, scale_in};
+use crate::{Observation, Plan, learn};
+
+/// The first moment from `now` on at which the observation that led to `plan`, seen anew, may lead to one with actions
+/// or to another memory that matters; `now` itself if that cannot be told.
+pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -> Timestamp {
+    if !is_plain(seen, policy, plan) {
+        return now;
+    }
+    let (before, after) = (&seen.seen.memory.learned, &plan.memory.learned);
+    let boot = learn::boot_time(after, &policy.boot);
+    if boot != learn::boot_time(before, &policy.boot) {
+        return now;
+    }
+    let mut moments: Vec<Timestamp> = Vec::new();
+    moments.extend(learn::heartbeat(after, boot));
+    let instances = seen.listings.values().filter_map(Seen::any).flatten();
+    moments.extend(instances.flat_map(|instance| ages(instance, policy)));
+    let watched = || plan.memory.idle_since.values().copied();
+    let wanted = || plan.memory.wanted.iter().flat_map(|wanted| &wanted.earlier);
+    let mut has_scale_in = false;
+    for rule in &policy.rules {
+        let RuleKind::ScaleIn(scale_in) = &rule.rule else {
+            continue;
+        };
+        has_scale_in = true;
+        if scale_in.at_most.is_some() && !plan.memory.departures.is_empty() {
+            return now;
+        }
+        match scale_in.idle {
+            IdleTime::Fixed { idle_for } => {
+                moments.extend(watched().map(|since| later(since, idle_for)));
+            }
+            IdleTime::BreakEven {
+                wait_to_idle,
+                announced,
+            } => {
+                let worth = scale_in::worth(boot, wait_to_idle);
+                let found = learn::idle_time(after, worth, now).time;
+                if found != learn::idle_time(before, worth, now).time {
+                    return now;
+                }
+                let idle_for = found.saturating_sub(announced);
+                moments.extend(wanted().map(|earlier| later(earlier.until, idle_for)));
+            }
+        }
+    }
+    if !has_scale_in {
+        moments.extend(watched().map(|since| later(since, IDLE_FOR)));
+    }
+    moments.push(learn::next_hour_class(now));
+    let horizon = moments.iter().copied().filter(|at| *at > now).min();
+    let Some(horizon) = horizon else { return now };
+    reserves_change(before, after, seen, policy, boot, now, horizon)
+}
+
+/// Whether nothing is going on but jobs and machines, with rules whose dependence on time is known here.
+fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
+    let nothing_done = plan.actions.is_empty() && plan.put.is_empty() && plan.end.is_empty();
+    let memory = &plan.memory;
+    let nothing_begun = seen.seen.intents.is_empty()
+        && memory.missing.is_empty()
+        && memory.ghosts.is_empty()
+        && memory.failed_boots.is_empty();
+    let Seen::Complete { value, .. } = &seen.seen.workload else {
+        return false;
+    };
+    let nothing_odd = value.demand.soon.is_empty()
+        && seen.intents_lost_at.is_none()
+        && seen.unavailable.is_empty()
+        && seen.seen.creation_held.is_none()
+        && seen
+            .listings
+            .values()
+            .all(|listing| matches!(listing, Seen::Complete { .. }));
+    let known_rules = policy.rules.iter().all(|rule| {
+        rule.when.is_always()
+            && match &rule.rule {
+                RuleKind::Pace(pace) => pace.create.is_none() && pace.stabilise.is_zero(),
+                RuleKind::Reserve(_) | RuleKind::ScaleIn(_) | RuleKind::Utilization(_) => true,
+                _ => false,
+            }
+    });
+    // where entries would be put together it matters when the old ones are forgotten
+    let wanted = memory.wanted.as_ref();
+    let few = wanted.is_none_or(|wanted| wanted.earlier.len() < Recommendations::MOST / 2);
+    nothing_done && nothing_begun && nothing_odd && known_rules && few
+}
+
+/// When a machine stops being young, and when it is overdue.
+fn ages(instance: &Instance, policy: &Policy) -> Vec<Timestamp> {
+    let ages = [policy.boot.expect, policy.boot.timeout];
+    let created = instance.created_at;
+    let at = |age: Duration| created.map(|created| later(created, age));
+    let just_after = |at: Timestamp| later(at, Duration::from_nanos(1));
+    ages.into_iter()
+        .filter_map(at)
+        .flat_map(|at| [at, just_after(at)])
+        .collect()
+}
+
+/// The first moment until the horizon at which a reserve is of another size; a fading activity only makes it smaller.
+fn reserves_change(
+    before: &Learned,
+    after: &Learned,
+    seen: &Observation,
+    policy: &Policy,
+    boot: Duration,
+    now: Timestamp,
+    horizon: Timestamp,
+) -> Timestamp {
+    let demand = seen.seen.workload.any().map(|workload| &workload.demand);
+    let needed = demand.map_or(0, |demand| demand.running.saturating_add(demand.runnable));
+    let mut first = horizon;
+    for rule in &policy.rules {
+        let RuleKind::Reserve(reserve) = &rule.rule else {
+            continue;
+        };
+        let IdleSlots::Arrivals { wait_to_idle } = reserve.idle else {
+            continue;
+        };
+        let slots =
+            |learned: &Learned, at| learn::reserve(learned, needed, wait_to_idle, boot, at).slots;
+        let here = slots(after, now);
+        if here != slots(before, now) {
+            return now;
+        }
+        let (mut same, mut other) = (now, first);
+        if slots(after, other) == here {
+            continue;
+        }
+        while age_ms(same, other) > 1 {
+            let middle = later(same, Duration::from_millis(age_ms(same, other) / 2));
+            if slots(after, middle) == here {
+                same = middle;
+            } else {
+                other = middle;
+            }
+        }
+        first = first.min(same);
+    }
+    first
+}
+
+fn age_ms(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(model::age(from, to).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
