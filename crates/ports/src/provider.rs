@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,20 @@ pub trait Provider: Send + Sync {
     /// Asks for deletion of machines as listed, one outcome for each, in order. One already gone is success; one bad
     /// id does not fail the others.
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>>;
+
+    /// Writes on machines as listed until when they are wanted, one outcome for each, in order. Whatever clears up after
+    /// a Parmanu that is gone for good reads it; nobody else does, and a machine past its time is not deleted for that. A
+    /// provider without such a mark has nothing to do.
+    async fn renew(
+        &self,
+        instances: &[Instance],
+        until: Timestamp,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let _ = (until, call);
+        let done = |instance: &Instance| Outcome::Done(instance.name.clone());
+        instances.iter().map(done).collect()
+    }
 }
 
 /// How one machine of a call fared.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ports::{PluginError, ProviderErrorKind};
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{DATE, ETAG, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Certificate, Identity, Method};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -49,10 +49,28 @@ struct Envelope {
 /// A good answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// What was asked for, and when that was by the daemon's own clock, if it said so.
-    Sync(Value, Option<Timestamp>),
+    /// What was asked for, and what the daemon stamps its answers with.
+    Sync(Value, Stamp),
     /// It is being done; the path of the operation.
     Operation(String),
+}
+
+/// What stands in the head of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Stamp {
+    /// When it was given, by the daemon's own clock.
+    pub(crate) at: Option<Timestamp>,
+    /// Names this very state of the object (RFC 9110 §8.8.3).
+    pub(crate) etag: Option<HeaderValue>,
+}
+
+impl Stamp {
+    fn of(headers: &HeaderMap) -> Self {
+        Self {
+            at: date(headers),
+            etag: headers.get(ETAG).cloned(),
+        }
+    }
 }
 
 impl Client {
@@ -101,7 +119,20 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
-        self.send(method, path, query, body, REQUEST_TIMEOUT).await
+        self.send(method, path, query, body, None, REQUEST_TIMEOUT)
+            .await
+    }
+
+    /// Changes parts of an object, if it still is as it was when it got this stamp.
+    pub(crate) async fn amend(
+        &self,
+        path: &str,
+        stamp: &Stamp,
+        body: &Value,
+    ) -> Result<Answer, Failure> {
+        let etag = stamp.etag.as_ref();
+        self.send(Method::PATCH, path, &[], Some(body), etag, REQUEST_TIMEOUT)
+            .await
     }
 
     /// Waits for an operation, and gives its failure.
@@ -112,7 +143,7 @@ impl Client {
         let seconds = limit.as_secs().max(1).to_string();
         let patience = limit.saturating_add(REQUEST_TIMEOUT);
         let query = [("timeout", seconds.as_str())];
-        let asked = self.send(Method::GET, &path, &query, None, patience);
+        let asked = self.send(Method::GET, &path, &query, None, None, patience);
         let answer = asked.await.map_err(|mut failure| {
             // it was accepted; that its end could not be read says nothing of it (a daemon that was started anew
             // has forgotten its operations)
@@ -146,6 +177,7 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
         body: Option<&Value>,
+        etag: Option<&HeaderValue>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
         let mut url = self.base.clone();
@@ -163,12 +195,15 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
+        if let Some(etag) = etag {
+            request = request.header(IF_MATCH, etag);
+        }
         let response = request
             .send()
             .await
             .map_err(|error| broken(&endpoint, writes, error))?;
         let status = response.status().as_u16();
-        let at = date(response.headers());
+        let stamp = Stamp::of(response.headers());
         let body = read(response, &endpoint, writes).await?;
         tracing::debug!(endpoint, status, bytes = body.len(), "lxd answered");
         let envelope: Option<Envelope> = serde_json::from_slice(&body).ok();
@@ -179,7 +214,7 @@ impl Client {
             return Err(Failure::new(ProviderErrorKind::BadAnswer, fate, message));
         };
         match envelope.kind.as_str() {
-            "sync" => Ok(Answer::Sync(envelope.metadata, at)),
+            "sync" => Ok(Answer::Sync(envelope.metadata, stamp)),
             "async" => Ok(Answer::Operation(envelope.operation)),
             _ => {
                 let code = if envelope.error_code == 0 {

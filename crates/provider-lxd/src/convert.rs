@@ -17,6 +17,10 @@ use crate::config::Offer;
 
 /// What the keys of our marks begin with.
 pub(crate) const MARK: &str = "user.parmanu-";
+/// The key that says until when the machine is wanted.
+pub(crate) const EXPIRES: &str = "user.parmanu-expires";
+/// How long a new machine is wanted without anybody saying so again: long enough for its first renewal.
+const WANTED_FOR: Duration = Duration::from_secs(3600);
 /// The key of the boot script: cloud-init's LXD data source reads it from inside the machine.
 pub(crate) const USER_DATA: &str = "user.user-data";
 
@@ -119,7 +123,12 @@ fn state(seen: &Seen, now: Timestamp) -> InstanceState {
 }
 
 /// The body of the call that creates one machine of a batch.
-pub(crate) fn body(batch: &CreateBatch, name: &InstanceName, offer: &Offer) -> Value {
+pub(crate) fn body(
+    batch: &CreateBatch,
+    name: &InstanceName,
+    offer: &Offer,
+    now: Timestamp,
+) -> Value {
     let mut config: Map<String, Value> = offer
         .config
         .iter()
@@ -140,6 +149,8 @@ pub(crate) fn body(batch: &CreateBatch, name: &InstanceName, offer: &Offer) -> V
             config.insert(format!("{MARK}{key}"), json!(value));
         }
     }
+    let expires = now.checked_add(WANTED_FOR).unwrap_or(now);
+    config.insert(EXPIRES.to_owned(), json!(expires.to_string()));
     if !batch.user_data.0.is_empty() {
         config.insert(USER_DATA.to_owned(), json!(batch.user_data.0));
     }
@@ -264,7 +275,7 @@ mod tests {
             "devices": { "root": { "type": "disk", "path": "/", "pool": "default" } },
         }))
         .unwrap();
-        let body = body(&batch, &batch.batch.instance(0), &offer);
+        let body = body(&batch, &batch.batch.instance(0), &offer, at(SOON));
         assert_eq!(
             body,
             json!({
@@ -282,6 +293,7 @@ mod tests {
                     "user.parmanu-batch": "linux-7-1",
                     "user.parmanu-index": "0",
                     "user.parmanu-epoch": "7",
+                    "user.parmanu-expires": "2026-11-24T17:34:40Z",
                     "user.parmanu-offer": "small/0",
                     "user.parmanu-executor": "buildbot:7",
                 },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, InstanceState, Listing, ProviderName};
 use ports::{
     Call, Clock, Outcome, PluginError, Provider, ProviderContext, ProviderError, ProviderErrorKind,
@@ -16,7 +17,7 @@ use ports::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, Stamp};
 use crate::config::{Config, Offer};
 use crate::convert::{self, Seen};
 use crate::error::{Failure, Fate, Meaning};
@@ -34,6 +35,7 @@ const BUSY_TRIES: usize = 20;
 
 const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
+const RENEW: &str = "renew the time of machines";
 const DELETE: &str = "delete machines";
 
 /// One daemon as a [`Provider`].
@@ -51,8 +53,8 @@ impl Provider for Daemon {
             .client
             .call(Method::GET, "instances", &[("recursion", "1")], None);
         let answer = asked.await.map_err(|failure| self.error(LIST, failure))?;
-        let (rows, at) = match answer {
-            Answer::Sync(Value::Array(rows), at) => (rows, at),
+        let (rows, stamp) = match answer {
+            Answer::Sync(Value::Array(rows), stamp) => (rows, stamp),
             Answer::Sync(..) | Answer::Operation(_) => {
                 let failure = bad_answer("GET /1.0/instances answered no list");
                 return Err(self.error(LIST, failure));
@@ -60,7 +62,7 @@ impl Provider for Daemon {
         };
         let mut listing = Listing::default();
         // creation times are the daemon's, and its clock may differ from ours
-        let now = at.unwrap_or_else(|| self.clock.now());
+        let now = stamp.at.unwrap_or_else(|| self.clock.now());
         for row in rows {
             // one row that cannot be read could be any machine of ours
             let seen: Seen = match serde_json::from_value(row) {
@@ -127,6 +129,27 @@ impl Provider for Daemon {
             .collect()
             .await
     }
+
+    async fn renew(
+        &self,
+        instances: &[Instance],
+        until: Timestamp,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let renew = |instance: &Instance| {
+            let instance = instance.clone();
+            async move {
+                match self.renew_one(&instance, until, call).await {
+                    Ok(()) => Outcome::Done(instance.name.clone()),
+                    Err(failure) => self.outcome(RENEW, failure),
+                }
+            }
+        };
+        futures::stream::iter(instances.iter().map(renew))
+            .buffered(PARALLEL)
+            .collect()
+            .await
+    }
 }
 
 impl Daemon {
@@ -162,7 +185,7 @@ impl Daemon {
         offer: &Offer,
         call: &Call,
     ) -> Result<Instance, Failure> {
-        let body = convert::body(batch, name, offer);
+        let body = convert::body(batch, name, offer, self.clock.now());
         let target = offer.target.as_deref().map(|target| ("target", target));
         let query: Vec<_> = target.into_iter().collect();
         match self.make(&query, &body, call).await {
@@ -268,6 +291,33 @@ impl Daemon {
         self.erase(id, may_stop, call).await
     }
 
+    /// An operator may be changing the machine at this moment: what he writes is not overwritten with what it was.
+    async fn renew_one(
+        &self,
+        instance: &Instance,
+        until: Timestamp,
+        call: &Call,
+    ) -> Result<(), Failure> {
+        if call.remaining().is_none() {
+            return Err(over());
+        }
+        let id = instance.id.as_str();
+        let Some((seen, stamp)) = self.look_closely(id).await? else {
+            return Ok(());
+        };
+        if !seen.is_of(&instance.owner.fleet) || seen.name != instance.name.to_string() {
+            return Err(invalid(format!(
+                "the instance {id} is not this fleet's any more"
+            )));
+        }
+        let body = json!({ "config": { convert::EXPIRES: until.to_string() } });
+        let place = format!("instances/{id}");
+        match self.client.amend(&place, &stamp, &body).await? {
+            Answer::Sync(..) => Ok(()),
+            Answer::Operation(operation) => self.client.wait(&operation, OPERATION_LIMIT).await,
+        }
+    }
+
     /// Deletes it, and stops by force what runs, where it may. What is gone already is success.
     async fn erase(&self, id: &str, may_stop: bool, call: &Call) -> Result<(), Failure> {
         let place = format!("instances/{id}");
@@ -337,10 +387,16 @@ impl Daemon {
 
     /// One instance; `None` when it is certainly not there.
     async fn look(&self, id: &str) -> Result<Option<Seen>, Failure> {
+        let looked = self.look_closely(id).await?;
+        Ok(looked.map(|(seen, _)| seen))
+    }
+
+    /// The same, with the stamp of its present state.
+    async fn look_closely(&self, id: &str) -> Result<Option<(Seen, Stamp)>, Failure> {
         let place = format!("instances/{id}");
         match self.client.call(Method::GET, &place, &[], None).await {
-            Ok(Answer::Sync(value, _)) => serde_json::from_value(value)
-                .map(Some)
+            Ok(Answer::Sync(value, stamp)) => serde_json::from_value(value)
+                .map(|seen| Some((seen, stamp)))
                 .map_err(|error| bad_answer("an instance that cannot be read").because(error)),
             Ok(Answer::Operation(_)) => Err(bad_answer("a question became an operation")),
             Err(failure) if failure.meaning == Meaning::Gone => Ok(None),

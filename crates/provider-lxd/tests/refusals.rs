@@ -192,6 +192,34 @@ async fn a_machine_that_powered_off_is_stopped_and_not_started_again() {
     assert_eq!(made(&world, &batch).await.state, InstanceState::Stopped);
 }
 
+#[tokio::test]
+async fn a_machine_says_until_when_it_is_wanted_and_is_renewed() {
+    let Some(world) = world("renewed").await else {
+        return;
+    };
+    let machine = made(&world, &batch(1, world::offer())).await;
+    let path = format!("/1.0/instances/{}", machine.id);
+    let expires = async || {
+        let answer = world.ask("GET", &path, None).await;
+        let text = answer["metadata"]["config"]["user.parmanu-expires"].clone();
+        let text = text.as_str().expect("a mark").to_owned();
+        text.parse::<model::Timestamp>().expect("a time")
+    };
+    let first = expires().await;
+    let later = first + Duration::from_secs(60);
+    let mut stranger = machine.clone();
+    stranger.owner.fleet = fleet("other");
+    let outcomes = world
+        .provider
+        .renew(&[machine, stranger], later, &call())
+        .await;
+    assert!(
+        matches!(outcomes[..], [Outcome::Done(_), Outcome::Failed(_)]),
+        "{outcomes:?}"
+    );
+    assert_eq!(expires().await, later);
+}
+
 /// It may have got a build since it was listed.
 #[tokio::test]
 async fn a_machine_that_runs_is_not_deleted_for_having_been_listed_as_stopped() {

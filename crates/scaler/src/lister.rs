@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{Epoch, FleetId, Instance, Listing, ProviderName, Seen};
-use ports::{Clock, Provider, ProviderError, timeout};
+use ports::{Call, Clock, Provider, ProviderError, timeout};
 use telemetry::{Condition, Metrics, chain};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -96,12 +96,20 @@ pub(crate) struct Lister {
     pub(crate) again: Arc<Notify>,
 }
 
+/// So often every machine is told that it is still wanted ...
+const RENEW_EVERY: Duration = Duration::from_secs(900);
+/// ... for so long: three renewals in a row may fail.
+const WANTED_FOR: Duration = Duration::from_secs(3600);
+/// Longest time one round of renewals may take: it delays the next listing.
+const RENEW_LIMIT: Duration = Duration::from_secs(20);
+
 /// Two listings are at least this far apart, however often one is asked for.
 const AT_LEAST: Duration = Duration::from_millis(500);
 
 impl Lister {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut said = String::new();
+        let mut renewed = self.clock.boottime();
         loop {
             let at = self.clock.now();
             let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
@@ -119,6 +127,14 @@ impl Lister {
                 }
                 said = text;
             }
+            if said.is_empty() && self.clock.boottime().saturating_sub(renewed) >= RENEW_EVERY {
+                renewed = self.clock.boottime();
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = self.renew() => {}
+                }
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -130,6 +146,30 @@ impl Lister {
                 () = self.again.notified() => {}
                 () = self.clock.sleep(self.every.saturating_sub(AT_LEAST)) => {}
             }
+        }
+    }
+
+    /// Tells all machines of the last listing that they are wanted. Every replica does, whether it is the active one or
+    /// not: it can only make a machine live longer.
+    async fn renew(&self) {
+        let seen = self.seen.borrow().clone();
+        let alive = seen.any().into_iter().flatten();
+        let alive: Vec<Instance> = alive.filter(|i| !i.state.is_gone()).cloned().collect();
+        let now = self.clock.now();
+        let until = now.checked_add(WANTED_FOR).unwrap_or(now);
+        let call = Call::within(self.clock.clone(), RENEW_LIMIT);
+        let renewed = call
+            .run(RENEW_LIMIT, self.provider.renew(&alive, until, &call))
+            .await;
+        let failed = match &renewed {
+            Some(outcomes) => outcomes.iter().filter(|o| o.as_str() != "done").count(),
+            None => alive.len(),
+        };
+        let outcome = if failed == 0 { "ok" } else { "failed" };
+        let metrics = &self.metrics.scaler;
+        metrics.called_provider(self.name.as_str(), "renew", outcome);
+        if failed > 0 {
+            warn!(provider = %self.name, failed, of = alive.len(), "machines were not told that they are still wanted; it is tried again");
         }
     }
 
