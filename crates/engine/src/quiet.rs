@@ -13,6 +13,9 @@ use model::{Instance, Learned, Policy, Recommendations, Seen};
 use crate::rules::{IDLE_FOR, scale_in};
 use crate::{Observation, Plan, learn};
 
+/// The next look, at the earliest.
+const SOON: Duration = Duration::from_millis(1);
+
 /// The first moment from `now` on at which the observation that led to `plan`, seen anew, may lead to one with actions
 /// or to another memory that matters; `now` itself if that cannot be told.
 pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timestamp) -> Timestamp {
@@ -24,8 +27,11 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
     if boot != learn::boot_time(before, &policy.boot) {
         return now;
     }
+    // what this look taught is known from the next one on
+    let before = &*learn::settled(before, boot, now);
+    let after = &*learn::settled(after, boot, later(now, SOON));
     let mut moments: Vec<Timestamp> = Vec::new();
-    moments.extend(learn::heartbeat(after, boot));
+    moments.extend(learn::next_window(&plan.memory.learned, boot, now));
     let instances = seen.listings.values().filter_map(Seen::any).flatten();
     moments.extend(instances.flat_map(|instance| ages(instance, policy)));
     let watched = || plan.memory.idle_since.values().copied();
@@ -48,8 +54,9 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
                 announced,
             } => {
                 let worth = scale_in::worth(boot, wait_to_idle);
-                let found = learn::idle_time(after, worth, now).time;
-                if found != learn::idle_time(before, worth, now).time {
+                let part = scale_in::least_part(wait_to_idle);
+                let found = learn::idle_time(after, worth, part, now).time;
+                if found != learn::idle_time(before, worth, part, now).time {
                     return now;
                 }
                 let idle_for = found.saturating_sub(announced);

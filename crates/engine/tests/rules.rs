@@ -408,17 +408,17 @@ fn break_even_goes_by_levels_not_by_machines() {
 #[test]
 fn break_even_learns_to_wait_longer_where_demand_comes_back() {
     check(
-        "break-even 0 | queued 0 running 1 | busy, idle 80s x2 | wanted 3:80s, gaps 100:13",
+        "break-even 1 | queued 0 running 1 | busy, idle 160s x2 | wanted 3:160s, gaps 100:15",
         expect![[r#"
             nothing to do
               demand: 0 queued, 1 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
-              break-even: what was needed less than 1m 36s ago is kept, learned from 100 gaps, a return saves 1m -> 1 to 3
+              break-even: what was needed less than 3m 12s ago is kept, learned from 100 gaps, a return saves 2m -> 1 to 3
               steady at 3 machines
         "#]],
     );
 }
 
-/// 100 gaps of an hour: it waits half a boot time, not less: three times the least cost at worst.
+/// 100 gaps of an hour: it waits an eighth of a boot time, not less: nine times the least cost at worst.
 #[test]
 fn break_even_learns_to_let_go_where_demand_stays_away() {
     check(

@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let specs: Vec<PoolSpec> = pools.iter().map(|(spec, _)| spec.clone()).collect();
     let how = simulator::Settings {
         seed: arguments.seed,
-        fleet: settings.fleet.clone(),
+        fleet: settings.fleet,
         ..simulator::Settings::default()
     };
     let choices = choices(&pools, &arguments.compare)?;

@@ -41,7 +41,7 @@ impl Profile {
         match self {
             Profile::Economy => (0, None),
             Profile::Balanced => (2, Some(16)),
-            Profile::Latency => (10, Some(64)),
+            Profile::Latency => (12, Some(56)),
         }
     }
 
