@@ -32,7 +32,7 @@ const GHOST_GRACE: Duration = Duration::from_secs(60);
 
 /// The least age of a machine that leaves: the clouds bill a minute at least, so an earlier end saves nothing and the
 /// next job would wait for a boot (EC2 and GCE).
-const LEAST_AGE: Duration = Duration::from_secs(60);
+pub(crate) const LEAST_AGE: Duration = Duration::from_secs(60);
 
 /// What every step looks at.
 pub(crate) struct Context<'a> {

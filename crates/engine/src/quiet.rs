@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::rules::{IdleSlots, IdleTime, RuleKind};
 use model::{Instance, Learned, Policy, Recommendations, Seen};
 
+use crate::leave::LEAST_AGE;
 use crate::rules::{IDLE_FOR, scale_in};
 use crate::{Observation, Plan, learn};
 
@@ -42,7 +43,8 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
             continue;
         };
         has_scale_in = true;
-        if scale_in.at_most.is_some() && !plan.memory.departures.is_empty() {
+        let is_paced = scale_in.at_most.is_some() || scale_in.at_most_share.is_some();
+        if is_paced && !plan.memory.departures.is_empty() {
             return now;
         }
         match scale_in.idle {
@@ -84,6 +86,11 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
     let Seen::Complete { value, .. } = &seen.seen.workload else {
         return false;
     };
+    let nothing_doubted = memory.cliff.is_none()
+        && memory.anomaly_since.is_none()
+        && memory.quotas.is_empty()
+        && memory.spend.is_empty()
+        && (memory.offers.values()).all(|offer| offer.until.is_none() && offer.refusals == 0);
     let nothing_odd = value.demand.soon.is_empty()
         && seen.intents_lost_at.is_none()
         && seen.unavailable.is_empty()
@@ -103,12 +110,12 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
     // where entries would be put together it matters when the old ones are forgotten
     let wanted = memory.wanted.as_ref();
     let few = wanted.is_none_or(|wanted| wanted.earlier.len() < Recommendations::MOST / 2);
-    nothing_done && nothing_begun && nothing_odd && known_rules && few
+    nothing_done && nothing_begun && nothing_doubted && nothing_odd && known_rules && few
 }
 
 /// When a machine stops being young, and when it is overdue.
 fn ages(instance: &Instance, policy: &Policy) -> Vec<Timestamp> {
-    let ages = [policy.boot.expect, policy.boot.timeout];
+    let ages = [policy.boot.expect, policy.boot.timeout, LEAST_AGE];
     let created = instance.created_at;
     let at = |age: Duration| created.map(|created| later(created, age));
     let just_after = |at: Timestamp| later(at, Duration::from_nanos(1));

@@ -119,9 +119,12 @@ impl Driven {
                 memory: PoolMemory::default(),
                 next_sequence: 0,
                 creation_held: None,
+                offer_news: Vec::new(),
             },
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
+            at_provider: BTreeMap::new(),
+            spent: None,
         };
         Driven {
             policy,

@@ -51,7 +51,12 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let always = |kind: RuleKind| Rule::always(kind.name(), kind);
     let scale_in = |idle, at_most| {
         let per = Duration::from_secs(60);
-        RuleKind::ScaleIn(ScaleIn { idle, at_most, per })
+        RuleKind::ScaleIn(ScaleIn {
+            idle,
+            at_most,
+            at_most_share: None,
+            per,
+        })
     };
     let idle_time = prop_oneof![
         (0u64..1200).prop_map(|s| IdleTime::Fixed {
@@ -112,6 +117,7 @@ fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64) -> Choice
     let pool = |spec: &PoolSpec| EnginePool {
         every: every * 1000,
         policy: Policy {
+            standing: Default::default(),
             pool: spec.name.parse().unwrap(),
             emitter: Some("ci".parse().unwrap()),
             slots: spec.slots,
