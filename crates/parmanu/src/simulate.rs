@@ -228,7 +228,11 @@ fn pool(
             .unwrap_or_else(|| BootTime::always(ms(policy.boot.expect))),
         max_jobs: None,
         dispatch: arguments.dispatch,
-        price: policy.offers.first().and_then(|offer| offer.price),
+        price: policy
+            .offers
+            .first()
+            .and_then(|offer| offer.price)
+            .map(in_currency),
     };
     Ok((
         spec,
@@ -411,6 +415,15 @@ fn dispatch(text: &str) -> Result<Dispatch, String> {
             listed(Dispatch::ALL.map(|d| d.name().to_owned()))
         )
     })
+}
+
+/// A price as a number, since a report of a simulation is no bill.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a machine-hour costs far less than 2^53 millionths"
+)]
+fn in_currency(price: model::Money) -> f64 {
+    price.micros() as f64 / 1e6
 }
 
 #[cfg(test)]
