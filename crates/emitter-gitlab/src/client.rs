@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::budget::{Budget, Purse, Spent};
 use crate::config::KIND;
 use crate::error::{Failure, of_status, quote};
 
@@ -57,6 +58,8 @@ pub(crate) struct Client {
     token: SecretRef,
     http: reqwest::Client,
     clock: Arc<dyn Clock>,
+    /// How much may be asked; nobody counts for the control verbs.
+    purse: Option<Purse>,
     /// Not before this moment of the clock's boot time: the server asked us to wait.
     closed_until: Mutex<Option<Duration>>,
 }
@@ -125,8 +128,21 @@ impl Client {
             token,
             http,
             clock,
+            purse: None,
             closed_until: Mutex::new(None),
         })
+    }
+
+    /// The same client with a limit on its requests.
+    pub(crate) fn within(mut self, budget: Budget) -> Self {
+        self.purse = Some(Purse::of(budget));
+        self
+    }
+
+    /// How many projects may be asked in a probe that begins now.
+    pub(crate) fn room(&self) -> usize {
+        let purse = self.purse.as_ref();
+        purse.map_or(usize::MAX, |purse| purse.room(self.clock.boottime()))
     }
 
     /// A GET below `/api/v4`, with its query already encoded.
@@ -244,6 +260,11 @@ impl Client {
             let message = format!("{endpoint} is not sent: the server asked to wait");
             return Err(Failure::new(kind, message));
         }
+        let in_probe = meter.cost().requests;
+        let spent = |purse: &Purse| purse.take(in_probe, self.clock.boottime()).err();
+        if let Some(spent) = self.purse.as_ref().and_then(spent) {
+            return Err(over_budget(&endpoint, &spent));
+        }
         let mut secret = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
             Failure::new(
                 EmitterErrorKind::Config,
@@ -330,6 +351,19 @@ impl Client {
     }
 }
 
+/// The failure of a request that our own budget does not allow.
+fn over_budget(endpoint: &str, spent: &Spent) -> Failure {
+    let (retry_after, what) = match spent {
+        Spent::Probe(most) => (None, format!("{most} requests of one probe")),
+        Spent::Minute(most, wait) => (Some(*wait), format!("{most} requests of one minute")),
+    };
+    let message = format!(
+        "{endpoint} is not sent: the budget of {what} is used up; raise `budget`, narrow the scope or \
+         probe less often"
+    );
+    Failure::new(EmitterErrorKind::RateLimited { retry_after }, message)
+}
+
 /// The failure of a call that got no whole answer.
 fn broken(endpoint: &str, writes: bool, error: reqwest::Error) -> Failure {
     let (kind, words) = if error.is_connect() {
@@ -395,10 +429,19 @@ fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// The wait of a refusal: `Retry-After` in seconds, else the moment the window ends.
+/// The wait of a refusal: `Retry-After` in seconds or, from a proxy, as a date; else the moment the
+/// window ends.
 fn wait_of(headers: &HeaderMap, now: i64) -> Option<Duration> {
     let seconds = number(headers, "retry-after").and_then(|seconds| u64::try_from(seconds).ok());
+    let date = || {
+        let text = headers.get("retry-after")?.to_str().ok()?;
+        let at = jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text.trim())
+            .ok()?;
+        u64::try_from(at.as_second().checked_sub(now)?).ok()
+    };
     seconds
+        .or_else(date)
         .map(Duration::from_secs)
         .or_else(|| reset_of(headers, now))
 }

@@ -16,6 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::budget::Budget;
+use crate::convert::is_below;
+
 /// The value of `kind:`.
 pub(crate) const KIND: &str = "gitlab";
 
@@ -28,6 +31,14 @@ pub(crate) const KIND: &str = "gitlab";
 /// 60 s leaves a few seconds for the two answers themselves.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 
+/// Longest time until a job is found that nothing announced, in a project that was quiet. A thousand
+/// projects cost two hundred requests a minute at this; sooner costs more, later keeps builds of
+/// schedules waiting.
+const DEFAULT_RESCAN: Duration = Duration::from_secs(300);
+
+/// Below this the shortlist would be none.
+const SHORTEST_RESCAN: Duration = Duration::from_secs(30);
+
 /// Below this a warning is given: 50 s of long poll and 3 s of `check_interval`.
 const SHORTEST_SETTLE: Duration = Duration::from_secs(53);
 
@@ -38,7 +49,7 @@ pub struct GitLabConfig {
     /// Address of the server, such as `https://gitlab.example.com`.
     pub url: String,
     /// Token of scope read_api that may see the jobs of the scope: an administrator's for
-    /// `instance`, a Reporter's (better: a Maintainer's, who sees runners too) for `projects`.
+    /// `instance`, a Reporter's (better: a Maintainer's, who sees runners too) for `groups` and `projects`.
     pub token: SecretRef,
     /// Token of scopes create_runner and manage_runner that lets Parmanu create, pause and remove
     /// runners. Without it Parmanu only looks.
@@ -50,6 +61,13 @@ pub struct GitLabConfig {
     /// unless the long poll of Workhorse was changed.
     #[serde(default)]
     pub settle: Option<Span>,
+    /// Longest time until a quiet project is looked at again, where there are more than twenty of them;
+    /// 5m unless said. Projects with jobs or a push lately are looked at in every probe.
+    #[serde(default)]
+    pub rescan: Option<Span>,
+    /// Most requests per probe and per minute.
+    #[serde(default)]
+    pub budget: Option<Budget>,
 }
 
 /// Whose jobs are looked at: exactly one key.
@@ -62,10 +80,9 @@ pub struct Scope {
     /// The jobs of these projects, by full path (`group/project`).
     #[serde(default)]
     pub projects: Option<Vec<String>>,
-    /// Not supported yet.
+    /// The jobs of all projects of these groups and of their subgroups, by full path of the group.
     #[serde(default)]
-    #[schemars(skip)]
-    pub groups: Option<Value>,
+    pub groups: Option<Vec<String>>,
 }
 
 /// One entry of a pool's `serves:`. A pool's runners are registered with the tags of all its entries.
@@ -124,45 +141,72 @@ pub(crate) enum Reach {
     Instance,
     /// One or more full paths.
     Projects(Vec<String>),
+    /// One or more full paths.
+    Groups(Vec<String>),
 }
 
 impl Scope {
     pub(crate) fn reach(&self) -> Result<Reach, String> {
-        if self.groups.is_some() {
-            return Err(
-                "`groups` is not supported yet: list `projects`, or use `instance: true`"
+        match (self.instance, &self.projects, &self.groups) {
+            (Some(true), None, None) => Ok(Reach::Instance),
+            (Some(false) | None, None, None) => Err(
+                "it is empty: write `instance: true`, or `groups:` or `projects:` with full paths"
                     .to_owned(),
-            );
-        }
-        match (self.instance, &self.projects) {
-            (Some(true), None) => Ok(Reach::Instance),
-            (Some(false), None) | (None, None) => Err(
-                "it is empty: write `instance: true`, or `projects:` with full paths".to_owned(),
             ),
-            (Some(_), Some(_)) => {
-                Err("`instance` and `projects` exclude each other: keep one of them".to_owned())
-            }
-            (None, Some(paths)) if paths.is_empty() => {
+            (None, Some(paths), None) if paths.is_empty() => {
                 Err("`projects` lists no project".to_owned())
             }
-            (None, Some(paths)) => match paths.iter().find(|path| !is_full_path(path)) {
+            (None, Some(paths), None) => {
+                match paths.iter().find(|path| !is_full_path(path, true)) {
+                    Some(bad) => Err(format!(
+                        "`{bad}` is not the full path of a project, such as `group/project`"
+                    )),
+                    None => Ok(Reach::Projects(paths.clone())),
+                }
+            }
+            (None, None, Some(paths)) if paths.is_empty() => {
+                Err("`groups` lists no group".to_owned())
+            }
+            (None, None, Some(paths)) => match paths.iter().find(|path| !is_full_path(path, false))
+            {
                 Some(bad) => Err(format!(
-                    "`{bad}` is not the full path of a project, such as `group/project`"
+                    "`{bad}` is not the full path of a group, such as `group/subgroup`"
                 )),
-                None => Ok(Reach::Projects(paths.clone())),
+                None => Ok(Reach::Groups(outermost(paths))),
             },
+            _ => Err(
+                "`instance`, `groups` and `projects` exclude each other: keep one of them"
+                    .to_owned(),
+            ),
         }
     }
 }
 
-fn is_full_path(path: &str) -> bool {
-    path.contains('/')
+/// Without the groups that lie below another one of the list, whose projects it would list twice.
+fn outermost(paths: &[String]) -> Vec<String> {
+    let mut kept: Vec<String> = paths
+        .iter()
+        .filter(|path| !paths.iter().any(|other| is_below(path, other)))
+        .cloned()
+        .collect();
+    kept.sort();
+    kept.dedup();
+    kept
+}
+
+/// A project always lies in a group or with a user; a group need not lie in another.
+fn is_full_path(path: &str, project: bool) -> bool {
+    (path.contains('/') || !project)
         && path
             .split('/')
             .all(|part| !part.is_empty() && part.trim() == part)
 }
 
 impl GitLabConfig {
+    pub(crate) fn rescan(&self) -> Duration {
+        self.rescan.map_or(DEFAULT_RESCAN, |span| span.0)
+    }
+
     pub(crate) fn settle(&self) -> Duration {
         self.settle.map_or(DEFAULT_SETTLE, |span| span.0)
     }
@@ -204,7 +248,21 @@ impl GitLabConfig {
                      projects: list one project, or use `instance: true`",
                 );
             }
+            Ok(Reach::Groups(paths)) if self.manage_token.is_some() && paths.len() > 1 => {
+                problems.error(
+                    ["manage_token".into()],
+                    "a runner can be made for one group or for the instance, not for several groups: \
+                     list one group (one above them all), or use `instance: true`",
+                );
+            }
             Ok(_) => {}
+        }
+        if self.rescan() < SHORTEST_RESCAN {
+            problems.error(
+                ["rescan".into()],
+                "shorter than 30s: every project would be looked at nearly every time; list a few \
+                 `projects` if that is wanted",
+            );
         }
         for (key, token) in [
             ("token", Some(&self.token)),
@@ -311,7 +369,15 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         for (key, value, words) in [
-            ("scope", json!({ "groups": ["acme"] }), "not supported yet"),
+            ("scope", json!({ "groups": [] }), "lists no group"),
+            ("scope", json!({ "groups": ["/acme"] }), "path of a group"),
+            (
+                "scope",
+                json!({ "groups": ["acme"], "projects": ["a/b"] }),
+                "exclude",
+            ),
+            ("rescan", json!("5s"), "shorter than 30s"),
+            ("budget", json!({ "per_probe": 0 }), "per_probe"),
             (
                 "scope",
                 json!({ "groups": null, "instance": false }),
@@ -346,6 +412,15 @@ mod tests {
         let mut config = with("scope", json!({ "projects": ["a/b", "a/c"] }));
         config["manage_token"] = json!("${env:T}");
         assert!(problems(&config)[0].contains("not for several"));
+    }
+
+    #[test]
+    fn managing_several_groups_is_refused_and_one_below_another_is_the_same_group() {
+        let mut config = with("scope", json!({ "groups": ["acme", "other"] }));
+        config["manage_token"] = json!("${env:T}");
+        assert!(problems(&config)[0].contains("not for several groups"));
+        config["scope"] = json!({ "groups": ["acme", "acme/mobile", "acme"] });
+        assert_eq!(problems(&config), [""; 0]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::client::{Client, Meter};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::mark;
+use crate::scan::encoded;
 
 /// Pages of one runner's jobs that are read. The first with a row decides, so this many empty pages
 /// with another one behind them are a server that cannot be believed.
@@ -35,7 +36,7 @@ pub(crate) struct GitLabControl {
     pub(crate) reach: Reach,
     pub(crate) pools: BTreeMap<PoolName, Vec<Serves>>,
     /// A project keeps its number for life, through every move.
-    pub(crate) project_id: OnceCell<u64>,
+    pub(crate) owner_id: OnceCell<u64>,
     /// False once the server has refused the word, which came in 17.0.
     pub(crate) knows_canceling: AtomicBool,
 }
@@ -111,9 +112,13 @@ impl GitLabControl {
         body["description"] = json!(request.instance.to_string());
         match &self.reach {
             Reach::Instance => body["runner_type"] = json!("instance_type"),
+            Reach::Groups(paths) => {
+                body["runner_type"] = json!("group_type");
+                body["group_id"] = json!(self.owner_id("groups", paths).await?);
+            }
             Reach::Projects(paths) => {
                 body["runner_type"] = json!("project_type");
-                body["project_id"] = json!(self.project_id(paths).await?);
+                body["project_id"] = json!(self.owner_id("projects", paths).await?);
                 // no other project may be given this machine behind our back
                 body["locked"] = json!(true);
             }
@@ -142,23 +147,25 @@ impl GitLabControl {
         })
     }
 
-    async fn project_id(&self, paths: &[String]) -> Result<u64, Failure> {
+    /// The number of the one project or group that owns the runners.
+    async fn owner_id(&self, kind: &str, paths: &[String]) -> Result<u64, Failure> {
         let [path] = paths else {
-            let words = "a runner can be made for one project or for the instance, not for several projects";
+            let words = format!(
+                "a runner can be made for one of `{kind}` or for the instance, not for several {kind}"
+            );
             return Err(Failure::new(EmitterErrorKind::Config, words));
         };
         let asked = || async {
-            let encoded: String = url::form_urlencoded::byte_serialize(path.as_bytes()).collect();
-            let place = format!("/projects/{encoded}");
-            let project = self
+            let place = format!("/{kind}/{}", encoded(path));
+            let owner = self
                 .reader
                 .get(&place, "", &Meter::default())
                 .await?
                 .json()?;
-            let id = project["id"].as_u64();
+            let id = owner["id"].as_u64();
             id.ok_or_else(|| Failure::bad_answer(format!("GET {place} gave no id")))
         };
-        self.project_id.get_or_try_init(asked).await.copied()
+        self.owner_id.get_or_try_init(asked).await.copied()
     }
 
     async fn pause(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), Failure> {

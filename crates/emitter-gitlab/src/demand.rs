@@ -5,16 +5,16 @@
 
 use std::sync::atomic::Ordering;
 
-use futures::FutureExt as _;
 use model::Timestamp;
 use ports::EmitterErrorKind;
 use serde_json::{Value, json};
 
 use crate::client::Meter;
 use crate::convert::{self, Page};
-use crate::emitter::{GitLabEmitter, MOST_PAGES, few_at_a_time, refused};
+use crate::emitter::{GitLabEmitter, MOST_PAGES, refused};
 use crate::error::Failure;
 use crate::queries;
+use crate::scan::encoded;
 use crate::sight::Sight;
 
 impl GitLabEmitter {
@@ -87,53 +87,19 @@ impl GitLabEmitter {
         Err(Failure::new(EmitterErrorKind::Forbidden, words))
     }
 
-    /// The jobs of all projects. An error only if none of them could be read.
-    pub(crate) async fn projects(
-        &self,
-        sight: &mut Sight,
-        paths: &[String],
-        now: Timestamp,
-        meter: &Meter,
-    ) -> Result<(), Failure> {
-        let looks = paths.iter().map(|path| {
-            async move {
-                let mut own = Vec::new();
-                let ended = self.project(path, now, meter, &mut own).await;
-                (path, own, ended)
-            }
-            .boxed()
-        });
-        let looks = few_at_a_time(looks.collect()).await;
-        let mut first = None;
-        let mut seen = false;
-        for (path, pages, ended) in looks {
-            seen |= !pages.is_empty();
-            pages.into_iter().for_each(|page| sight.add_page(page));
-            if let Err(failure) = ended {
-                sight.doubt(format!("jobs of project {path}: {}", failure.message));
-                first.get_or_insert(failure);
-            }
-        }
-        match first {
-            Some(failure) if !seen => Err(failure),
-            _ => Ok(()),
-        }
-    }
-
     /// The pages of one project, waiting and running jobs in one list.
     ///
     /// REST and not GraphQL, although its rows are ten times as large: a missing right is a 403 here
     /// and an empty list there; the rows say whether the ref is a branch or a tag, and name the
     /// runner even to a Reporter, who may not read it; and a moved project is a redirect.
-    async fn project(
+    pub(crate) async fn project(
         &self,
         path: &str,
         now: Timestamp,
         meter: &Meter,
         pages: &mut Vec<Page>,
     ) -> Result<(), Failure> {
-        let encoded: String = url::form_urlencoded::byte_serialize(path.as_bytes()).collect();
-        let place = format!("/projects/{encoded}/jobs");
+        let place = format!("/projects/{}/jobs", encoded(path));
         let first = |canceling| {
             let more = if canceling { "&scope[]=canceling" } else { "" };
             format!(

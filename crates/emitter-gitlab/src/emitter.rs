@@ -4,9 +4,9 @@
 //! look partial, with the reason; only a look that brought nothing at all is an error. "Cannot see"
 //! is told apart from "nothing queued" in every look, since rights can be taken away at any time.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,9 @@ use crate::client::{Client, Meter};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::protected::ProtectedRefs;
+use crate::roster::Roster;
 use crate::sight::Sight;
+use crate::supply::Owner;
 
 /// Pages of one list. 100 pages are 10,000 jobs or runners; a list that does not end there is cut
 /// and the look is partial, which holds every pool, so a runaway queue cannot eat our memory.
@@ -43,6 +45,12 @@ pub(crate) struct GitLabEmitter {
     /// False once the server has refused the word, which came in 17.0.
     pub(crate) knows_canceling: AtomicBool,
     pub(crate) protected_refs: ProtectedRefs,
+    /// The projects of the scope, where it is not the instance.
+    pub(crate) roster: Mutex<Roster>,
+    /// The groups whose projects the token's user is proven to see all.
+    pub(crate) member_of: Mutex<BTreeSet<String>>,
+    /// Longest time until a quiet project is looked at again.
+    pub(crate) rescan: Duration,
 }
 
 #[async_trait]
@@ -78,15 +86,22 @@ impl GitLabEmitter {
             Reach::Instance => {
                 self.pending(&mut sight, meter).await?;
                 self.protection(&mut sight, meter).await;
-                self.runners(&mut sight, &[None], meter).await;
+                self.runners(&mut sight, &[Owner::Instance], meter).await;
                 self.running(&mut sight, meter).await;
             }
             Reach::Projects(paths) => {
-                self.projects(&mut sight, paths, now, meter).await?;
+                self.scanned(&mut sight, &[], now, meter).await?;
                 self.protection(&mut sight, meter).await;
-                let owners: Vec<Option<&str>> =
-                    paths.iter().map(|path| Some(path.as_str())).collect();
+                let owners: Vec<_> = paths.iter().map(|path| Owner::Project(path)).collect();
                 self.runners(&mut sight, &owners, meter).await;
+                self.unseen(&mut sight, meter).await;
+            }
+            Reach::Groups(paths) => {
+                self.scanned(&mut sight, paths, now, meter).await?;
+                self.protection(&mut sight, meter).await;
+                let owners: Vec<_> = paths.iter().map(|path| Owner::Group(path)).collect();
+                self.runners(&mut sight, &owners, meter).await;
+                self.unseen(&mut sight, meter).await;
             }
         }
         Ok(sight)

@@ -14,6 +14,7 @@
 //! Rights, cost and a sample are in the README of this crate.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod client;
 mod config;
 mod control;
@@ -25,11 +26,13 @@ mod mark;
 mod matcher;
 mod protected;
 mod queries;
+mod roster;
+mod scan;
 mod sight;
 mod supply;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use ports::strict::Problems;
 use ports::{
@@ -37,6 +40,7 @@ use ports::{
 };
 use tokio::sync::OnceCell;
 
+pub use budget::Budget;
 pub use config::{DEFAULT_SETTLE, GitLabConfig, Scope, Serves};
 pub use matcher::GitLabMatcher;
 
@@ -45,6 +49,7 @@ use crate::config::{KIND, Reach, read_serves};
 use crate::control::GitLabControl;
 use crate::emitter::GitLabEmitter;
 use crate::protected::ProtectedRefs;
+use crate::roster::Roster;
 
 /// The plugin of kind `gitlab`.
 #[derive(Debug)]
@@ -78,7 +83,11 @@ impl EmitterPlugin for GitLab {
         Ok(Arc::new(GitLabEmitter {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
-            client: Client::new(base, config.token, context.clock.clone())?,
+            rescan: config.rescan(),
+            client: Client::new(base, config.token, context.clock.clone())?
+                .within(config.budget.unwrap_or_default()),
+            roster: Mutex::new(Roster::default()),
+            member_of: Mutex::default(),
             reach,
             pools: read_serves(&context.pools)?,
             clock: context.clock.clone(),
@@ -104,7 +113,7 @@ impl EmitterPlugin for GitLab {
             reader: Client::new(base, config.token, context.clock.clone())?,
             reach,
             pools: read_serves(&context.pools)?,
-            project_id: OnceCell::new(),
+            owner_id: OnceCell::new(),
             knows_canceling: AtomicBool::new(true),
         })))
     }

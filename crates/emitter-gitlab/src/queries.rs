@@ -43,10 +43,10 @@ pub(crate) fn runners(holding: &str) -> String {
     )
 }
 
-/// Runners that serve one project and have all of some tags.
-pub(crate) fn project_runners(holding: &str) -> String {
+/// Runners of one `project` or `group` that have all of some tags.
+pub(crate) fn runners_of(kind: &str, holding: &str) -> String {
     format!(
-        "query ProjectRunners($path: ID!, $tags: [String!], $after: String) {{ project(fullPath: $path) {{ \
+        "query RunnersOf($path: ID!, $tags: [String!], $after: String) {{ {kind}(fullPath: $path) {{ \
          runners(tagList: $tags, first: 100, after: $after) {{ {PAGE} nodes {{ {} }} }} }} }}",
         runner(holding)
     )

@@ -2,7 +2,7 @@
 //!
 //! Pure: adds pages up, keeps each id once, and joins jobs with the runners that hold them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Completeness, Executor, ExecutorId, ExecutorState, Job, JobClass, JobId, Requirement, Snapshot,
@@ -45,6 +45,25 @@ impl Sight {
     pub(crate) fn add_page(&mut self, page: Page) {
         page.jobs.into_iter().for_each(|job| self.add(job));
         page.doubts.into_iter().for_each(|doubt| self.doubt(doubt));
+    }
+
+    /// The projects of the jobs seen so far.
+    pub(crate) fn projects(&self) -> BTreeSet<String> {
+        self.jobs.values().map(|job| job.project.clone()).collect()
+    }
+
+    /// How many jobs were seen on each runner so far.
+    pub(crate) fn held(&self) -> BTreeMap<ExecutorId, u32> {
+        let mut held = BTreeMap::new();
+        for job in self.jobs.values() {
+            if let JobClass::Running {
+                executor: Some(executor),
+            } = &job.class
+            {
+                *held.entry(executor.clone()).or_default() += 1;
+            }
+        }
+        held
     }
 
     pub(crate) fn jobs_mut(&mut self) -> impl Iterator<Item = &mut Job> {

@@ -22,9 +22,19 @@ use crate::{mark, queries};
 /// counted from the list of runners and stay without a name; the numbers are the same.
 const MOST_NAMED: usize = 20;
 
+/// Whose list of runners is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    Instance,
+    /// By full path; with the runners of its subgroups and projects.
+    Group(&'a str),
+    /// By full path.
+    Project(&'a str),
+}
+
 impl GitLabEmitter {
     /// The runners that matter: those with our fleet's mark, and those as good as a pool's machine.
-    pub(crate) async fn runners(&self, sight: &mut Sight, owners: &[Option<&str>], meter: &Meter) {
+    pub(crate) async fn runners(&self, sight: &mut Sight, owners: &[Owner<'_>], meter: &Meter) {
         let lists = self.lists();
         let asked = owners
             .iter()
@@ -58,7 +68,7 @@ impl GitLabEmitter {
 
     async fn runner_list(
         &self,
-        owner: Option<&str>,
+        owner: Owner<'_>,
         tags: &[String],
         meter: &Meter,
     ) -> (Vec<Runner>, Vec<String>) {
@@ -68,9 +78,11 @@ impl GitLabEmitter {
             let page = match self.runner_list_page(owner, tags, &after, meter).await {
                 Ok(page) => page,
                 Err(failure) => {
-                    let whose = owner
-                        .map(|path| format!(" of project {path}"))
-                        .unwrap_or_default();
+                    let whose = match owner {
+                        Owner::Instance => String::new(),
+                        Owner::Group(path) => format!(" of group {path}"),
+                        Owner::Project(path) => format!(" of project {path}"),
+                    };
                     doubts.push(format!(
                         "runners{whose} with tags {tags:?}: {}",
                         failure.message
@@ -94,7 +106,7 @@ impl GitLabEmitter {
 
     async fn runner_list_page(
         &self,
-        owner: Option<&str>,
+        owner: Owner<'_>,
         tags: &[String],
         after: &Value,
         meter: &Meter,
@@ -105,7 +117,7 @@ impl GitLabEmitter {
             json!(tags)
         };
         let (data, errors) = match owner {
-            None => {
+            Owner::Instance => {
                 // a pool without tags is served by untagged runners, and of those by the shared ones
                 let kind = if tags.is_empty() {
                     json!("INSTANCE_TYPE")
@@ -115,23 +127,28 @@ impl GitLabEmitter {
                 let variables = json!({ "tags": tag_list, "type": kind, "after": after });
                 self.ask(queries::runners, &variables, meter).await?
             }
-            Some(path) => {
+            Owner::Group(path) | Owner::Project(path) => {
+                let kind = match owner {
+                    Owner::Group(_) => "group",
+                    Owner::Instance | Owner::Project(_) => "project",
+                };
                 let variables = json!({ "path": path, "tags": tag_list, "after": after });
-                let (mut data, errors) = self
-                    .ask(queries::project_runners, &variables, meter)
-                    .await?;
-                let project = data["project"].take();
-                if project.is_null() && errors.is_empty() {
-                    let words = "the project is hidden from the token, or has moved: write its present path";
+                let query = |holding: &str| queries::runners_of(kind, holding);
+                let (mut data, errors) = self.ask(query, &variables, meter).await?;
+                let found = data[kind].take();
+                if found.is_null() && errors.is_empty() {
+                    let words = format!(
+                        "the {kind} is hidden from the token, or has moved: write its present path"
+                    );
                     return Err(Failure::new(EmitterErrorKind::NotFound, words));
                 }
-                (project, errors)
+                (found, errors)
             }
         };
         let Some(mut page) = convert::runner_page(&data["runners"], &self.fleet) else {
             return Err(refused(
                 "the runners (an administrator's token sees those of the instance, a Maintainer's \
-                 those of his project)",
+                 those of his project or group)",
                 &errors,
             ));
         };
@@ -139,9 +156,28 @@ impl GitLabEmitter {
         Ok(page)
     }
 
-    /// Who holds the busy runners of the pools, at instance scope.
+    /// Who holds busy runners of the pools whose jobs were not all seen: one of a quiet project that was not
+    /// asked in this look. Its project is asked from now on.
+    pub(crate) async fn unseen(&self, sight: &mut Sight, meter: &Meter) {
+        if !self.roster().takes_turns() {
+            return;
+        }
+        let asked = sight.projects();
+        self.running(sight, meter).await;
+        let now = self.clock.boottime();
+        let mut roster = self.roster();
+        for project in sight.projects().difference(&asked) {
+            roster.wake(project, now);
+        }
+    }
+
+    /// Who holds the busy runners of the pools, where not all of their jobs were seen yet.
     pub(crate) async fn running(&self, sight: &mut Sight, meter: &Meter) {
-        let busy = sight.runners.values().filter(|runner| runner.holds > 0);
+        let held = sight.held();
+        let busy = sight
+            .runners
+            .values()
+            .filter(|runner| runner.holds > held.get(&runner.executor.id).copied().unwrap_or(0));
         let ours = |runner: &Runner| runner.executor.fleet.as_ref() == Some(&self.fleet);
         let mut watched: Vec<(Runner, Option<&Serves>)> = busy
             .map(|runner| (runner.clone(), self.entry_of(runner)))

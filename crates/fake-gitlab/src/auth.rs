@@ -38,6 +38,18 @@ pub enum Scope {
     ManageRunner,
 }
 
+impl Scope {
+    /// GitLab's word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::ReadApi => "read_api",
+            Self::CreateRunner => "create_runner",
+            Self::ManageRunner => "manage_runner",
+        }
+    }
+}
+
 /// An account.
 #[derive(Debug, Clone)]
 pub struct User {
@@ -49,6 +61,8 @@ pub struct User {
     pub admin: bool,
     /// Roles by project.
     pub access: BTreeMap<ProjectId, Access>,
+    /// Roles by path of a group.
+    pub groups: BTreeMap<String, Access>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +81,7 @@ impl User {
     }
 
     pub(crate) fn can_read_jobs(&self, project: &Project) -> bool {
-        project.public || self.can(project.id, Access::Reporter)
+        project.builds && (project.public || self.can(project.id, Access::Reporter))
     }
 
     /// Whether the user may change or delete a runner.
@@ -78,7 +92,15 @@ impl User {
                 .iter()
                 .any(|id| self.can(*id, Access::Maintainer))
         };
-        self.admin || (runner.kind == RunnerType::Project && by_project())
+        let by_group = || {
+            let group = runner.group.as_deref();
+            group.is_some_and(|path| self.can_in_group(path, Access::Owner))
+        };
+        match runner.kind {
+            RunnerType::Instance => self.admin,
+            RunnerType::Group => by_group(),
+            RunnerType::Project => self.admin || by_project(),
+        }
     }
 }
 

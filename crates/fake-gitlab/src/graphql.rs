@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{Access, User};
+use crate::groups::is_below;
 use crate::http::{Request, Response};
 use crate::paging::{cursor, page_before, uncursor};
 use crate::query::{self, Field};
 use crate::runners::{kind_word, status};
 use crate::schema;
-use crate::world::{GitLab, Job, JobKind, JobState, Manager, Project, Runner, RunnerType};
+use crate::world::{GitLab, Group, Job, JobKind, JobState, Manager, Project, Runner, RunnerType};
 
 /// The complexity a signed-in caller may use in one query.
 const MOST_COMPLEX: u64 = 250;
@@ -149,6 +150,19 @@ impl<'a> Walk<'a> {
                     None => Value::Null,
                 }
             }
+            "group" => {
+                let user = self.user.clone();
+                let group = field.text("fullPath").zip(user).and_then(|(path, user)| {
+                    let group = gitlab.visible_group(&user, path).ok()?;
+                    Some((group, user.can_in_group(&group.path, Access::Maintainer)))
+                });
+                match group {
+                    Some((group, may)) => {
+                        self.object(&field.fields, |walk, field| walk.group(field, group, may))
+                    }
+                    None => Value::Null,
+                }
+            }
             _ => {
                 let score = self.score;
                 self.object(&field.fields, |_, field| match field.name.as_str() {
@@ -194,6 +208,37 @@ impl<'a> Walk<'a> {
             _ if may(Access::Maintainer) => {
                 let runners = self.gitlab.runners.values().rev();
                 let runners: Vec<_> = runners.filter(|runner| project.sees(runner)).collect();
+                self.runners(field, &runners)
+            }
+            _ => {
+                self.hidden();
+                Value::Null
+            }
+        }
+    }
+
+    /// A group, with the runners of it and of all that lies below it.
+    fn group(&mut self, field: &Field, group: &'a Group, may: bool) -> Value {
+        match field.name.as_str() {
+            "id" => json!(format!("gid://gitlab/Group/{}", group.id)),
+            "fullPath" => json!(group.path),
+            _ if may => {
+                let gitlab = self.gitlab;
+                let below = |path: &str| path == group.path || is_below(path, &group.path);
+                let in_projects = |runner: &Runner| {
+                    let mut projects = runner.projects.iter();
+                    projects.any(|id| {
+                        let project = gitlab.projects.get(id);
+                        project.is_some_and(|project| below(&project.path))
+                    })
+                };
+                let listed = |runner: &&Runner| match runner.kind {
+                    RunnerType::Instance => false,
+                    RunnerType::Group => runner.group.as_deref().is_some_and(below),
+                    RunnerType::Project => in_projects(runner),
+                };
+                let runners = gitlab.runners.values().rev();
+                let runners: Vec<_> = runners.filter(listed).collect();
                 self.runners(field, &runners)
             }
             _ => {

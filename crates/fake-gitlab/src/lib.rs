@@ -7,8 +7,8 @@
 //! port. Every job remembers how it ended and on which runner, so that a test can assert that no
 //! build was killed and that each ran once.
 //!
-//! It deliberately knows no product crate, no pipelines beyond an id, no groups beyond a path
-//! prefix, and only the queries and endpoints an autoscaler needs; anything else is a 404 or a
+//! It deliberately knows no product crate,
+//! and only the queries and endpoints an autoscaler needs; anything else is a 404 or a
 //! GraphQL error, so that a new call cannot pass a test by luck.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod auth;
 mod dispatch;
 mod fault;
 mod graphql;
+mod groups;
 mod http;
 mod jobs;
 mod paging;
@@ -32,6 +33,6 @@ pub use fault::{Fault, FaultKind, RateLimit};
 pub use http::{Request, Response, Transport};
 pub use server::Server;
 pub use world::{
-    Ending, GitLab, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,
+    Ending, GitLab, Group, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,
     RunnerId, RunnerType,
 };

@@ -52,6 +52,12 @@ impl GitLab {
             ("GET", ["v4", "projects", key, "protected_tags"]) => {
                 self.protected(key, request, true)
             }
+            ("GET", ["v4", "groups", key]) => self.show_group(key, request),
+            ("GET", ["v4", "groups", key, "projects"]) => self.group_projects(key, request),
+            ("GET", ["v4", "groups", key, "members", "all", member]) => {
+                self.group_member(key, member, request)
+            }
+            ("GET", ["v4", "personal_access_tokens", "self"]) => self.token_itself(request),
             ("POST", ["v4", "user", "runners"]) => self.create_runner(request, now),
             ("GET", ["v4", "runners", "all"]) => self.all_runners(request, now),
             ("POST", ["v4", "runners", "verify"]) => self.verify(request),
@@ -141,7 +147,10 @@ impl GitLab {
 fn label(request: &Request) -> String {
     let parts = request.path.split('/').enumerate().map(|(place, part)| {
         let number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let keyed = place == 4 && request.path.starts_with("/api/v4/projects/");
+        let keyed = place == 4
+            && ["/api/v4/projects/", "/api/v4/groups/"]
+                .iter()
+                .any(|list| request.path.starts_with(list));
         if number || keyed { ":id" } else { part }
     });
     format!("{} {}", request.method, parts.collect::<Vec<_>>().join("/"))

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::auth::{Access, Scope, User};
+use crate::groups::is_below;
 use crate::http::{Params, Request, Response};
 use crate::world::{GitLab, Project, ProjectId, Runner, RunnerId, RunnerType};
 
@@ -63,11 +64,13 @@ impl GitLab {
         let forbidden = || Response::refusal(403, "Forbidden");
         match body.get("runner_type").and_then(Value::as_str) {
             Some("instance_type") if user.admin => Ok((RunnerType::Instance, Vec::new(), None)),
-            Some("group_type") if user.admin => {
-                // groups are paths here, so the number stands for itself
+            Some("group_type") => {
                 let id = body.get("group_id").and_then(Value::as_u64);
                 let id = id.ok_or_else(|| Response::error(400, "group_id is missing"))?;
-                Ok((RunnerType::Group, Vec::new(), Some(id.to_string())))
+                let group = self.groups.get(&id);
+                let group = group.filter(|group| user.can_in_group(&group.path, Access::Owner));
+                let group = group.ok_or_else(forbidden)?;
+                Ok((RunnerType::Group, Vec::new(), Some(group.path.clone())))
             }
             Some("project_type") => {
                 let id = body
@@ -80,7 +83,7 @@ impl GitLab {
                 }
                 Ok((RunnerType::Project, vec![id], None))
             }
-            Some("instance_type" | "group_type") => Err(forbidden()),
+            Some("instance_type") => Err(forbidden()),
             _ => Err(Response::error(
                 400,
                 "runner_type does not have a valid value",
@@ -320,7 +323,7 @@ impl Project {
             RunnerType::Group => runner
                 .group
                 .as_ref()
-                .is_some_and(|group| self.path.starts_with(group.as_str())),
+                .is_some_and(|group| is_below(&self.path, group)),
             RunnerType::Project => runner.projects.contains(&self.id),
         }
     }

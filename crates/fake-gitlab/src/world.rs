@@ -28,6 +28,15 @@ id!(ProjectId, "A project's number.");
 id!(JobId, "A job's number; newer jobs have higher ones.");
 id!(RunnerId, "A runner's number.");
 
+/// A group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Its number.
+    pub id: u64,
+    /// Its full path; slashes make it a subgroup.
+    pub path: String,
+}
+
 /// A project.
 #[derive(Debug, Clone)]
 pub struct Project {
@@ -43,6 +52,12 @@ pub struct Project {
     pub protected_tags: Vec<String>,
     /// Whether instance runners may take its jobs.
     pub shared_runners: bool,
+    /// Whether CI is switched on; where it is not, the list of jobs is refused.
+    pub builds: bool,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// When it was last pushed to.
+    pub last_activity_at: Option<Timestamp>,
     /// The address before a move: REST answers a redirect there.
     pub old_path: Option<String>,
 }
@@ -281,6 +296,7 @@ pub struct Runner {
 pub struct GitLab {
     pub(crate) users: BTreeMap<u64, User>,
     pub(crate) tokens: BTreeMap<String, Token>,
+    pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) projects: BTreeMap<ProjectId, Project>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
@@ -312,6 +328,7 @@ impl GitLab {
             username: username.to_owned(),
             admin,
             access: BTreeMap::new(),
+            groups: BTreeMap::new(),
         };
         self.users.insert(id, user);
         id
@@ -329,6 +346,7 @@ impl GitLab {
         if let Some(user) = self.users.get_mut(&user) {
             user.admin = false;
             user.access.clear();
+            user.groups.clear();
         }
     }
 
@@ -353,9 +371,13 @@ impl GitLab {
             protected_branches: vec!["main".to_owned()],
             protected_tags: Vec::new(),
             shared_runners: true,
+            builds: true,
+            archived: false,
+            last_activity_at: None,
             old_path: None,
         };
         self.projects.insert(id, project);
+        self.inherit();
         id
     }
 

@@ -76,6 +76,14 @@ impl World {
         Self::with(json!({ "projects": ["acme/app"] }), false).await
     }
 
+    /// The same, seen by an Owner of the group above it.
+    pub(crate) async fn group() -> Self {
+        let world = Self::with(json!({ "groups": ["acme"] }), false).await;
+        world.lock().add_group("acme");
+        world.lock().grant_group(world.admin, "acme", Access::Owner);
+        world
+    }
+
     async fn with(scope: Value, admin: bool) -> Self {
         let mut gitlab = GitLab::new();
         let project = gitlab.add_project("acme/app");
@@ -146,6 +154,11 @@ impl World {
     pub(crate) fn push(&self, tags: &[&str]) -> JobId {
         self.lock()
             .push_job(self.project, "build", tags, "main", self.clock.now())
+    }
+
+    pub(crate) fn push_in(&self, project: ProjectId) -> JobId {
+        self.lock()
+            .push_job(project, "build", &["linux"], "main", self.clock.now())
     }
 
     /// Registers machine number `index` of the pool.
