@@ -25,7 +25,7 @@ fn step(label: &str) -> Task {
 
 fn why(jenkins: &mut Jenkins) -> String {
     let queue = ask(jenkins, "GET", "/queue/api/json?tree=items[why]").json_body();
-    queue["items"][0]["why"].as_str().unwrap().to_owned()
+    queue["items"][0]["why"].as_str().expect("words").to_owned()
 }
 
 #[test]
