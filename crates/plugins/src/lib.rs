@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 pub fn emitters() -> EmitterRegistry {
     EmitterRegistry::default()
         .with::<emitter_gitlab::GitLab>()
+        .with::<emitter_jenkins::Jenkins>()
         .with::<emitter_buildbot::Buildbot>()
         .with::<emitter_fake::FakeEmitter>()
 }

@@ -1,0 +1,200 @@
+//! One look at Jenkins: the queue first, computers second, and last whether the user can see anything at all.
+//!
+//! An item that moves between the first two is counted twice, never not at all; builds of jobs carry their item's id, so
+//! only a pipeline step can be counted twice, for one look. Without the queue there is no look; what else fails makes it
+//! partial, with the reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{Completeness, EmitterName, FleetId, JobId, Snapshot};
+use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+
+use crate::client::{Client, Meter};
+use crate::config::Manage;
+use crate::convert::{self, Nodes};
+use crate::error::Failure;
+use crate::mark;
+use crate::nodes::NewNode;
+use crate::wire::{self, Computer, Item, MOST_COMPUTERS, MOST_ITEMS};
+
+/// Probes one controller.
+pub(crate) struct JenkinsEmitter {
+    pub(crate) name: EmitterName,
+    pub(crate) fleet: FleetId,
+    pub(crate) client: Client,
+    /// `Some` when the placeholder node is ours to keep.
+    pub(crate) keeps_placeholder: Option<Manage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) probe_timeout: Duration,
+    /// The label of each queue item as far as it was ever told. An item keeps its id while its words change; the memory of
+    /// an item goes with it, so it is as large as the queue.
+    pub(crate) labels: Mutex<BTreeMap<u64, String>>,
+}
+
+#[async_trait]
+impl Emitter for JenkinsEmitter {
+    async fn probe(&self) -> Result<Snapshot, EmitterError> {
+        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
+        looked
+            .unwrap_or_else(|| {
+                let message = format!("the probe took more than {:?}", self.probe_timeout);
+                Err(Failure::new(EmitterErrorKind::TimedOut, message))
+            })
+            .map_err(|failure| failure.into_error(&self.name, "look at the queue and the nodes"))
+    }
+}
+
+impl JenkinsEmitter {
+    async fn look(&self) -> Result<Snapshot, Failure> {
+        let taken_at = self.clock.now();
+        let meter = Meter::default();
+        let mut seen = Completeness::Complete;
+        let items = self.queue(&mut seen, &meter).await?;
+        let computers = self.computers(&mut seen, &meter).await;
+        let (computers, session) = computers
+            .map_err(|failure| seen.doubt(format!("nodes: {}", failure.message)))
+            .map_or((None, None), |(rows, session)| (Some(rows), session));
+        self.sight(&mut seen, &meter).await;
+
+        let nodes = Nodes {
+            computers: computers.as_deref(),
+            fleet: &self.fleet,
+        };
+        let mut jobs = {
+            let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+            convert::queued(&items, &nodes, &mut labels)
+        };
+        let unkept = match &computers {
+            Some(computers) => self.keep_placeholder(computers).await,
+            None => None,
+        };
+        if convert::any_unknown(&jobs) && nodes.any() != Some(true) {
+            let mut words =
+                "the labels of waiting jobs: Jenkins tells none while no node is registered"
+                    .to_owned();
+            match unkept {
+                Some(why) => {
+                    words.push_str(&format!("; the placeholder node could not be made: {why}"));
+                }
+                None if self.keeps_placeholder.is_some() => {
+                    words.push_str("; a placeholder node was made just now");
+                }
+                None => words
+                    .push_str("; keep one permanent node, which may be offline, or give `manage`"),
+            }
+            seen.doubt(words);
+        }
+        let computers = computers.unwrap_or_default();
+        // the newer word: it runs meanwhile
+        let running = convert::running(&computers);
+        let started: BTreeSet<&JobId> = running.iter().map(|job| &job.id).collect();
+        jobs.retain(|job| !started.contains(&job.id));
+        jobs.extend(running);
+        let mut once = BTreeSet::new();
+        jobs.retain(|job| once.insert(job.id.clone()));
+        Ok(Snapshot {
+            jobs,
+            executors: convert::executors(&computers, &self.fleet, session.as_deref()),
+            taken_at,
+            completeness: seen,
+            cost: meter.cost(),
+        })
+    }
+
+    async fn queue(&self, seen: &mut Completeness, meter: &Meter) -> Result<Vec<Item>, Failure> {
+        let answer = self
+            .client
+            .get(&["queue", "api", "json"], &wire::queue_tree(), meter)
+            .await?;
+        let mut body = answer.json()?;
+        let hidden = body["discoverableItems"].as_array().map_or(0, Vec::len);
+        let (items, bad) = wire::rows::<Item>(&mut body, "items").ok_or_else(|| {
+            Failure::bad_answer(format!("{} answered no list of items", answer.endpoint))
+        })?;
+        if hidden > 0 {
+            seen.doubt(format!(
+                "{hidden} items of the queue show only their names: give the user Job/Read on all jobs"
+            ));
+        }
+        if bad > 0 {
+            seen.doubt(format!("{bad} items of the queue have another shape"));
+        }
+        if items.len() + bad >= MOST_ITEMS {
+            seen.doubt(format!("the queue beyond {MOST_ITEMS} items"));
+        }
+        Ok(items)
+    }
+
+    async fn computers(
+        &self,
+        seen: &mut Completeness,
+        meter: &Meter,
+    ) -> Result<(Vec<Computer>, Option<String>), Failure> {
+        let tree = wire::computers_tree();
+        let answer = self
+            .client
+            .get(&["computer", "api", "json"], &tree, meter)
+            .await?;
+        let mut body = answer.json()?;
+        let (rows, bad) = wire::rows::<Computer>(&mut body, "computer").ok_or_else(|| {
+            Failure::bad_answer(format!("{} answered no list of computers", answer.endpoint))
+        })?;
+        if bad > 0 {
+            seen.doubt(format!("{bad} computers have another shape"));
+        }
+        if rows.len() + bad >= MOST_COMPUTERS {
+            seen.doubt(format!("the computers beyond {MOST_COMPUTERS}"));
+        }
+        Ok((rows, answer.session))
+    }
+
+    /// A user without Job/Read gets an empty queue and status 200. That he sees one job proves little, and that he sees
+    /// none proves enough.
+    async fn sight(&self, seen: &mut Completeness, meter: &Meter) {
+        let answered = self
+            .client
+            .get(&["api", "json"], "quietingDown,jobs[name]{0,1}", meter)
+            .await;
+        match answered.and_then(|answer| answer.json()) {
+            Err(failure) => seen.doubt(format!("rights: {}", failure.message)),
+            Ok(body) if body["jobs"].as_array().is_none_or(Vec::is_empty) => seen.doubt(
+                "not a single job: give the user Job/Read on all jobs (a Jenkins without any job has nothing to scale)",
+            ),
+            Ok(body) => {
+                if body["quietingDown"] == true {
+                    tracing::info!(emitter = %self.name, "jenkins is about to shut down");
+                }
+            }
+        }
+    }
+
+    /// Makes the placeholder node where it is missing. Says why it could not.
+    async fn keep_placeholder(&self, computers: &[Computer]) -> Option<String> {
+        let manage = self.keeps_placeholder.as_ref()?;
+        let name = mark::placeholder(&self.fleet);
+        if computers.iter().any(|node| node.display_name == name) {
+            return None;
+        }
+        let node = NewNode {
+            name: &name,
+            description: "keeps Jenkins telling the labels of waiting jobs; never connected (parmanu)",
+            labels: "parmanu-placeholder",
+            executors: 1,
+            work_dir: &manage.work_dir,
+        };
+        let asked = self
+            .client
+            .post(&["computer", "doCreateItem"], &[], &node.form())
+            .await;
+        let why = match asked {
+            Ok(answer) if matches!(answer.status, 200..=399) => return None,
+            Ok(answer) => answer.failure().message,
+            Err(failure) => failure.message,
+        };
+        tracing::warn!(emitter = %self.name, why, "the placeholder node could not be made");
+        Some(why)
+    }
+}

@@ -1,0 +1,181 @@
+//! The rows of Jenkins' remote API as far as they are asked for, and the `tree=` that asks for them.
+//!
+//! A row of another shape is no row: it makes the look partial, and never smaller in silence.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Items of the queue that are read. More than these would be some 16 MiB; the look is then partial.
+pub(crate) const MOST_ITEMS: usize = 20_000;
+/// Computers that are read; the look is partial beyond.
+pub(crate) const MOST_COMPUTERS: usize = 10_000;
+
+/// The queue.
+pub(crate) fn queue_tree() -> String {
+    format!(
+        "discoverableItems[task[name]]{{0,100}},items[id,why,blocked,buildable,pending,inQueueSince,\
+         buildableStartMilliseconds,timestamp,task[name,url,fullDisplayName,labelExpression]]{{0,{MOST_ITEMS}}}"
+    )
+}
+
+/// What is read of one computer.
+pub(crate) const COMPUTER: &str = "displayName,description,offline,temporarilyOffline,offlineCauseReason,\
+    offlineCause[timestamp],idle,numExecutors,absoluteRemotePath,assignedLabels[name],\
+    executors[number,idle,currentExecutable[number,url,fullDisplayName,timestamp,estimatedDuration,queueId]],\
+    oneOffExecutors[idle]";
+
+/// All computers.
+pub(crate) fn computers_tree() -> String {
+    format!("computer[{COMPUTER}]{{0,{MOST_COMPUTERS}}}")
+}
+
+/// One entry of the queue.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Item {
+    pub(crate) id: u64,
+    pub(crate) why: Option<String>,
+    #[serde(default)]
+    pub(crate) blocked: bool,
+    #[serde(default)]
+    pub(crate) buildable: bool,
+    #[serde(default)]
+    pub(crate) pending: bool,
+    pub(crate) in_queue_since: Option<i64>,
+    pub(crate) buildable_start_milliseconds: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
+    #[serde(default)]
+    pub(crate) task: Option<Task>,
+}
+
+/// What an item wants to run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Task {
+    #[serde(rename = "_class", default)]
+    pub(crate) class: String,
+    pub(crate) name: Option<String>,
+    pub(crate) url: Option<String>,
+    pub(crate) full_display_name: Option<String>,
+    pub(crate) label_expression: Option<String>,
+}
+
+impl Task {
+    /// A `node('…') {}` of a pipeline.
+    pub(crate) fn is_step(&self) -> bool {
+        self.class.ends_with("$PlaceholderTask")
+    }
+
+    /// A pipeline itself, which runs on the controller without an executor.
+    pub(crate) fn is_pipeline(&self) -> bool {
+        self.class.ends_with(".WorkflowJob")
+    }
+
+    /// A job whose label, if it has one, is in `labelExpression`.
+    pub(crate) fn tells_its_label(&self) -> bool {
+        self.class.ends_with(".FreeStyleProject") || self.class.ends_with(".MavenModuleSet")
+    }
+}
+
+/// One computer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Computer {
+    #[serde(rename = "_class", default)]
+    pub(crate) class: String,
+    pub(crate) display_name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) offline: bool,
+    pub(crate) temporarily_offline: bool,
+    pub(crate) offline_cause_reason: Option<String>,
+    pub(crate) offline_cause: Option<Cause>,
+    pub(crate) idle: bool,
+    pub(crate) num_executors: u32,
+    pub(crate) absolute_remote_path: Option<String>,
+    #[serde(default)]
+    pub(crate) assigned_labels: Vec<Label>,
+    pub(crate) executors: Vec<Slot>,
+    pub(crate) one_off_executors: Vec<Slot>,
+}
+
+impl Computer {
+    pub(crate) fn is_controller(&self) -> bool {
+        self.class.ends_with("MasterComputer")
+    }
+
+    /// What is left of a node that was deleted while it was busy.
+    pub(crate) fn is_ghost(&self) -> bool {
+        !self.is_controller() && self.num_executors == 0 && self.assigned_labels.is_empty()
+    }
+
+    /// Whether an agent stands behind it. While it is cordoned only its folder says so, and that only to a user who has
+    /// Agent/Connect.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.offline || self.absolute_remote_path.is_some()
+    }
+
+    /// Executors that hold something, flyweight ones among them.
+    pub(crate) fn held(&self) -> usize {
+        let all = self.executors.iter().chain(&self.one_off_executors);
+        all.filter(|slot| slot.idle != Some(true)).count()
+    }
+
+    /// Its labels without its own name.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let names = self.assigned_labels.iter().map(|label| &label.name);
+        let mut names: Vec<String> = names
+            .filter(|name| **name != self.display_name)
+            .cloned()
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// Why a computer is offline.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Cause {
+    pub(crate) timestamp: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Label {
+    name: String,
+}
+
+/// One executor.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Slot {
+    pub(crate) number: Option<i64>,
+    pub(crate) idle: Option<bool>,
+    pub(crate) current_executable: Option<Run>,
+}
+
+/// What an executor runs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Run {
+    pub(crate) url: Option<String>,
+    pub(crate) full_display_name: Option<String>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) estimated_duration: Option<i64>,
+    pub(crate) queue_id: Option<u64>,
+}
+
+/// The rows of a list, and how many of them could not be read. `None` when there is no list.
+pub(crate) fn rows<T: for<'a> Deserialize<'a>>(
+    body: &mut Value,
+    list: &str,
+) -> Option<(Vec<T>, usize)> {
+    let Some(Value::Array(values)) = body.get_mut(list).map(Value::take) else {
+        return None;
+    };
+    let all = values.len();
+    let read: Vec<T> = values
+        .into_iter()
+        .filter_map(|value| T::deserialize(value).ok())
+        .collect();
+    let bad = all - read.len();
+    Some((read, bad))
+}
