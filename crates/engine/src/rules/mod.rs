@@ -5,7 +5,7 @@
 //! way down, then the limits, then what slows a change. A rule that raises never lowers and a limit never raises, so
 //! that none undoes another in silence; each step that changes a number leaves a reason with both numbers.
 //!
-//! To add a rule: a module here with one function, its variant in `model::rules::RuleKind`, a field of [`InForce`], its
+//! To add a rule: a module here with one function, its variant in `model::rules::RuleKind`, a field of `InForce`, its
 //! line in `PRECEDENCE`, and a call in `decide.rs` at that place.
 
 pub(crate) mod limit;
