@@ -285,6 +285,15 @@ fn serving_after(plan: &Plan) -> i64 {
     i64::from(plan.summary.serving) + change
 }
 
+/// Leaves out the rules whose conditions depend on more than the time.
+fn by_the_clock_only(worlds: &mut [World]) {
+    let is_clock = |condition: &Condition| matches!(condition, Condition::Schedule(_));
+    for world in worlds {
+        let rules = &mut world.policy.rules;
+        rules.retain(|rule| rule.when.all.iter().all(is_clock));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
@@ -299,9 +308,11 @@ proptest! {
         }
     }
 
-    /// E1: planning again on the planned world does nothing.
+    /// E1: planning again on the planned world does nothing. The bound: while the same rules are in force. A condition
+    /// such as `utilization_over` may begin to hold by the very machines that a plan makes.
     #[test]
     fn a_carried_out_plan_leaves_nothing_to_do(mut worlds in any_world()) {
+        by_the_clock_only(&mut worlds);
         let first = plans(&worlds);
         let words: Vec<String> = first.iter().map(ToString::to_string).collect();
         for (world, plan) in worlds.iter_mut().zip(first) {
@@ -316,9 +327,7 @@ proptest! {
     /// write that fewer are wanted when more is queued (`limit` with `queued_over`), and is obeyed.
     #[test]
     fn more_queued_work_never_means_fewer_machines(mut worlds in any_world(), more in 1u32..6) {
-        for world in &mut worlds {
-            world.policy.rules.retain(|rule| rule.when.all.iter().all(|c| matches!(c, Condition::Schedule(_))));
-        }
+        by_the_clock_only(&mut worlds);
         let fewer = plans(&worlds);
         for world in &mut worlds {
             world.workload.demand.runnable += more;
@@ -424,9 +433,10 @@ proptest! {
     }
 
     /// Whatever is remembered, the memory that comes back is bounded, and a second look at the same moment changes it
-    /// no more: a pool at rest writes nothing.
+    /// no more: a pool at rest writes nothing. The bound is that of E1.
     #[test]
     fn a_pool_at_rest_writes_nothing(mut worlds in any_world()) {
+        by_the_clock_only(&mut worlds);
         for _ in 0..2 {
             for (world, plan) in worlds.clone().iter().zip(plans(&worlds)) {
                 let kept = plan.memory.wanted.as_ref().map_or(0, |wanted| wanted.earlier.len());
