@@ -276,15 +276,17 @@ async fn verify(
     }
 }
 
-/// Lets the agent of a machine that is certainly idle go before the machine does. It is cordoned, so it gets no job
-/// meanwhile, and whether it goes decides nothing.
-async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call) {
+/// Lets the agent of a machine that is certainly idle go before the machine does. False when it may still be there; it is
+/// cordoned, but the attempt took time.
+async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call) -> bool {
     let Some(control) = control(fleet, pool) else {
-        return;
+        return false;
     };
-    if let Err((_, why)) = bounded(call, control.dismiss(&executor.id)).await {
+    let dismissed = bounded(call, control.dismiss(&executor.id)).await;
+    if let Err((_, why)) = &dismissed {
         debug!(pool = %pool.policy.pool, %executor, error = why, "an agent did not end by itself");
     }
+    dismissed.is_ok()
 }
 
 async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call: &Call) -> Done {
@@ -301,7 +303,12 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
         if let Err(done) = certainly_idle(fleet, pool, executor, job, call).await {
             return done;
         }
-        dismiss(fleet, pool, executor, call).await;
+        // an agent that did not go may have been let free meanwhile: then the reading before proves nothing any more
+        if !dismiss(fleet, pool, executor, call).await
+            && let Err(done) = certainly_idle(fleet, pool, executor, job, call).await
+        {
+            return done;
+        }
     }
     if call.remaining().is_none() {
         return Done::refused("the lease was over before the call", Vec::new());
