@@ -60,6 +60,8 @@ struct State {
     next: u64,
     failing: Option<String>,
     blind: Option<String>,
+    /// What the next agent that is asked to go is given instead.
+    stays_for: Option<Vec<String>>,
     /// How long a request takes, there and back.
     latency: Duration,
 }
@@ -262,6 +264,11 @@ impl FakeCi {
         self.lock().blind = why.map(str::to_owned);
     }
 
+    /// The next agent that is asked to go does not: somebody lifts its cordon, and a job with these tags begins on it.
+    pub fn keep(&self, tags: &[&str]) {
+        self.lock().stays_for = Some(tags.iter().map(|tag| (*tag).to_owned()).collect());
+    }
+
     /// Every request takes so long from now on, half of it before it takes effect. A long time is a server that hangs.
     pub fn slow(&self, latency: Duration) {
         self.lock().latency = latency;
@@ -428,6 +435,19 @@ impl ExecutorControl for FakeCi {
         let reading = self.read_now(executor);
         self.travel().await;
         reading
+    }
+
+    async fn dismiss(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
+        self.travel().await;
+        let kept = self.lock().stays_for.take();
+        let Some(tags) = kept else { return Ok(()) };
+        if let Some(found) = self.lock().executors.get_mut(executor) {
+            found.cordon = Cordon::None;
+        }
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        self.start(self.push(&tags), executor);
+        let message = format!("{executor} did not go");
+        Err(self.error(EmitterErrorKind::TimedOut, "let an agent go", message))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {

@@ -554,6 +554,26 @@ fn a_job_promised_before_the_cordon_is_left_to_finish() {
     });
 }
 
+#[test]
+fn an_agent_that_does_not_go_and_has_a_job_by_then_is_left_alone() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 1, 5);
+        sim.until("it runs", SECOND * 25, run(1)).await;
+        let ci = sim.ci("ci");
+        ci.keep(&["linux"]);
+        let first = *ci.jobs().last_key_value().expect("a job").0;
+        sim.world().lasts("ci", first + 1, SECOND * 60);
+        sim.until("it is done", SECOND * 25, idle(1)).await;
+        let begun = |_: &World| ci.jobs().len() == 2;
+        sim.until("the second job begins", SECOND * 200, begun)
+            .await;
+        sim.pass(SECOND * 30).await;
+        only_machine(&sim);
+        sim.until_settled(SECOND * 300).await;
+        assert_eq!(sim.world().ended(JobEnd::Done), 2);
+    });
+}
+
 const OTHER: PoolSetup = PoolSetup {
     name: "other",
     emitter: "ci-b",

@@ -92,6 +92,12 @@ impl World {
         id
     }
 
+    /// How long a job takes that the CI server will make by itself.
+    pub(crate) fn lasts(&mut self, emitter: &str, id: u64, length: Duration) {
+        let emitter = emitter.parse().expect("the name of an emitter");
+        self.lengths.insert((emitter, id), length);
+    }
+
     /// The CI server fails, or cannot see, from now on; or is well again.
     pub(crate) fn trouble(&mut self, emitter: &str, fails: Option<&str>, blind: Option<&str>) {
         let name: EmitterName = emitter.parse().expect("the name of an emitter");
