@@ -4,7 +4,9 @@
 //! by people. Each pool has 100 jobs and 10 machines, of which one in two is busy, and an emitter that lists its
 //! executors; one pool in four wants to grow, one in four to shrink.
 //!
-//! Not counted: allocations, since a counting allocator needs `unsafe`, which this workspace forbids.
+//! Allocations and instructions are counted by valgrind, since a counting allocator needs `unsafe`, which this workspace
+//! forbids: `plan once 1000` plans one tick of 1 000 pools, `plan world 1000` only makes its inputs, and the difference of
+//! the two under `valgrind --tool=dhat` or `--tool=callgrind` is the plan (docs/performance.md has the lines).
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -83,6 +85,23 @@ fn tick(pools: usize, limits: &FleetPolicy, what: &str) {
 }
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |text: &String| text.parse::<usize>().ok();
+    match (
+        words.first().map(String::as_str),
+        words.get(1).and_then(number),
+    ) {
+        (Some("once"), Some(pools)) => {
+            let (seen, policies) = fleet(pools);
+            let plans = plan_fleet(seen.split(), &policies, &FleetPolicy::default(), now());
+            println!("{} plans", plans.len());
+        }
+        (Some("world"), Some(pools)) => println!("{} pools", fleet(pools).1.len()),
+        _ => all(),
+    }
+}
+
+fn all() {
     let (seen, policies) = fleet(1);
     let one = seen.split().pools.into_values().next().unwrap();
     measure("1 pool alone, 100 times", 7, || {

@@ -173,8 +173,8 @@ pub(crate) fn worth_writing(memory: &PoolMemory, budget: &Budget, spend: &Spend)
 
 /// How long a machine has been there; `None` for one that no listing shows.
 fn lived(machine: &Machine, now: Timestamp) -> Option<Duration> {
-    let instance = machine.instance.as_ref()?;
-    Some(instance.created_at.map_or(Duration::MAX, |at| age(at, now)))
+    let listed = machine.listed?;
+    Some(listed.created_at.map_or(Duration::MAX, |at| age(at, now)))
 }
 
 /// The price of a machine; one from an offer that is not known any more is taken for the dearest that is.

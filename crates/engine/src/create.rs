@@ -1,7 +1,8 @@
 //! Growing: how many machines, in which batches; and when a creation is settled. From which offer: `offers.rs`; who may
 //! grow when not everybody can: `allocate.rs`.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -176,13 +177,11 @@ fn blind(seen: &Observation, policy: &Policy, now: Timestamp) -> Option<Reason> 
 /// Ends the intents of creations that a listing shows, or that two complete listings after the provider's lag bound do
 /// not show.
 pub(crate) fn settle(seen: &Observation, policy: &Policy, plan: &mut Plan, now: Timestamp) {
-    let listed: BTreeSet<&InstanceName> = seen
-        .listings
-        .values()
-        .filter_map(Seen::any)
-        .flatten()
-        .map(|instance| &instance.name)
-        .collect();
+    // at most ticks nothing is being created, and then nobody asks for it
+    let listed = LazyCell::new(|| -> HashSet<&InstanceName> {
+        let listings = seen.listings.values().filter_map(Seen::any);
+        listings.flatten().map(|instance| &instance.name).collect()
+    });
     let mut open = BTreeSet::new();
     for stored in &seen.seen.intents {
         let Intent::Create { batch, count, .. } = &stored.intent else {

@@ -345,7 +345,7 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
         );
         if up && memory.booting.contains(&machine.name) {
             memory.failed_boots.clear();
-            let created = machine.instance.as_ref().and_then(|i| i.created_at);
+            let created = machine.listed.and_then(|listed| listed.created_at);
             if let Some(created) = created {
                 learn::observe_boot(&mut memory.learned, age(created, now));
             }

@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::rules::IdleTime;
-use model::{
-    ExecutorMode, ExecutorState, Instance, InstanceState, Intent, IntentKey, LeaveStep, Policy,
-    Seen, age,
-};
+use model::{ExecutorMode, Instance, Intent, IntentKey, LeaveStep, Policy, Seen, age};
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
 use crate::rules::Situation;
-use crate::supply::{Leaving, Machine, Phase, Supply};
+use crate::supply::{Does, Leaving, Machine, Phase, Supply};
 use crate::trust::{Trust, listing_doubt};
 use crate::{Action, Observation, Plan};
 
@@ -89,16 +86,9 @@ impl Context<'_> {
 
     /// Whether a cordoned machine is whole and its deletion was not asked for yet.
     fn may_return(&self, machine: &Machine) -> bool {
-        let alive = machine.executor.as_ref().is_some_and(|executor| {
-            matches!(
-                executor.state,
-                ExecutorState::Idle { .. } | ExecutorState::Busy { .. }
-            )
-        });
-        let running = machine
-            .instance
-            .as_ref()
-            .is_some_and(|i| i.state == InstanceState::Running);
+        let does = machine.agent.map(|agent| agent.does);
+        let alive = matches!(does, Some(Does::Idle | Does::Busy));
+        let running = is_running(machine);
         // a cordon that is being set at this moment is waited for; one that was not heard of is taken back as well
         let may = machine
             .leaving
@@ -178,7 +168,7 @@ impl Context<'_> {
             );
         };
         let confirmed = matches!(
-            machine.executor.as_ref().map(|executor| executor.cordon),
+            machine.agent.map(|agent| agent.cordon),
             Some(model::Cordon::Ours { .. })
         );
         let busy = matches!(machine.phase, Phase::Cordoned { busy: true, .. });
@@ -240,11 +230,7 @@ impl Context<'_> {
 
     /// What a deletion that was not carried out may rest on when it is asked for again.
     fn proof_again(&self, machine: &Machine) -> Option<DeleteProof> {
-        let stopped = machine
-            .instance
-            .as_ref()
-            .is_some_and(|i| i.state == InstanceState::Stopped);
-        if stopped {
+        if machine.listed.is_some_and(|listed| listed.stopped) {
             return Some(DeleteProof::PoweredOff);
         }
         if self.policy.executors == ExecutorMode::None {
@@ -385,8 +371,8 @@ impl Context<'_> {
     fn may_leave(&self, machine: &Machine, since: Timestamp, plan: &Plan) -> bool {
         let departs = machine.leaving.is_some()
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
-        let young = machine.instance.as_ref().is_none_or(|instance| {
-            instance
+        let young = machine.listed.is_none_or(|listed| {
+            listed
                 .created_at
                 .is_none_or(|at| age(at, self.now) < self.policy.boot.expect.max(LEAST_AGE))
         });
@@ -394,7 +380,7 @@ impl Context<'_> {
             && age(since, self.now) >= self.idle_for()
             && !departs
             && self.listing_is_whole(machine)
-            && is_running(machine.instance.as_ref())
+            && is_running(machine)
             && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
     }
 
@@ -458,15 +444,11 @@ impl Context<'_> {
             else {
                 continue;
             };
-            let exists = self
-                .supply
-                .machines
-                .iter()
-                .any(|machine| machine.name == *instance);
+            let exists = self.supply.machine(instance).is_some();
             if exists || !self.is_gone(instance) {
                 continue;
             }
-            let ghost = self.supply.ghosts.iter().find(|(name, _)| name == instance);
+            let ghost = self.supply.ghosts.iter().find(|g| g.instance == *instance);
             match (ghost, executor) {
                 (None, _) if looked || executor.is_none() => {
                     plan.end.push(IntentKey::Leave(instance.clone()));
@@ -476,9 +458,9 @@ impl Context<'_> {
                         what,
                     });
                 }
-                (Some((_, seen)), Some(executor))
+                (Some(ghost), Some(executor))
                     if looked
-                        && !matches!(seen.state, ExecutorState::Busy { .. })
+                        && !ghost.busy
                         && (*step != LeaveStep::Removing || stored.age >= RETRY_AFTER) =>
                 {
                     let reference = Some(executor.clone());
@@ -528,10 +510,10 @@ impl Context<'_> {
             .max()
             .unwrap_or_default();
         let mut watched = std::collections::BTreeMap::new();
-        for (name, executor) in &self.supply.ghosts {
+        for ghost in &self.supply.ghosts {
+            let name = &ghost.instance;
             let departing = |i: &&model::StoredIntent| matches!(&i.intent, Intent::Leave { instance, .. } if instance == name);
-            let busy = matches!(executor.state, ExecutorState::Busy { .. });
-            if busy || self.seen.seen.intents.iter().any(|i| departing(&i)) {
+            if ghost.busy || self.seen.seen.intents.iter().any(|i| departing(&i)) {
                 continue;
             }
             let first = *plan.memory.ghosts.get(name).unwrap_or(&self.now);
@@ -540,7 +522,7 @@ impl Context<'_> {
                 if let Some(emitter) = self.policy.emitter.clone() {
                     let reference = model::ExecutorRef {
                         emitter,
-                        id: executor.id.clone(),
+                        id: ghost.executor.clone(),
                     };
                     self.remove(name, &reference, plan);
                     // asked for again only after another time of watching
@@ -554,17 +536,15 @@ impl Context<'_> {
     }
 }
 
-fn is_running(instance: Option<&Instance>) -> bool {
-    instance.is_some_and(|instance| instance.state == InstanceState::Running)
+fn is_running(machine: &Machine) -> bool {
+    machine.listed.is_some_and(|listed| listed.running)
 }
 
 fn why_bad(machine: &Machine) -> LeaveWhy {
-    match machine.executor.as_ref().map(|executor| &executor.state) {
-        Some(ExecutorState::NeverJoined) => LeaveWhy::Stuck,
-        Some(ExecutorState::Offline { .. }) => LeaveWhy::Lost,
-        Some(ExecutorState::Idle { .. } | ExecutorState::Busy { .. })
-        | Some(ExecutorState::Unknown { .. })
-        | None => LeaveWhy::Idle,
+    match machine.agent.map(|agent| agent.does) {
+        Some(Does::NeverJoined) => LeaveWhy::Stuck,
+        Some(Does::Offline) => LeaveWhy::Lost,
+        Some(Does::Idle | Does::Busy | Does::Unknown) | None => LeaveWhy::Idle,
     }
 }
 

@@ -40,4 +40,4 @@ pub use offers::Rung;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
 pub use quiet::quiet_until;
 pub use reason::{CapOf, Pressure, Reason, ReserveBy};
-pub use supply::{Machine, Phase, Supply};
+pub use supply::{Agent, Does, Ghost, Listed, Machine, Phase, Supply};

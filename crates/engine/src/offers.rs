@@ -138,7 +138,7 @@ fn met_quota(memory: &mut PoolMemory, entry: &OfferNews, cap: u32, why: &str, no
 pub(crate) fn learn_boots(memory: &mut PoolMemory, supply: &Supply, now: Timestamp) {
     for machine in &supply.machines {
         let Some(id) = &machine.offer else { continue };
-        let created = machine.instance.as_ref().and_then(|i| i.created_at);
+        let created = machine.listed.and_then(|listed| listed.created_at);
         match &machine.phase {
             Phase::Stuck if !memory.failed_boots.contains(&machine.name) => {
                 let offer = memory.offers.entry(id.clone()).or_default();

@@ -31,10 +31,10 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
     // what this look taught is known from the next one on
     let before = &*learn::settled(before, boot, now);
     let after = &*learn::settled(after, boot, later(now, SOON));
-    let mut moments: Vec<Timestamp> = Vec::new();
-    moments.extend(learn::next_window(&plan.memory.learned, boot, now));
+    let mut next = Next::after(now);
+    next.consider_all(learn::next_window(&plan.memory.learned, boot, now));
     let instances = seen.listings.values().filter_map(Seen::any).flatten();
-    moments.extend(instances.flat_map(|instance| ages(instance, policy)));
+    consider_ages(instances, policy, &mut next);
     let watched = || plan.memory.idle_since.values().copied();
     let wanted = || plan.memory.wanted.iter().flat_map(|wanted| &wanted.earlier);
     let mut has_scale_in = false;
@@ -49,7 +49,7 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
         }
         match scale_in.idle {
             IdleTime::Fixed { idle_for } => {
-                moments.extend(watched().map(|since| later(since, idle_for)));
+                next.consider_all(watched().map(|since| later(since, idle_for)));
             }
             IdleTime::BreakEven {
                 wait_to_idle,
@@ -62,16 +62,17 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
                     return now;
                 }
                 let idle_for = found.saturating_sub(announced);
-                moments.extend(wanted().map(|earlier| later(earlier.until, idle_for)));
+                next.consider_all(wanted().map(|earlier| later(earlier.until, idle_for)));
             }
         }
     }
     if !has_scale_in {
-        moments.extend(watched().map(|since| later(since, IDLE_FOR)));
+        next.consider_all(watched().map(|since| later(since, IDLE_FOR)));
     }
-    moments.push(learn::next_hour_class(now));
-    let horizon = moments.iter().copied().filter(|at| *at > now).min();
-    let Some(horizon) = horizon else { return now };
+    next.consider(learn::next_hour_class(now));
+    let Some(horizon) = next.found else {
+        return now;
+    };
     reserves_change(before, after, seen, policy, boot, now, horizon)
 }
 
@@ -113,16 +114,50 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
     nothing_done && nothing_begun && nothing_doubted && nothing_odd && known_rules && few
 }
 
-/// When a machine stops being young, and when it is overdue.
-fn ages(instance: &Instance, policy: &Policy) -> Vec<Timestamp> {
+/// The earliest of some moments that is still to come.
+struct Next {
+    now: Timestamp,
+    found: Option<Timestamp>,
+}
+
+impl Next {
+    fn after(now: Timestamp) -> Self {
+        Next { now, found: None }
+    }
+
+    fn consider(&mut self, at: Timestamp) {
+        if at > self.now && self.found.is_none_or(|found| at < found) {
+            self.found = Some(at);
+        }
+    }
+
+    fn consider_all(&mut self, moments: impl IntoIterator<Item = Timestamp>) {
+        for at in moments {
+            self.consider(at);
+        }
+    }
+}
+
+/// When machines stop being young, and when they are overdue.
+fn consider_ages<'a>(
+    instances: impl Iterator<Item = &'a Instance>,
+    policy: &Policy,
+    next: &mut Next,
+) {
+    const MOMENT: Duration = Duration::from_nanos(1);
     let ages = [policy.boot.expect, policy.boot.timeout, LEAST_AGE];
-    let created = instance.created_at;
-    let at = |age: Duration| created.map(|created| later(created, age));
-    let just_after = |at: Timestamp| later(at, Duration::from_nanos(1));
-    ages.into_iter()
-        .filter_map(at)
-        .flat_map(|at| [at, just_after(at)])
-        .collect()
+    let oldest = ages.into_iter().max().unwrap_or_default();
+    for created in instances.filter_map(|instance| instance.created_at) {
+        // most machines are past all of them
+        if model::age(created, next.now) > oldest {
+            continue;
+        }
+        for age in ages {
+            let at = later(created, age);
+            next.consider(at);
+            next.consider(later(at, MOMENT));
+        }
+    }
 }
 
 /// The first moment until the horizon at which a reserve is of another size; a fading activity only makes it smaller.

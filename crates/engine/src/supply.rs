@@ -4,14 +4,14 @@
 //! Phases are derived from observations at every tick and never stored; an odd machine gets a phase that says so and
 //! never stops the others.
 
-use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::{LazyCell, OnceCell};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
-    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, OfferId, Policy,
+    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, NameParts, OfferId, Policy,
     ProviderName, Seen, Workload, age,
 };
 
@@ -117,17 +117,18 @@ impl Phase {
     }
 }
 
-/// One machine of the pool.
+/// One machine of the pool: what its phase was told from, as far as decisions look at it again. Copying the listing and
+/// the look whole was most of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Its name.
     pub name: InstanceName,
     /// Where it is, or is to be.
     pub provider: ProviderName,
-    /// As the cloud lists it.
-    pub instance: Option<Instance>,
-    /// As the CI server sees it.
-    pub executor: Option<Executor>,
+    /// What the cloud lists of it.
+    pub listed: Option<Listed>,
+    /// What the CI server says of its executor.
+    pub agent: Option<Agent>,
     /// Its executor, as the machine's tag, its departure or the CI server names it.
     pub executor_ref: Option<ExecutorRef>,
     /// The offer it comes from, as far as its tag or its creation says.
@@ -138,6 +139,66 @@ pub struct Machine {
     pub phase: Phase,
     /// Slots that a new job could take, now or once it is up.
     pub free_slots: u32,
+}
+
+/// What a listing says of a machine that is not gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// When the cloud created it.
+    pub created_at: Option<Timestamp>,
+    /// Whether it runs.
+    pub running: bool,
+    /// Whether it is powered off.
+    pub stopped: bool,
+}
+
+/// What a look says of a machine's executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agent {
+    /// What it does.
+    pub does: Does,
+    /// Whether it is kept from new jobs, and by whom.
+    pub cordon: Cordon,
+}
+
+/// What an executor does, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    /// No machine has ever reported under it.
+    NeverJoined,
+    /// It is online without a job.
+    Idle,
+    /// It runs jobs.
+    Busy,
+    /// It was online and is not.
+    Offline,
+    /// It could not be told.
+    Unknown,
+}
+
+impl Agent {
+    fn of(executor: &Executor) -> Agent {
+        let does = match executor.state {
+            ExecutorState::NeverJoined => Does::NeverJoined,
+            ExecutorState::Idle { .. } => Does::Idle,
+            ExecutorState::Busy { .. } => Does::Busy,
+            ExecutorState::Offline { .. } => Does::Offline,
+            ExecutorState::Unknown { .. } => Does::Unknown,
+        };
+        let cordon = executor.cordon;
+        Agent { does, cordon }
+    }
+}
+
+/// An executor of ours without a machine or a creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ghost {
+    /// The machine it was registered for.
+    pub instance: InstanceName,
+    /// The CI server's id.
+    pub executor: ExecutorId,
+    /// Whether it runs a job all the same.
+    pub busy: bool,
 }
 
 /// A departure that was begun.
@@ -164,10 +225,10 @@ impl Leaving {
 /// The pool's machines at one tick.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Supply {
-    /// Everything not confirmed gone, sorted by name.
+    /// Everything not confirmed gone, sorted by the parts of the names.
     pub machines: Vec<Machine>,
     /// Executors of ours without a machine or a creation.
-    pub ghosts: Vec<(InstanceName, Executor)>,
+    pub ghosts: Vec<Ghost>,
     /// Free slots of executors that are not ours.
     pub static_free: u32,
     /// Slots of executors that are not ours and take jobs, free or not.
@@ -201,65 +262,71 @@ impl Supply {
     pub fn of(seen: &Observation, policy: &Policy, now: Timestamp) -> Supply {
         let workload = seen.seen.workload.any();
         let mut executors = Executors::of(seen, workload);
-        let mut leaving = BTreeMap::new();
-        let mut supply = Supply::default();
-        for stored in &seen.seen.intents {
-            if let Intent::Leave {
+        let leaving = departures(seen);
+        let listed = listed_once(seen);
+        let mut supply = Supply {
+            machines: Vec::with_capacity(listed.len()),
+            ..Supply::default()
+        };
+        for (provider, instance) in &listed {
+            if instance.state.is_gone() {
+                continue;
+            }
+            let executor = executors.take(instance);
+            let begun = leaving.get(&instance.name);
+            let leaving = begun.map(|(leaving, _)| leaving.clone());
+            let executor_ref = reference(policy, instance, executor, begun.and_then(|b| b.1));
+            let look = Look {
                 instance,
                 executor,
-                epoch,
-                step,
-            } = &stored.intent
-            {
-                let entry = Leaving {
-                    step: *step,
-                    age: stored.age,
-                    epoch: *epoch,
-                };
-                leaving.insert(instance.clone(), (entry, executor.clone()));
-            }
+                leaving: leaving.as_ref(),
+                registered: executor_ref.is_some(),
+                seen,
+                policy,
+                now,
+            };
+            let phase = look.phase();
+            let free_slots = look.room(&phase);
+            supply.machines.push(Machine {
+                name: instance.name.clone(),
+                provider: (*provider).clone(),
+                listed: Some(Listed {
+                    created_at: instance.created_at,
+                    running: instance.state == InstanceState::Running,
+                    stopped: instance.state == InstanceState::Stopped,
+                }),
+                agent: executor.map(Agent::of),
+                executor_ref,
+                offer: instance.offer.clone(),
+                leaving,
+                phase,
+                free_slots,
+            });
         }
-        let mut known = BTreeSet::new();
-        for (provider, listing) in &seen.listings {
-            for instance in listing.any().into_iter().flatten() {
-                let gone = instance.state.is_gone();
-                if !known.insert(instance.name.clone()) || gone {
-                    continue;
-                }
-                let executor = executors.take(instance);
-                let begun = leaving.get(&instance.name);
-                let executor_ref = reference(policy, instance, executor.as_ref(), begun);
-                let mut machine = Machine {
-                    name: instance.name.clone(),
-                    provider: provider.clone(),
-                    offer: instance.offer.clone(),
-                    instance: Some(instance.clone()),
-                    executor,
-                    executor_ref,
-                    leaving: begun.map(|(leaving, _)| leaving.clone()),
-                    phase: Phase::Requested,
-                    free_slots: 0,
-                };
-                machine.phase = phase_of(&machine, seen, policy, now);
-                machine.free_slots = room(&machine, policy);
-                supply.machines.push(machine);
-            }
+        let before = supply.machines.len();
+        supply.add_requested(seen, policy, &listed, &mut executors);
+        if supply.machines.len() > before {
+            supply
+                .machines
+                .sort_by(|a, b| a.name.parts().cmp(&b.name.parts()));
         }
-        supply.add_requested(seen, policy, &known, &mut executors);
-        supply.machines.sort_by(|a, b| a.name.cmp(&b.name));
         // a name that is only configured has no machine behind it
         let machines = executors.foreign.iter();
         let machines = machines.filter(|e| e.state != ExecutorState::NeverJoined);
         supply.static_executors = u32::try_from(machines.count()).unwrap_or(u32::MAX);
         supply.static_slots = executors.foreign.iter().map(|e| slots(e)).sum();
         supply.static_free = executors.foreign.iter().map(|e| free_slots(e)).sum();
-        supply.ghosts = executors
-            .ours
-            .into_iter()
-            .filter(|(_, executor)| is_marked(executor, &seen.fleet))
-            .map(|(n, e)| (n, e.clone()))
-            .collect();
+        supply.ghosts = executors.left(&seen.fleet);
         supply
+    }
+
+    /// The machine of this name.
+    pub(crate) fn machine(&self, name: &InstanceName) -> Option<&Machine> {
+        let parts = name.parts();
+        let at = self
+            .machines
+            .binary_search_by(|machine| machine.name.parts().cmp(&parts));
+        at.ok().map(|at| &self.machines[at])
     }
 
     /// Machines of creations that no listing shows yet.
@@ -267,7 +334,7 @@ impl Supply {
         &mut self,
         seen: &Observation,
         policy: &Policy,
-        known: &BTreeSet<InstanceName>,
+        listed: &[(&ProviderName, &Instance)],
         executors: &mut Executors<'_>,
     ) {
         for stored in &seen.seen.intents {
@@ -282,17 +349,19 @@ impl Supply {
                 continue;
             };
             for name in (0..*count).map(|index| batch.instance(index)) {
-                if known.contains(&name) {
+                let parts = name.parts();
+                let known = listed.binary_search_by(|(_, listed)| listed.name.parts().cmp(&parts));
+                if known.is_ok() {
                     continue;
                 }
                 // its runner exists already and is no ghost
-                let seen_executor = executors.ours.remove(&name).cloned();
+                let seen_executor = executors.remove(name.parts());
                 self.machines.push(Machine {
                     name,
                     provider: provider.clone(),
                     offer: Some(offer.clone()),
-                    instance: None,
-                    executor: seen_executor,
+                    listed: None,
+                    agent: seen_executor.map(Agent::of),
                     executor_ref: executor.clone(),
                     leaving: None,
                     phase: Phase::Requested,
@@ -303,6 +372,40 @@ impl Supply {
     }
 }
 
+/// Departures that were begun, each with the executor it names.
+fn departures(seen: &Observation) -> BTreeMap<&InstanceName, (Leaving, Option<&ExecutorRef>)> {
+    let begun = seen.seen.intents.iter();
+    let begun = begun.filter_map(|stored| match &stored.intent {
+        Intent::Leave {
+            instance,
+            executor,
+            epoch,
+            step,
+        } => {
+            let leaving = Leaving {
+                step: *step,
+                age: stored.age,
+                epoch: *epoch,
+            };
+            Some((instance, (leaving, executor.as_ref())))
+        }
+        Intent::Create { .. } => None,
+    });
+    begun.collect()
+}
+
+/// Everything listed, sorted by name; a name that two providers list counts once, where it is listed first.
+fn listed_once(seen: &Observation) -> Vec<(&ProviderName, &Instance)> {
+    let mut listed: Vec<(&ProviderName, &Instance)> = Vec::new();
+    for (provider, listing) in &seen.listings {
+        let list = listing.any().into_iter().flatten();
+        listed.extend(list.map(|instance| (provider, instance)));
+    }
+    listed.sort_by(|(_, a), (_, b)| a.name.parts().cmp(&b.name.parts()));
+    listed.dedup_by(|(_, later), (_, first)| later.name == first.name);
+    listed
+}
+
 /// Whether the CI server itself says that the executor is ours: by the fleet's mark, or by our cordon. One that is ours
 /// only because a machine's tag or an intent names it stops being ours with them, and is no ghost.
 fn is_marked(executor: &Executor, fleet: &FleetId) -> bool {
@@ -311,28 +414,29 @@ fn is_marked(executor: &Executor, fleet: &FleetId) -> bool {
 
 /// The machine of each executor that a tag or an intent names. Where the CI server fixes the names of its executors
 /// this is the only thing that joins the two.
-fn references(seen: &Observation, emitter: &EmitterName) -> BTreeMap<ExecutorId, InstanceName> {
-    let mut found = BTreeMap::new();
-    let mut add = |reference: Option<&ExecutorRef>, name: &InstanceName| {
+fn references<'a>(
+    seen: &'a Observation,
+    emitter: &EmitterName,
+) -> HashMap<&'a ExecutorId, NameParts<'a>> {
+    let mut found = HashMap::new();
+    let mut add = |reference: Option<&'a ExecutorRef>, name: NameParts<'a>| {
         if let Some(reference) = reference.filter(|reference| reference.emitter == *emitter) {
-            found
-                .entry(reference.id.clone())
-                .or_insert_with(|| name.clone());
+            found.entry(&reference.id).or_insert(name);
         }
     };
     // machines first: they are there, and an intent may be about one that is not
     let listed = seen.listings.values().filter_map(Seen::any).flatten();
     for instance in listed.filter(|instance| !instance.state.is_gone()) {
-        add(instance.executor.as_ref(), &instance.name);
+        add(instance.executor.as_ref(), instance.name.parts());
     }
     for stored in &seen.seen.intents {
         match &stored.intent {
             Intent::Create {
                 batch, executor, ..
-            } => add(executor.as_ref(), &batch.instance(0)),
+            } => add(executor.as_ref(), batch.instance_parts(0)),
             Intent::Leave {
                 instance, executor, ..
-            } => add(executor.as_ref(), instance),
+            } => add(executor.as_ref(), instance.parts()),
         }
     }
     found
@@ -340,60 +444,107 @@ fn references(seen: &Observation, emitter: &EmitterName) -> BTreeMap<ExecutorId,
 
 /// The executors of one look: ours by name or by reference, and the others.
 struct Executors<'a> {
-    ours: BTreeMap<InstanceName, &'a Executor>,
-    /// The names of `ours` by the CI server's id.
-    by_id: HashMap<&'a ExecutorId, InstanceName>,
+    /// Sorted by name, each name once; `None` once a machine or a creation has taken it.
+    ours: Vec<(NameParts<'a>, Option<&'a Executor>)>,
+    /// Places in `ours` by the CI server's id, made when first asked for; of two with one id the first by name.
+    by_id: OnceCell<HashMap<&'a ExecutorId, usize>>,
     foreign: Vec<&'a Executor>,
 }
 
 impl<'a> Executors<'a> {
     fn of(seen: &'a Observation, workload: Option<&'a Workload>) -> Self {
-        let mut ours = BTreeMap::new();
+        let executors = workload.map_or(&[][..], |workload| &workload.executors);
+        let mut ours = Vec::with_capacity(executors.len());
         let mut foreign = Vec::new();
         // most executors carry their machine's name, and then nobody asks for these
         let named = LazyCell::new(|| workload.map(|workload| references(seen, &workload.emitter)));
-        for executor in workload.map_or(&[][..], |workload| &workload.executors) {
+        for executor in executors {
             let marked = executor.fleet.as_ref() == Some(&seen.fleet);
-            let by_name = executor.name.parse::<InstanceName>().ok();
-            let by_reference = || named.as_ref()?.get(&executor.id).cloned();
-            match by_name.filter(|_| marked).or_else(by_reference) {
-                Some(name) => {
-                    // of two executors with one name keep the busier, so that neither job is overlooked
-                    let busy = matches!(executor.state, ExecutorState::Busy { .. });
-                    if busy || !ours.contains_key(&name) {
-                        ours.insert(name, executor);
-                    }
-                }
+            let by_name = marked.then(|| NameParts::of(&executor.name)).flatten();
+            let by_reference = || named.as_ref()?.get(&executor.id).copied();
+            match by_name.or_else(by_reference) {
+                Some(name) => ours.push((name, Some(executor))),
                 None => foreign.push(executor),
             }
         }
-        // of two with one id the first by name
-        let mut by_id = HashMap::new();
-        for (name, executor) in &ours {
-            by_id.entry(&executor.id).or_insert_with(|| name.clone());
-        }
+        ours.sort_by_key(|(name, _)| *name);
+        // of two executors with one name keep the busier, so that neither job is overlooked
+        ours.dedup_by(|(later, candidate), (name, kept)| {
+            let same = later == name;
+            let busy = |e: &Executor| matches!(e.state, ExecutorState::Busy { .. });
+            if same && candidate.is_some_and(busy) {
+                *kept = *candidate;
+            }
+            same
+        });
         Executors {
             ours,
-            by_id,
+            by_id: OnceCell::new(),
             foreign,
         }
     }
 
     /// The executor of an instance: by the reference in its tags, else by name.
-    fn take(&mut self, instance: &Instance) -> Option<Executor> {
-        let by_reference = instance.executor.as_ref();
-        let by_reference = by_reference.and_then(|reference| self.by_id.get(&reference.id));
-        let name = by_reference.filter(|name| self.ours.contains_key(*name));
-        let name = name.unwrap_or(&instance.name).clone();
-        self.ours.remove(&name).cloned()
+    fn take(&mut self, instance: &Instance) -> Option<&'a Executor> {
+        let name = instance.name.parts();
+        let Some(reference) = instance.executor.as_ref().map(|reference| &reference.id) else {
+            return self.remove(name);
+        };
+        // almost always they are one
+        let is_it = |found: &Option<&Executor>| found.is_some_and(|e| e.id == *reference);
+        let same = self.place(name).filter(|at| is_it(&self.ours[*at].1));
+        let by_reference = || {
+            let at = self
+                .by_id
+                .get_or_init(|| by_id(&self.ours))
+                .get(reference)?;
+            self.ours[*at].1.is_some().then_some(*at)
+        };
+        let at = same.or_else(by_reference).or_else(|| self.place(name))?;
+        self.ours[at].1.take()
     }
+
+    fn remove(&mut self, name: NameParts<'_>) -> Option<&'a Executor> {
+        let at = self.place(name)?;
+        self.ours[at].1.take()
+    }
+
+    fn place(&self, name: NameParts<'_>) -> Option<usize> {
+        let at = self.ours.binary_search_by(|(known, _)| known.cmp(&name));
+        at.ok()
+    }
+
+    /// Those that nothing took, and that are ours by the CI server's own word.
+    fn left(&self, fleet: &FleetId) -> Vec<Ghost> {
+        let left = self.ours.iter();
+        let left = left.filter_map(|(name, executor)| Some((name, (*executor)?)));
+        let left = left.filter(|(_, executor)| is_marked(executor, fleet));
+        let ghost = |(name, executor): (&NameParts<'_>, &Executor)| {
+            Some(Ghost {
+                instance: name.to_name()?,
+                executor: executor.id.clone(),
+                busy: matches!(executor.state, ExecutorState::Busy { .. }),
+            })
+        };
+        left.filter_map(ghost).collect()
+    }
+}
+
+fn by_id<'a>(ours: &[(NameParts<'a>, Option<&'a Executor>)]) -> HashMap<&'a ExecutorId, usize> {
+    let mut places = HashMap::new();
+    for (at, (_, executor)) in ours.iter().enumerate() {
+        if let Some(executor) = executor {
+            places.entry(&executor.id).or_insert(at);
+        }
+    }
+    places
 }
 
 fn reference(
     policy: &Policy,
     instance: &Instance,
     executor: Option<&Executor>,
-    leaving: Option<&(Leaving, Option<ExecutorRef>)>,
+    leaving: Option<&ExecutorRef>,
 ) -> Option<ExecutorRef> {
     let observed = executor
         .zip(policy.emitter.as_ref())
@@ -401,167 +552,152 @@ fn reference(
             emitter: emitter.clone(),
             id: e.id.clone(),
         });
-    observed
-        .or_else(|| instance.executor.clone())
-        .or_else(|| leaving.and_then(|(_, executor)| executor.clone()))
+    observed.or_else(|| instance.executor.as_ref().or(leaving).cloned())
 }
 
-fn phase_of(machine: &Machine, seen: &Observation, policy: &Policy, now: Timestamp) -> Phase {
-    let Some(instance) = &machine.instance else {
-        return Phase::Requested;
-    };
-    let step = machine.leaving.as_ref().map(|leaving| leaving.step);
-    match &instance.state {
-        InstanceState::Stopping => return Phase::Deleting,
-        InstanceState::Stopped if step == Some(LeaveStep::Deleting) => return Phase::Deleting,
-        InstanceState::Stopped => return Phase::Stopped,
-        InstanceState::Unknown { what } => {
-            return Phase::Unclear {
-                why: format!("the provider calls its state `{what}`"),
+/// One listed machine and all that is known of it.
+struct Look<'a> {
+    instance: &'a Instance,
+    executor: Option<&'a Executor>,
+    leaving: Option<&'a Leaving>,
+    /// Whether anything names an executor of it.
+    registered: bool,
+    seen: &'a Observation,
+    policy: &'a Policy,
+    now: Timestamp,
+}
+
+impl Look<'_> {
+    fn phase(&self) -> Phase {
+        let step = self.leaving.map(|leaving| leaving.step);
+        match &self.instance.state {
+            InstanceState::Stopping => return Phase::Deleting,
+            InstanceState::Stopped if step == Some(LeaveStep::Deleting) => return Phase::Deleting,
+            InstanceState::Stopped => return Phase::Stopped,
+            InstanceState::Unknown { what } => {
+                return Phase::Unclear {
+                    why: format!("the provider calls its state `{what}`"),
+                };
+            }
+            InstanceState::Gone { .. } | InstanceState::Pending | InstanceState::Running => {}
+        }
+        if matches!(step, Some(LeaveStep::Deleting | LeaveStep::Removing)) {
+            return Phase::Deleting;
+        }
+        if self.policy.executors == ExecutorMode::None {
+            return if self.is_pending() {
+                Phase::Provisioning
+            } else {
+                let since = self.idle_since();
+                Phase::Idle { since }
             };
         }
-        InstanceState::Gone { .. } | InstanceState::Pending | InstanceState::Running => {}
-    }
-    if matches!(step, Some(LeaveStep::Deleting | LeaveStep::Removing)) {
-        return Phase::Deleting;
-    }
-    let pending = instance.state == InstanceState::Pending;
-    if policy.executors == ExecutorMode::None {
-        let since = seen
-            .seen
-            .memory
-            .idle_since
-            .get(&machine.name)
-            .copied()
-            .unwrap_or(now);
-        return if pending {
-            Phase::Provisioning
-        } else {
-            Phase::Idle { since }
-        };
-    }
-    match &machine.executor {
-        Some(executor) => phase_with(executor, machine, pending, seen, policy, now),
-        None => phase_without(machine, pending, seen, policy, now),
-    }
-}
-
-fn phase_with(
-    executor: &Executor,
-    machine: &Machine,
-    pending: bool,
-    seen: &Observation,
-    policy: &Policy,
-    now: Timestamp,
-) -> Phase {
-    let busy = matches!(executor.state, ExecutorState::Busy { .. });
-    match executor.cordon {
-        Cordon::Ours { epoch } => return Phase::Cordoned { epoch, busy },
-        Cordon::Foreign if busy => return Phase::Busy { unknown: None },
-        Cordon::Foreign => return Phase::ForeignCordon,
-        Cordon::None => {}
-    }
-    if let Some(leaving) = machine
-        .leaving
-        .as_ref()
-        .filter(|l| !l.was_lifted(seen, now))
-    {
-        return Phase::Cordoned {
-            epoch: leaving.epoch,
-            busy,
-        };
-    }
-    match &executor.state {
-        ExecutorState::Busy { .. } => Phase::Busy { unknown: None },
-        ExecutorState::Unknown { why } => Phase::Busy {
-            unknown: Some(why.clone()),
-        },
-        ExecutorState::Idle { since } => {
-            let watched = seen
-                .seen
-                .memory
-                .idle_since
-                .get(&machine.name)
-                .copied()
-                .unwrap_or(now);
-            // the CI server may know an earlier moment, but a later one wins: a job may have run in between
-            Phase::Idle {
-                since: since.map_or(watched, |since| since.max(watched)).min(now),
-            }
+        match self.executor {
+            Some(executor) => self.phase_with(executor),
+            None => self.phase_without(),
         }
-        ExecutorState::NeverJoined if is_overdue(machine, policy, now) => Phase::Stuck,
-        ExecutorState::NeverJoined if pending => Phase::Provisioning,
-        ExecutorState::NeverJoined => Phase::Booting,
-        ExecutorState::Offline { .. } => Phase::Lost,
     }
-}
 
-/// A machine whose executor is not in the look. Absent is not idle: it may be hidden, renamed, or not there yet.
-fn phase_without(
-    machine: &Machine,
-    pending: bool,
-    seen: &Observation,
-    policy: &Policy,
-    now: Timestamp,
-) -> Phase {
-    if !is_overdue(machine, policy, now) {
-        return if pending {
-            Phase::Provisioning
-        } else {
-            Phase::Booting
-        };
+    fn is_pending(&self) -> bool {
+        self.instance.state == InstanceState::Pending
     }
-    let registered = machine.executor_ref.is_some();
-    let looked = seen
-        .seen
-        .workload
-        .complete_within(policy.trust.fresh_for, now)
-        .is_some();
-    match (registered, looked) {
-        // nothing was registered before and nothing registered itself: no job can be on it
-        (false, true) => Phase::Stuck,
-        (true, true) => Phase::Unclear {
-            why: "its executor is not to be found at the CI server, and absent is not idle".into(),
-        },
-        (_, false) => Phase::Unclear {
-            why: "its executor could not be looked for".into(),
-        },
+
+    /// Since when it has been seen idle without a break.
+    fn idle_since(&self) -> Timestamp {
+        let known = self.seen.seen.memory.idle_since.get(&self.instance.name);
+        known.copied().unwrap_or(self.now)
     }
-}
 
-fn is_overdue(machine: &Machine, policy: &Policy, now: Timestamp) -> bool {
-    let created = machine
-        .instance
-        .as_ref()
-        .and_then(|instance| instance.created_at);
-    created.is_some_and(|at| age(at, now) > policy.boot.timeout)
-}
-
-fn room(machine: &Machine, policy: &Policy) -> u32 {
-    match &machine.phase {
-        Phase::Requested | Phase::Provisioning | Phase::Booting | Phase::Idle { .. } => {
-            policy.slots
+    fn phase_with(&self, executor: &Executor) -> Phase {
+        let busy = matches!(executor.state, ExecutorState::Busy { .. });
+        match executor.cordon {
+            Cordon::Ours { epoch } => return Phase::Cordoned { epoch, busy },
+            Cordon::Foreign if busy => return Phase::Busy { unknown: None },
+            Cordon::Foreign => return Phase::ForeignCordon,
+            Cordon::None => {}
         }
-        // by the pool's own slots: the CI server need not know how many jobs a machine takes
-        Phase::Busy { unknown: None } => match machine.executor.as_ref().map(|e| &e.state) {
-            Some(ExecutorState::Busy { jobs }) if machine_is_open(machine) => {
-                let held = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
-                policy.slots.saturating_sub(held)
+        let leaving = self.leaving.filter(|l| !l.was_lifted(self.seen, self.now));
+        if let Some(leaving) = leaving {
+            return Phase::Cordoned {
+                epoch: leaving.epoch,
+                busy,
+            };
+        }
+        match &executor.state {
+            ExecutorState::Busy { .. } => Phase::Busy { unknown: None },
+            ExecutorState::Unknown { why } => Phase::Busy {
+                unknown: Some(why.clone()),
+            },
+            ExecutorState::Idle { since } => {
+                let watched = self.idle_since();
+                // the CI server may know an earlier moment, but a later one wins: a job may have run in between
+                let since = since.map_or(watched, |since| since.max(watched));
+                Phase::Idle {
+                    since: since.min(self.now),
+                }
             }
-            _ => 0,
-        },
-        Phase::Busy { unknown: Some(_) }
-        | Phase::Cordoned { .. }
-        | Phase::ForeignCordon
-        | Phase::Deleting
-        | Phase::Stuck
-        | Phase::Lost
-        | Phase::Stopped
-        | Phase::Unclear { .. } => 0,
+            ExecutorState::NeverJoined if self.is_overdue() => Phase::Stuck,
+            ExecutorState::NeverJoined if self.is_pending() => Phase::Provisioning,
+            ExecutorState::NeverJoined => Phase::Booting,
+            ExecutorState::Offline { .. } => Phase::Lost,
+        }
     }
-}
 
-fn machine_is_open(machine: &Machine) -> bool {
-    let cordon = machine.executor.as_ref().map(|executor| executor.cordon);
-    cordon == Some(Cordon::None)
+    /// A machine whose executor is not in the look. Absent is not idle: it may be hidden, renamed, or not there yet.
+    fn phase_without(&self) -> Phase {
+        if !self.is_overdue() {
+            return if self.is_pending() {
+                Phase::Provisioning
+            } else {
+                Phase::Booting
+            };
+        }
+        let fresh = self.policy.trust.fresh_for;
+        let workload = &self.seen.seen.workload;
+        let looked = workload.complete_within(fresh, self.now).is_some();
+        match (self.registered, looked) {
+            // nothing was registered before and nothing registered itself: no job can be on it
+            (false, true) => Phase::Stuck,
+            (true, true) => Phase::Unclear {
+                why: "its executor is not to be found at the CI server, and absent is not idle"
+                    .into(),
+            },
+            (_, false) => Phase::Unclear {
+                why: "its executor could not be looked for".into(),
+            },
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        let created = self.instance.created_at;
+        created.is_some_and(|at| age(at, self.now) > self.policy.boot.timeout)
+    }
+
+    /// Slots that a new job could take.
+    fn room(&self, phase: &Phase) -> u32 {
+        let slots = self.policy.slots;
+        match phase {
+            Phase::Requested | Phase::Provisioning | Phase::Booting | Phase::Idle { .. } => slots,
+            // by the pool's own slots: the CI server need not know how many jobs a machine takes
+            Phase::Busy { unknown: None } => match self.executor {
+                Some(Executor {
+                    state: ExecutorState::Busy { jobs },
+                    cordon: Cordon::None,
+                    ..
+                }) => {
+                    let held = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
+                    slots.saturating_sub(held)
+                }
+                _ => 0,
+            },
+            Phase::Busy { unknown: Some(_) }
+            | Phase::Cordoned { .. }
+            | Phase::ForeignCordon
+            | Phase::Deleting
+            | Phase::Stuck
+            | Phase::Lost
+            | Phase::Stopped
+            | Phase::Unclear { .. } => 0,
+        }
+    }
 }

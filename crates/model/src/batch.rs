@@ -33,15 +33,30 @@ impl BatchId {
         }
     }
 
+    /// The parts of the name of machine number `index` of this batch.
+    pub fn instance_parts(&self, index: u32) -> NameParts<'_> {
+        NameParts {
+            pool: self.pool.as_str(),
+            epoch: self.epoch,
+            sequence: self.sequence,
+            index,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
-        let (rest, sequence) = text.rsplit_once('-')?;
-        let (pool, epoch) = rest.rsplit_once('-')?;
+        let (pool, epoch, sequence) = batch_parts(text)?;
         Some(BatchId {
             pool: pool.parse().ok()?,
-            epoch: Epoch(canonical(epoch)?),
-            sequence: canonical(sequence)?,
+            epoch,
+            sequence,
         })
     }
+}
+
+fn batch_parts(text: &str) -> Option<(&str, Epoch, u32)> {
+    let (rest, sequence) = text.rsplit_once('-')?;
+    let (pool, epoch) = rest.rsplit_once('-')?;
+    Some((pool, Epoch(canonical(epoch)?), canonical(sequence)?))
 }
 
 /// Parses a whole number only in the form we print it, so that two texts never mean one name.
@@ -72,18 +87,61 @@ impl InstanceName {
         &self.batch.pool
     }
 
+    /// Its parts, to be compared with those of a text.
+    pub fn parts(&self) -> NameParts<'_> {
+        self.batch.instance_parts(self.index)
+    }
+
     fn parse(text: &str) -> Option<Self> {
-        let (batch, index) = text.rsplit_once('-')?;
-        Some(InstanceName {
-            batch: BatchId::parse(batch)?,
-            index: canonical(index)?,
-        })
+        NameParts::of(text)?.to_name()
     }
 }
 
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.batch, self.index)
+    }
+}
+
+/// The parts of a machine's name, borrowed from wherever they stand: to look names up among texts, of which a CI server
+/// lists thousands at every tick, without making a name of each.
+///
+/// Ordered by the numbers first, which is cheap to compare; so names of one pool are ordered like [`InstanceName`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameParts<'a> {
+    /// The term of the scaler that planned it.
+    pub epoch: Epoch,
+    /// The batch of that term.
+    pub sequence: u32,
+    /// The number in the batch.
+    pub index: u32,
+    /// The pool.
+    pub pool: &'a str,
+}
+
+impl<'a> NameParts<'a> {
+    /// Takes a text apart that is a machine's name; `None` for any other.
+    pub fn of(text: &'a str) -> Option<NameParts<'a>> {
+        let (batch, index) = text.rsplit_once('-')?;
+        let (pool, epoch, sequence) = batch_parts(batch)?;
+        PoolName::check(pool).ok()?;
+        let index = canonical(index)?;
+        Some(NameParts {
+            pool,
+            epoch,
+            sequence,
+            index,
+        })
+    }
+
+    /// The name; `None` if the pool is none.
+    pub fn to_name(self) -> Option<InstanceName> {
+        let batch = BatchId {
+            pool: self.pool.parse().ok()?,
+            epoch: self.epoch,
+            sequence: self.sequence,
+        };
+        Some(batch.instance(self.index))
     }
 }
 
@@ -254,7 +312,27 @@ mod tests {
         ) {
             let batch = BatchId { pool: pool.parse().unwrap(), epoch: Epoch(epoch), sequence };
             let name = batch.instance(index);
-            prop_assert_eq!(&name.to_string().parse::<InstanceName>().unwrap(), &name);
+            let text = name.to_string();
+            prop_assert_eq!(&text.parse::<InstanceName>().unwrap(), &name);
+            prop_assert_eq!(NameParts::of(&text), Some(name.parts()));
+        }
+
+        #[test]
+        fn parts_are_found_exactly_where_a_name_is(text in "[a-z0-9-]{0,40}") {
+            let name = text.parse::<InstanceName>().ok();
+            prop_assert_eq!(NameParts::of(&text), name.as_ref().map(InstanceName::parts));
+        }
+
+        #[test]
+        fn parts_of_one_pool_are_ordered_like_names(
+            a in (0u64..3, 0u32..3, 0u32..3), b in (0u64..3, 0u32..3, 0u32..3),
+        ) {
+            let name = |(epoch, sequence, index): (u64, u32, u32)| {
+                let batch = BatchId { pool: "linux".parse().unwrap(), epoch: Epoch(epoch), sequence };
+                batch.instance(index)
+            };
+            let (a, b) = (name(a), name(b));
+            prop_assert_eq!(a.parts().cmp(&b.parts()), a.cmp(&b));
         }
     }
 }

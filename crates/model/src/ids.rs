@@ -81,6 +81,10 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+            /// Whether a text is such a name.
+            pub fn check(text: &str) -> Result<(), IdError> {
+                check_name(text)
+            }
         }
         impl FromStr for $name {
             type Err = IdError;

@@ -25,7 +25,7 @@ pub mod rules;
 mod seen;
 mod workload;
 
-pub use batch::{BatchId, CreateBatch, InstanceName, UserData, idempotency_token};
+pub use batch::{BatchId, CreateBatch, InstanceName, NameParts, UserData, idempotency_token};
 pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Health, Reading, Work};
 pub use fleet::{Budget, FleetPolicy, Period, Ranking, Standing};
 pub use ids::{

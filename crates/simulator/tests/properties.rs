@@ -14,7 +14,9 @@ use simulator::{
     BootTime, Choice, Dispatch, EnginePool, Job, PoolSpec, Report, Settings, Trace, simulate,
 };
 
-const BOOT: u64 = 60_000;
+mod support;
+
+use support::{BOOT, engine};
 
 /// Up to 60 jobs of two pools within some hours, in bursts, some with parents.
 fn traces() -> impl Strategy<Value = Trace> {
@@ -111,50 +113,6 @@ fn specs(slots: u32, max: u32, dispatch: Dispatch) -> Vec<PoolSpec> {
         price: Some(0.5),
     };
     vec![spec("a"), spec("b")]
-}
-
-fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64) -> Choice {
-    let pool = |spec: &PoolSpec| EnginePool {
-        every: every * 1000,
-        policy: Policy {
-            standing: Default::default(),
-            pool: spec.name.parse().unwrap(),
-            emitter: Some("ci".parse().unwrap()),
-            slots: spec.slots,
-            min: 0,
-            max: spec.max,
-            boot: Boot {
-                expect: Duration::from_millis(BOOT),
-                timeout: Duration::from_secs(600),
-            },
-            executors: ExecutorMode::Managed {
-                settle: Duration::from_secs(settle),
-            },
-            bootstrap: Bootstrap::Shared,
-            offers: vec![OfferPolicy {
-                id: OfferId {
-                    machine: "small".parse().unwrap(),
-                    index: 0,
-                },
-                provider: "cloud".parse().unwrap(),
-                price: None,
-                listing_lag: Duration::from_secs(30),
-                batch_limit: 100,
-            }],
-            trust: WorkloadTrust {
-                fresh_for: Duration::from_secs(60),
-                on_stale: OnStale::Hold,
-            },
-            rules: rules.to_vec(),
-        },
-    };
-    Choice::Engine {
-        name: "engine".into(),
-        pools: specs
-            .iter()
-            .map(|spec| (spec.name.clone(), pool(spec)))
-            .collect(),
-    }
 }
 
 fn timeout(idle_for: u64, every: Option<u64>) -> Choice {
