@@ -1,4 +1,4 @@
-//! Plans in words, for named situations. Each is a line an operator would accept; many name what hurt users of other
+//! Plans in words, for named situations. Each is a line an operator would accept; most name what hurt users of other
 //! systems (orphaned machines, busy machines killed, bursts answered twice, shrinking on an empty page).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -8,6 +8,8 @@ mod support;
 use expect_test::expect;
 use support::{World, check};
 
+/// Sized from the CI server's queue: a runner manager that counts only what it has accepted stays small before 300 jobs
+/// (gitlab-runner#38294).
 #[test]
 fn a_queue_makes_machines() {
     check(
@@ -22,6 +24,7 @@ fn a_queue_makes_machines() {
     );
 }
 
+/// 96 needed became 142 (ec2-fleet#76), and an allocation above its max stopped all scaling (buildkite elastic#734): cut, and said.
 #[test]
 fn a_burst_is_cut_at_the_ceiling() {
     check(
@@ -38,6 +41,7 @@ fn a_burst_is_cut_at_the_ceiling() {
     );
 }
 
+/// One slot left on each of many machines and yet new ones: 5 to 6 times too many (ec2-plugin PR#1149).
 #[test]
 fn slots_are_filled_before_machines_are_made() {
     check(
@@ -63,6 +67,7 @@ fn nothing_queued_and_nothing_there_is_steady() {
     );
 }
 
+/// A minimum that is counted with failed runners in it is never met (ARC#3619).
 #[test]
 fn the_minimum_is_kept_without_any_job() {
     check(
@@ -77,6 +82,7 @@ fn the_minimum_is_kept_without_any_job() {
     );
 }
 
+/// The fallback did not fire while nothing was to be had (keda#7239).
 #[test]
 fn the_minimum_is_kept_though_no_workload_was_ever_heard() {
     check(
@@ -91,6 +97,7 @@ fn the_minimum_is_kept_though_no_workload_was_ever_heard() {
     );
 }
 
+/// What boots is capacity: 100 builds became 500 to 600 nodes (ec2-plugin PR#1149).
 #[test]
 fn booting_machines_count_so_that_a_burst_is_not_answered_twice() {
     check(
@@ -103,6 +110,7 @@ fn booting_machines_count_so_that_a_burst_is_not_answered_twice() {
     );
 }
 
+/// One machine after the other: 100 jobs took 5 hours (ec2-plugin#252), 15 jobs as many calls (azure plugin#11).
 #[test]
 fn a_shared_bootstrap_starts_a_whole_batch_in_one_call() {
     check(
@@ -117,6 +125,7 @@ fn a_shared_bootstrap_starts_a_whole_batch_in_one_call() {
     );
 }
 
+/// Static agents were not seen, so a machine was bought beside an idle one (woodpecker autoscaler#172).
 #[test]
 fn idle_machines_of_others_take_jobs_first() {
     check(
@@ -129,6 +138,7 @@ fn idle_machines_of_others_take_jobs_first() {
     );
 }
 
+/// Check, then terminate: a job that came in between was killed 13 s into a deployment (tf-runner#5085).
 #[test]
 fn a_machine_idle_for_long_enough_begins_to_leave_by_a_cordon() {
     check(
@@ -141,6 +151,7 @@ fn a_machine_idle_for_long_enough_begins_to_leave_by_a_cordon() {
     );
 }
 
+/// Idle since 1970: what had never worked left at once (woodpecker `LastWork == 0`).
 #[test]
 fn an_idle_machine_stays_until_its_time() {
     check(
@@ -181,6 +192,7 @@ fn a_cordoned_machine_settles_before_it_is_read() {
     );
 }
 
+/// The busy check came before the de-registration only (tf-runner PR#5086).
 #[test]
 fn a_settled_machine_is_read() {
     check(
@@ -193,6 +205,7 @@ fn a_settled_machine_is_read() {
     );
 }
 
+/// A list that omitted runners made them idle; its users asked for a second validation (tf-runner#3589).
 #[test]
 fn one_read_is_not_enough() {
     check(
@@ -218,6 +231,7 @@ fn two_reads_a_settle_time_apart_allow_the_deletion() {
     );
 }
 
+/// A pod bound between the check and the disruption: CI jobs killed (karpenter#701).
 #[test]
 fn a_job_that_slipped_in_is_left_to_finish() {
     check(
@@ -231,6 +245,7 @@ fn a_job_that_slipped_in_is_left_to_finish() {
     );
 }
 
+/// An agent stopped in the middle of its build (TW-70193).
 #[test]
 fn a_machine_that_settled_long_ago_is_not_read_while_its_job_runs() {
     check(
@@ -244,6 +259,7 @@ fn a_machine_that_settled_long_ago_is_not_read_while_its_job_runs() {
     );
 }
 
+/// A drain that could not be cancelled when the demand came back (nomad-autoscaler#521).
 #[test]
 fn returning_demand_calls_a_machine_back_before_a_new_one_is_made() {
     check(
@@ -258,6 +274,7 @@ fn returning_demand_calls_a_machine_back_before_a_new_one_is_made() {
     );
 }
 
+/// A job handed to a machine that was about to die (fleeting aws#52).
 #[test]
 fn a_machine_whose_deletion_was_asked_for_is_not_called_back() {
     check(
@@ -271,6 +288,7 @@ fn a_machine_whose_deletion_was_asked_for_is_not_called_back() {
     );
 }
 
+/// Two managers of one fleet, and one pruned what the other had filled (gitlab-runner!6810).
 #[test]
 fn a_cordon_of_an_earlier_epoch_is_one_way() {
     check(
@@ -284,6 +302,7 @@ fn a_cordon_of_an_earlier_epoch_is_one_way() {
     );
 }
 
+/// A crash between drain and terminate left dangling nodes (nomad-autoscaler#410).
 #[test]
 fn a_departure_of_an_earlier_epoch_is_taken_over() {
     check(
@@ -297,6 +316,7 @@ fn a_departure_of_an_earlier_epoch_is_taken_over() {
     );
 }
 
+/// Suspended nodes that somebody else kept, taken for the plugin's own (ec2-fleet#248).
 #[test]
 fn an_operators_pause_is_his() {
     check(
@@ -310,6 +330,7 @@ fn an_operators_pause_is_his() {
     );
 }
 
+/// A draining agent that was wanted back could not be reactivated (woodpecker autoscaler#157).
 #[test]
 fn a_cordon_that_somebody_lifted_ends_the_departure() {
     check(
@@ -323,6 +344,7 @@ fn a_cordon_that_somebody_lifted_ends_the_departure() {
     );
 }
 
+/// A metric outage scaled in, where it should have been held (nomad-autoscaler#622).
 #[test]
 fn a_stale_workload_holds_the_pool() {
     check(
@@ -336,6 +358,7 @@ fn a_stale_workload_holds_the_pool() {
     );
 }
 
+/// Demand remembered for ever: reservations without an end (ARC#1547).
 #[test]
 fn a_stale_workload_makes_no_machine_either() {
     check(
@@ -349,6 +372,7 @@ fn a_stale_workload_makes_no_machine_either() {
     );
 }
 
+/// A rate limit shortened the list, and scale-down killed runners CI-wide (pytorch#65978).
 #[test]
 fn a_partial_workload_may_raise_but_not_shrink() {
     check(
@@ -362,6 +386,7 @@ fn a_partial_workload_may_raise_but_not_shrink() {
     );
 }
 
+/// Empty was taken for zero (keda#7411).
 #[test]
 fn an_empty_list_for_lack_of_rights_holds_the_pool() {
     check(
@@ -376,6 +401,7 @@ fn an_empty_list_for_lack_of_rights_holds_the_pool() {
     );
 }
 
+/// The meaning of the number changed and busy agents looked surplus (keda#8185).
 #[test]
 fn a_workload_mapped_with_another_configuration_does_not_shrink_the_pool() {
     check(
@@ -390,6 +416,7 @@ fn a_workload_mapped_with_another_configuration_does_not_shrink_the_pool() {
     );
 }
 
+/// After a restart fresh agents were deleted (google-compute-engine-plugin#144).
 #[test]
 fn a_pool_that_was_never_heard_keeps_what_it_has() {
     check(
@@ -404,6 +431,7 @@ fn a_pool_that_was_never_heard_keeps_what_it_has() {
     );
 }
 
+/// Users asked for a size that holds while the metric is gone (nomad-autoscaler#622).
 #[test]
 fn a_pool_may_be_told_to_keep_a_size_while_nothing_is_heard() {
     check(
@@ -420,6 +448,7 @@ fn a_pool_may_be_told_to_keep_a_size_while_nothing_is_heard() {
     );
 }
 
+/// The nodes were drained before anybody knew whether they might go (nomad-autoscaler#911).
 #[test]
 fn departures_wait_while_the_workload_is_doubtful() {
     check(
@@ -434,6 +463,7 @@ fn departures_wait_while_the_workload_is_doubtful() {
     );
 }
 
+/// Only the first page of runners was read; the others counted as orphans and were terminated (tf-runner#167).
 #[test]
 fn a_partial_listing_creates_and_deletes_nothing() {
     check(
@@ -448,6 +478,7 @@ fn a_partial_listing_creates_and_deletes_nothing() {
     );
 }
 
+/// A listing that lagged behind: machines leaked and were counted at the cap (ec2-plugin#414).
 #[test]
 fn an_old_listing_creates_and_deletes_nothing() {
     check(
@@ -474,6 +505,7 @@ fn a_provider_never_listed_creates_nothing() {
     );
 }
 
+/// What was on its way when the process died was made a second time, and nobody knew of the first (gitlab-runner!6754).
 #[test]
 fn after_a_wipe_nothing_is_created_until_a_listing_can_show_what_was_in_flight() {
     check(
@@ -510,6 +542,7 @@ fn after_the_lag_bound_a_wiped_store_is_no_hindrance() {
     );
 }
 
+/// Draining machines were not counted: over the limit (azure-agent#62).
 #[test]
 fn everything_not_confirmed_gone_counts_against_max() {
     check(
@@ -525,6 +558,7 @@ fn everything_not_confirmed_gone_counts_against_max() {
     );
 }
 
+/// Lowering max was not enforced (ec2-fleet#157), elsewhere it killed.
 #[test]
 fn a_lower_max_lets_idle_machines_leave_and_kills_nothing() {
     check(
@@ -538,6 +572,7 @@ fn a_lower_max_lets_idle_machines_leave_and_kills_nothing() {
     );
 }
 
+/// A launch without a deadline stays for ever, and 20 % of machines never register (tf-runner#3493).
 #[test]
 fn a_machine_that_never_joined_is_replaced_and_leaves() {
     check(
@@ -552,6 +587,7 @@ fn a_machine_that_never_joined_is_replaced_and_leaves() {
     );
 }
 
+/// A broken image made machines faster than jobs could be taken (gitlab-runner!4843; karpenter aws#2011).
 #[test]
 fn after_three_failed_boots_one_canary_is_tried_at_a_time() {
     check(
@@ -565,6 +601,7 @@ fn after_three_failed_boots_one_canary_is_tried_at_a_time() {
     );
 }
 
+/// Starvation or endless creation, whichever way the errored machine is counted (drone#16).
 #[test]
 fn a_canary_on_its_way_is_waited_for() {
     check(
@@ -577,6 +614,7 @@ fn a_canary_on_its_way_is_waited_for() {
     );
 }
 
+/// Offline agents counted as capacity while jobs waited for hours (agent-scaler#39).
 #[test]
 fn a_lost_machine_is_no_capacity_and_leaves_by_the_same_path() {
     check(
@@ -602,6 +640,7 @@ fn a_powered_off_machine_is_deleted_without_a_read() {
     );
 }
 
+/// 404 was read as not busy (tf-runner `scale-down.ts`; #3802).
 #[test]
 fn an_executor_that_is_absent_is_not_idle() {
     check(
@@ -615,6 +654,7 @@ fn an_executor_that_is_absent_is_not_idle() {
     );
 }
 
+/// Fresh agents were deleted as not found, since a listing lagged (woodpecker autoscaler#396).
 #[test]
 fn a_machine_that_never_registered_is_looked_for_once_more() {
     check(
@@ -628,6 +668,7 @@ fn a_machine_that_never_registered_is_looked_for_once_more() {
     );
 }
 
+/// The API omitted the runner, and it counted as idle (tf-runner#4391).
 #[test]
 fn an_executor_that_cannot_be_read_is_busy() {
     check(
@@ -641,6 +682,7 @@ fn an_executor_that_cannot_be_read_is_busy() {
     );
 }
 
+/// One machine in an invalid state stopped the reaping of all (garm#635).
 #[test]
 fn a_machine_in_an_unknown_state_is_counted_and_left_alone() {
     check(
@@ -654,6 +696,7 @@ fn a_machine_in_an_unknown_state_is_counted_and_left_alone() {
     );
 }
 
+/// Zombie nodes stayed behind at the controller (google-compute-engine-plugin#471).
 #[test]
 fn the_executor_of_a_machine_that_is_gone_is_removed() {
     check(
@@ -679,6 +722,7 @@ fn a_departure_ends_when_nothing_is_left_of_it() {
     );
 }
 
+/// A registration seen before its machine was listed looked like an orphan (woodpecker autoscaler#396).
 #[test]
 fn an_executor_without_a_machine_is_watched_before_it_is_removed() {
     check(
@@ -691,6 +735,7 @@ fn an_executor_without_a_machine_is_watched_before_it_is_removed() {
     );
 }
 
+/// Ghost nodes for ever (ec2-fleet#322).
 #[test]
 fn an_executor_without_a_machine_is_removed_in_the_end() {
     check(
@@ -703,6 +748,7 @@ fn an_executor_without_a_machine_is_removed_in_the_end() {
     );
 }
 
+/// A cleaner deleted the live machines of another controller (google-compute-engine-plugin#157).
 #[test]
 fn machines_of_another_fleet_are_not_seen() {
     check(
@@ -715,6 +761,7 @@ fn machines_of_another_fleet_are_not_seen() {
     );
 }
 
+/// A healthy fleet fell by 18 % at once for an idle count (taskscaler#20).
 #[test]
 fn the_pace_of_scale_in_is_kept() {
     check(
@@ -728,6 +775,7 @@ fn the_pace_of_scale_in_is_kept() {
     );
 }
 
+/// The first template had no capacity and the event was lost; the job waited for ever (tf-runner#2925).
 #[test]
 fn an_offer_without_capacity_steps_aside_for_the_next() {
     check(
@@ -741,6 +789,7 @@ fn an_offer_without_capacity_steps_aside_for_the_next() {
     );
 }
 
+/// The quota error was hidden, and nobody knew why jobs waited (azure-agent#100).
 #[test]
 fn without_an_offer_the_shortage_is_said() {
     check(
@@ -754,6 +803,8 @@ fn without_an_offer_the_shortage_is_said() {
     );
 }
 
+/// Machines were bought that no runner could register on: a failing ready command made them faster than jobs
+/// (gitlab-runner 17.0).
 #[test]
 fn a_refused_registration_holds_creations() {
     check(
@@ -778,6 +829,7 @@ fn a_read_only_pool_grows_but_never_shrinks_by_us() {
     );
 }
 
+/// Servers that nothing counted any more, and a big bill (drone#129).
 #[test]
 fn nodes_that_join_no_server_leave_when_they_are_too_many() {
     check(
@@ -790,6 +842,7 @@ fn nodes_that_join_no_server_leave_when_they_are_too_many() {
     );
 }
 
+/// Planned nodes without a time stamp were waited for, for ever, from zero (ec2-fleet#425).
 #[test]
 fn a_creation_that_two_listings_do_not_show_was_never_made() {
     let mut world = World::parse("max 10 | queued 1 | requested 5m");
@@ -816,6 +869,7 @@ fn a_creation_that_two_listings_do_not_show_was_never_made() {
     .assert_eq(&second.to_string());
 }
 
+/// Given up too early and made again: duplicates (garm#79).
 #[test]
 fn a_creation_is_not_given_up_within_the_lag_bound() {
     let mut world = World::parse("max 10 | queued 1 | requested 20s");
