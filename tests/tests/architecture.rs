@@ -18,8 +18,10 @@ const NORMAL: &[(&str, &[&str])] = &[
     ("simulator", &["model", "engine"]),
     ("config", &["model", "ports"]),
     ("ports", &["model"]),
+    // One bounded HTTP exchange. It knows the border's kinds of error and no CI server.
+    ("web", &["model", "ports"]),
     // Adapters know the border and nothing behind it, and never one another.
-    ("emitter-*", &["model", "ports"]),
+    ("emitter-*", &["model", "ports", "web"]),
     ("provider-*", &["model", "ports"]),
     ("store-*", &["model", "ports"]),
     // Servers that play somebody else's product know nothing of ours.

@@ -64,7 +64,7 @@ impl EmitterPlugin for Buildbot {
         Ok(Arc::new(emitter::BuildbotEmitter {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
-            client: Client::new(&config)?,
+            client: Client::new(&config, context.clock.clone())?,
             clock: context.clock.clone(),
             probe_timeout: context.probe_timeout,
         }))
@@ -74,7 +74,7 @@ impl EmitterPlugin for Buildbot {
         config: BuildbotConfig,
         context: &EmitterContext,
     ) -> Result<Option<Arc<dyn ExecutorControl>>, PluginError> {
-        let client = Client::new(&config)?;
+        let client = Client::new(&config, context.clock.clone())?;
         let pools = read_serves(&context.pools)?;
         let Some(manage) = config.manage else {
             return Ok(None);

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, Work};
 use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use web::Method;
 
-use crate::client::{Client, Meter};
+use crate::client::{Client, Meter, next_query, refuses};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::mark;
@@ -264,7 +264,7 @@ impl GitLabControl {
         let mut query = format!("status={status}&per_page=100&order_by=id&sort=desc");
         for _ in 0..MOST_PAGES {
             let answer = self.client.get(&place, &query, &Meter::default()).await?;
-            if canceling && answer.refuses("status") {
+            if canceling && refuses(&answer, "status") {
                 // a server from before 17.0: a cancelled job leaves its runner at once
                 self.knows_canceling.store(false, Ordering::Relaxed);
                 return Ok(0);
@@ -273,7 +273,7 @@ impl GitLabControl {
             let rows = body.as_array().ok_or_else(|| {
                 Failure::bad_answer(format!("{} answered no list of jobs", answer.endpoint))
             })?;
-            match (rows.len(), answer.next) {
+            match (rows.len(), next_query(&answer)) {
                 (0, None) => return Ok(0),
                 (0, Some(next)) => query = next,
                 (count, _) => return Ok(u32::try_from(count).unwrap_or(u32::MAX)),

@@ -9,7 +9,7 @@ use model::Timestamp;
 use ports::EmitterErrorKind;
 use serde_json::{Value, json};
 
-use crate::client::Meter;
+use crate::client::{Meter, next_query, refuses};
 use crate::convert::{self, Page};
 use crate::emitter::{GitLabEmitter, MOST_PAGES, refused};
 use crate::error::Failure;
@@ -109,7 +109,7 @@ impl GitLabEmitter {
         let mut query = first(self.knows_canceling.load(Ordering::Relaxed));
         for _ in 0..MOST_PAGES {
             let mut answer = self.client.get(&place, &query, meter).await?;
-            if answer.refuses("scope") && query.contains("canceling") {
+            if refuses(&answer, "scope") && query.contains("canceling") {
                 self.knows_canceling.store(false, Ordering::Relaxed);
                 query = first(false);
                 answer = self.client.get(&place, &query, meter).await?;
@@ -119,7 +119,7 @@ impl GitLabEmitter {
                 Failure::bad_answer(format!("{} answered no list of jobs", answer.endpoint))
             })?;
             pages.push(page);
-            match answer.next {
+            match next_query(&answer) {
                 None => return Ok(()),
                 Some(next) if next == query => {
                     return Err(Failure::bad_answer("GitLab gave the same page again"));

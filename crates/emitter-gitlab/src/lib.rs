@@ -80,12 +80,12 @@ impl EmitterPlugin for GitLab {
         context: &EmitterContext,
     ) -> Result<Arc<dyn Emitter>, PluginError> {
         let (base, reach) = usable(&config)?;
+        let budget = Some(config.budget.unwrap_or_default());
         Ok(Arc::new(GitLabEmitter {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
             rescan: config.rescan(),
-            client: Client::new(base, config.token, context.clock.clone())?
-                .within(config.budget.unwrap_or_default()),
+            client: Client::new(base, config.token, context.clock.clone(), budget)?,
             roster: Mutex::new(Roster::default()),
             member_of: Mutex::default(),
             reach,
@@ -105,12 +105,13 @@ impl EmitterPlugin for GitLab {
         let Some(manage_token) = config.manage_token else {
             return Ok(None);
         };
+        let client = |base, token| Client::new(base, token, context.clock.clone(), None);
         Ok(Some(Arc::new(GitLabControl {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
             url: base.as_str().trim_end_matches('/').to_owned(),
-            client: Client::new(base.clone(), manage_token, context.clock.clone())?,
-            reader: Client::new(base, config.token, context.clock.clone())?,
+            client: client(base.clone(), manage_token)?,
+            reader: client(base, config.token)?,
             reach,
             pools: read_serves(&context.pools)?,
             owner_id: OnceCell::new(),

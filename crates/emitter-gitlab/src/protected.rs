@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use model::{Job, JobClass};
 use serde_json::Value;
 
-use crate::client::Meter;
+use crate::client::{Meter, next_query};
 use crate::emitter::{GitLabEmitter, few_at_a_time};
 use crate::error::Failure;
 use crate::sight::Sight;
@@ -120,7 +120,7 @@ impl GitLabEmitter {
                 rows.iter().map(name).collect::<Option<Vec<_>>>()
             });
             names.extend(found.ok_or_else(|| Failure::bad_answer("rules without names"))?);
-            match answer.next {
+            match next_query(&answer) {
                 None => return Ok(names),
                 Some(next) => query = next,
             }

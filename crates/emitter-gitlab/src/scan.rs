@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use model::Timestamp;
 use ports::EmitterErrorKind;
 
-use crate::client::Meter;
+use crate::client::{Meter, next_query};
 use crate::config::Reach;
 use crate::convert::{self, Page};
 use crate::emitter::{GitLabEmitter, MOST_PAGES, few_at_a_time};
@@ -131,7 +131,7 @@ impl GitLabEmitter {
         let rows = convert::project_list(&answer.json()?).ok_or_else(|| {
             Failure::bad_answer(format!("{} answered no list of projects", answer.endpoint))
         })?;
-        Ok((rows, answer.next))
+        Ok((rows, next_query(&answer)))
     }
 
     /// Whether the token's user sees every project below a group: as a member with a role that reads

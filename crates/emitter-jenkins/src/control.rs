@@ -11,7 +11,7 @@ use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, 
 use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration};
 use serde::Deserialize as _;
 
-use crate::client::{Client, Meter};
+use crate::client::{Client, Meter, session};
 use crate::config::{Manage, Serves};
 use crate::convert;
 use crate::error::Failure;
@@ -151,7 +151,7 @@ impl JenkinsControl {
             .get(&["api", "json"], "quietingDown", &Meter::default())
             .await?;
         answer.json()?;
-        Ok(answer.session)
+        Ok(session(&answer))
     }
 
     async fn secret(&self, name: &str) -> Result<String, Failure> {
@@ -163,7 +163,7 @@ impl JenkinsControl {
             let path = ["computer", name, "slave-agent.jnlp"];
             answer = self.client.get(&path, "", &meter).await?;
         }
-        secret(&answer.text()?, name)
+        secret(answer.text()?, name)
     }
 
     async fn take_offline(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), Failure> {

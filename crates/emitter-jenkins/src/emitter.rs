@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use model::{Completeness, EmitterName, FleetId, JobId, Snapshot};
 use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
 
-use crate::client::{Client, Meter};
+use crate::client::{Client, Meter, session};
 use crate::config::Manage;
 use crate::convert::{self, Nodes};
 use crate::error::Failure;
@@ -148,7 +148,7 @@ impl JenkinsEmitter {
         if rows.len() + bad >= MOST_COMPUTERS {
             seen.doubt(format!("the computers beyond {MOST_COMPUTERS}"));
         }
-        Ok((rows, answer.session))
+        Ok((rows, session(&answer)))
     }
 
     /// A user without Job/Read gets an empty queue and status 200. That he sees one job proves little, and that he sees
