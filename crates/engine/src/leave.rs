@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::rules::IdleTime;
-use model::{ExecutorMode, Instance, Intent, IntentKey, LeaveStep, Policy, Seen, age};
+use model::{ExecutorMode, Instance, Intent, IntentKey, LeaveStep, OfferId, Policy, Seen, age};
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
@@ -27,9 +27,17 @@ const IDLE_BEFORE: Duration = Duration::from_secs(1);
 /// whose intent was lost must have the time to show up.
 const GHOST_GRACE: Duration = Duration::from_secs(60);
 
-/// The least age of a machine that leaves: the clouds bill a minute at least, so an earlier end saves nothing and the
-/// next job would wait for a boot (EC2 and GCE).
-pub(crate) const LEAST_AGE: Duration = Duration::from_secs(60);
+/// What a machine is billed for at least where no offer says it, as at EC2 and GCE.
+const LEAST_BILLED: Duration = Duration::from_secs(60);
+
+/// The least age at which a machine of this offer leaves: it has had the time to boot, and an earlier end would save
+/// nothing. For an offer that is not configured any more the longest time of all that are.
+pub(crate) fn least_age(policy: &Policy, offer: Option<&OfferId>) -> Duration {
+    let known = policy.offers.iter().find(|known| Some(&known.id) == offer);
+    let longest = || policy.offers.iter().map(|offer| offer.least_billed).max();
+    let billed = known.map(|offer| offer.least_billed).or_else(longest);
+    policy.boot.expect.max(billed.unwrap_or(LEAST_BILLED))
+}
 
 /// What every step looks at.
 pub(crate) struct Context<'a> {
@@ -355,7 +363,7 @@ impl Context<'_> {
     /// Whether it comes from an offer that the configuration does not name any more.
     fn is_outdated(&self, machine: &Machine) -> bool {
         let offers = &self.policy.offers;
-        let known = |id: &model::OfferId| offers.iter().any(|offer| offer.id == *id);
+        let known = |id: &OfferId| offers.iter().any(|offer| offer.id == *id);
         machine.offer.as_ref().is_some_and(|id| !known(id))
     }
 
@@ -374,7 +382,7 @@ impl Context<'_> {
         let young = machine.listed.is_none_or(|listed| {
             listed
                 .created_at
-                .is_none_or(|at| age(at, self.now) < self.policy.boot.expect.max(LEAST_AGE))
+                .is_none_or(|at| age(at, self.now) < least_age(self.policy, machine.offer.as_ref()))
         });
         !young
             && age(since, self.now) >= self.idle_for()

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::rules::{IdleSlots, IdleTime, RuleKind};
 use model::{Instance, Learned, Policy, Recommendations, Seen};
 
-use crate::leave::LEAST_AGE;
+use crate::leave::least_age;
 use crate::rules::{IDLE_FOR, scale_in};
 use crate::{Observation, Plan, learn};
 
@@ -145,15 +145,20 @@ fn consider_ages<'a>(
     next: &mut Next,
 ) {
     const MOMENT: Duration = Duration::from_nanos(1);
-    let ages = [policy.boot.expect, policy.boot.timeout, LEAST_AGE];
-    let oldest = ages.into_iter().max().unwrap_or_default();
+    let offers = policy.offers.iter().map(|offer| Some(&offer.id));
+    let least = offers.chain([None]).map(|offer| least_age(policy, offer));
+    let mut ages = vec![policy.boot.timeout];
+    ages.extend(least);
+    ages.sort_unstable();
+    ages.dedup();
+    let oldest = ages.last().copied().unwrap_or_default();
     for created in instances.filter_map(|instance| instance.created_at) {
         // most machines are past all of them
         if model::age(created, next.now) > oldest {
             continue;
         }
-        for age in ages {
-            let at = later(created, age);
+        for age in &ages {
+            let at = later(created, *age);
             next.consider(at);
             next.consider(later(at, MOMENT));
         }

@@ -418,3 +418,29 @@ fn machines_that_come_up_are_remembered_and_measured() {
     up.memory.booting = [up.instances[0].name.clone()].into();
     assert_eq!(up.plan().memory.learned.boots, [1800]);
 }
+
+/// A machine leaves no sooner than its provider bills, and no sooner than it boots; one of an offer that is not configured
+/// any more as the dearest of those that are.
+#[test]
+fn a_machine_leaves_no_sooner_than_it_is_billed() {
+    let leaves = |offer_of_it: u32, age: u64| {
+        let mut world = World::parse("max 9 idle 1s offers 2 | queued 0 | idle 10s");
+        world.policy.boot.expect = span("5s");
+        world.policy.offers[0].least_billed = Duration::ZERO;
+        world.policy.offers[1].least_billed = span("30s");
+        world.instances[0].offer = Some(offer(offer_of_it, "aws").id);
+        world.instances[0].created_at = Some(ago(age));
+        !world.plan().actions.is_empty()
+    };
+    let cases = [
+        (0, 4, false),
+        (0, 5, true),
+        (1, 29, false),
+        (1, 30, true),
+        (7, 29, false),
+        (7, 30, true),
+    ];
+    for (offer, age, goes) in cases {
+        assert_eq!(leaves(offer, age), goes, "offer {offer} at {age} s");
+    }
+}

@@ -86,6 +86,8 @@ pub struct OfferPolicy {
     pub listing_lag: Duration,
     /// Machines one creation call may ask for.
     pub batch_limit: u32,
+    /// The shortest time a machine is billed for; a younger one does not leave.
+    pub least_billed: Duration,
 }
 
 /// Names one offer: the machine description and the offer's place in its list.

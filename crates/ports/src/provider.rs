@@ -83,6 +83,9 @@ pub struct ProviderFacts {
     pub listing_lag: Duration,
     /// Machines one creation call may ask for.
     pub batch_limit: u32,
+    /// The shortest time a machine is billed for: to end it sooner saves nothing, and the next job would wait for a
+    /// boot. Zero where nothing is billed.
+    pub least_billed: Duration,
 }
 
 /// A provider as a plugin: one crate, and one line in the crate `plugins`.

@@ -54,6 +54,8 @@ const LISTING_LAG: Duration = Duration::from_secs(120);
 /// Machines per RunInstances call. The RunInstances reference advises several calls of 100 instead of one of
 /// 500; and what one call asks for is also what one unanswered call leaves in doubt.
 const BATCH_LIMIT: u32 = 100;
+/// Instances are billed by the second, a minute at least (AWS, "EC2 On-Demand pricing").
+const LEAST_BILLED: Duration = Duration::from_secs(60);
 
 impl ProviderPlugin for Ec2 {
     const KIND: &'static str = "ec2";
@@ -64,6 +66,7 @@ impl ProviderPlugin for Ec2 {
         ProviderFacts {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: BATCH_LIMIT,
+            least_billed: LEAST_BILLED,
         }
     }
 

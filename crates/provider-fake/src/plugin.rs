@@ -1,6 +1,7 @@
 //! The simulated cloud as a plugin: `kind: fake`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ports::strict::Problems;
 use ports::units::Span;
@@ -55,6 +56,7 @@ impl ProviderPlugin for FakeProvider {
         ProviderFacts {
             listing_lag: config.lag(),
             batch_limit: BATCH_LIMIT,
+            least_billed: Duration::ZERO,
         }
     }
     fn check(_: &Config, _: &mut Problems) {}

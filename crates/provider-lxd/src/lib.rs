@@ -51,6 +51,7 @@ impl ProviderPlugin for Lxd {
         ProviderFacts {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: BATCH_LIMIT,
+            least_billed: Duration::ZERO,
         }
     }
 

@@ -59,6 +59,7 @@ impl Maker<'_> {
                             price: offer.price.and_then(Money::from_decimal),
                             listing_lag: facts.listing_lag,
                             batch_limit: facts.batch_limit,
+                            least_billed: facts.least_billed,
                         };
                         (policy, spec)
                     }));

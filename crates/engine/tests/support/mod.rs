@@ -191,6 +191,7 @@ pub fn offer(index: u32, provider: &str) -> OfferPolicy {
         price: None,
         listing_lag: span("30s"),
         batch_limit: 1000,
+        least_billed: span("60s"),
     }
 }
 

@@ -351,6 +351,7 @@ impl Sim {
                 price: None,
                 listing_lag: self.setup.lag,
                 batch_limit: 100,
+                least_billed: Duration::from_secs(60),
             }],
             trust: WorkloadTrust {
                 fresh_for: SECOND * 30,

@@ -38,6 +38,7 @@ pub(crate) fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64
                 price: None,
                 listing_lag: Duration::from_secs(30),
                 batch_limit: 100,
+                least_billed: Duration::from_secs(60),
             }],
             trust: WorkloadTrust {
                 fresh_for: Duration::from_secs(60),
