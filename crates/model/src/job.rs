@@ -34,7 +34,7 @@ pub struct Job {
 
 /// What a job asks of an executor, as the CI server words it. Who can run it is decided by the emitter's own
 /// matcher, never here.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Requirement {
     /// Tags, labels, builder names: all of them must be offered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -11,6 +11,7 @@
 mod check;
 mod demo;
 mod plan;
+mod probe;
 mod simulate;
 mod up;
 
@@ -47,6 +48,8 @@ enum Verb {
         #[arg(long)]
         world: Option<PathBuf>,
     },
+    /// Looks once at one CI server and says of each job which pool it goes to, and why. Needs no store, changes nothing.
+    Probe(probe::Arguments),
     /// Plays a trace of jobs under a configuration in virtual time: waits, machine-hours and cost before paying.
     Simulate(simulate::Arguments),
     /// Prints the JSON Schema of the configuration, for editors.
@@ -76,6 +79,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
+        Verb::Probe(arguments) => probe::run(&arguments).await,
         Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Schema => {
             let schema = config::schema(&service::registries());

@@ -60,7 +60,8 @@ pub trait ExecutorControl: Send + Sync {
 
 /// The CI server's own rule of who may run what, for one pool's `serves:` entries. Pure.
 pub trait Matcher: Send + Sync {
-    /// Whether a machine of this pool would be given the job.
+    /// Whether a machine of this pool would be given the job. It looks at the job's requirement and at nothing else of
+    /// it: of many jobs that ask for the same only the first is judged.
     fn fit(&self, job: &Job) -> Fit;
     /// Whether an executor that Parmanu did not register is as good as a machine of this pool: it then counts as
     /// capacity and is never touched.

@@ -3,13 +3,15 @@
 //! Who may run a job is the CI server's rule, brought by the emitter's matcher; which of several fitting pools gets it
 //! is ours, by explicit precedence, so that every job is counted exactly once.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId,
-    InstanceName, Job, JobClass, JobId, JobRange, PoolName, Snapshot, Unmatched, Workload, age,
+    ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId, Job,
+    JobClass, JobId, JobRange, NameParts, PoolName, Requirement, Snapshot, Unmatched, Workload,
+    age,
 };
 use ports::Matcher;
 
@@ -58,6 +60,42 @@ pub struct Candidate {
     pub chosen: bool,
 }
 
+/// Where one job of a look counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// In the pool of the executor that holds it.
+    Held(&'a PoolName),
+    /// In the first pool that takes it.
+    First(&'a PoolName),
+    /// In none.
+    Nowhere(Option<Nearest<'a>>),
+}
+
+impl<'a> Place<'a> {
+    /// The pool, if any.
+    pub fn pool(self) -> Option<&'a PoolName> {
+        match self {
+            Place::Held(pool) | Place::First(pool) => Some(pool),
+            Place::Nowhere(_) => None,
+        }
+    }
+}
+
+/// The pool that comes nearest to a job which none takes, and what it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nearest<'a> {
+    /// The pool.
+    pub pool: &'a PoolName,
+    /// What is missing, in words.
+    pub missing: &'a [String],
+}
+
+/// What the pools say to one requirement.
+enum Verdict<'a> {
+    Takes(&'a PoolName),
+    Nobody(Option<(&'a PoolName, Vec<String>)>),
+}
+
 /// Who maps.
 pub struct Mapper {
     emitter: EmitterName,
@@ -65,6 +103,8 @@ pub struct Mapper {
     config: ConfigHash,
     /// By rank.
     pools: Vec<PoolRule>,
+    /// Places in `pools`.
+    by_name: HashMap<String, usize>,
 }
 
 /// What a look means for the pools.
@@ -87,11 +127,16 @@ impl Mapper {
         mut pools: Vec<PoolRule>,
     ) -> Self {
         pools.sort_by(|a, b| (b.precedence, &a.name).cmp(&(a.precedence, &b.name)));
+        let places = pools.iter().enumerate();
+        let by_name = places
+            .map(|(place, pool)| (pool.name.to_string(), place))
+            .collect();
         Mapper {
             emitter,
             fleet,
             config,
             pools,
+            by_name,
         }
     }
 
@@ -132,108 +177,125 @@ impl Mapper {
                 (&pool.name, workload)
             })
             .collect();
-        let homes = self.place_executors(snapshot, &mut workloads);
+        let homes = self.homes(snapshot);
+        for executor in &snapshot.executors {
+            let home = homes.get(&executor.id);
+            if let Some(workload) = home.and_then(|pool| workloads.get_mut(*pool)) {
+                workload.executors.push(executor.clone());
+            }
+        }
         let mut mapped = Mapped {
             workloads: Vec::new(),
             unmatched: Vec::new(),
             unmatched_total: 0,
         };
-        let held = held(snapshot);
         let ahead = Ahead::of(snapshot, durations, now);
-        let mut seen = std::collections::BTreeSet::new();
-        for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
-            // it was handed out while we looked: counted as queued too, a burst would be served twice
-            let class = match (&job.class, held.get(&job.id)) {
-                (JobClass::Runnable, Some(executor)) => &JobClass::Running {
-                    executor: Some((*executor).clone()),
-                },
-                (class, _) => class,
-            };
-            match self.pool_of(job, class, &homes) {
-                Ok(pool) => {
-                    if let Some(workload) = workloads.get_mut(pool) {
-                        count(&mut workload.demand, job, class, now);
-                        ahead.count(&mut workload.demand, job, class);
-                    }
+        self.place_each(snapshot, &homes, |job, class, place| match place {
+            Place::Held(pool) | Place::First(pool) => {
+                if let Some(workload) = workloads.get_mut(pool) {
+                    count(&mut workload.demand, job, class, now);
+                    ahead.count(&mut workload.demand, job, class);
                 }
-                Err(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
-                Err(_) => {}
             }
-        }
+            Place::Nowhere(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
+            Place::Nowhere(_) => {}
+        });
         mark_busy(snapshot, &homes, &mut workloads);
         mapped.workloads = workloads.into_values().collect();
         mapped
     }
 
-    /// Gives every executor to one pool: ours by the pool in its name, others to the first pool they would serve.
-    fn place_executors<'a>(
-        &'a self,
+    /// Says of each job of a look where it counts, each job once.
+    pub fn place(&self, snapshot: &Snapshot, say: impl FnMut(&Job, &JobClass, Place<'_>)) {
+        self.place_each(snapshot, &self.homes(snapshot), say);
+    }
+
+    fn place_each(
+        &self,
         snapshot: &Snapshot,
-        workloads: &mut BTreeMap<&'a PoolName, Workload>,
-    ) -> BTreeMap<ExecutorId, &'a PoolName> {
-        let mut homes = BTreeMap::new();
-        for executor in &snapshot.executors {
-            let home = if self.is_ours(executor) {
-                let name: Option<InstanceName> = executor.name.parse().ok();
-                name.and_then(|name| self.pools.iter().find(|pool| pool.name == *name.pool()))
-            } else {
-                self.pools
-                    .iter()
-                    .find(|pool| pool.matcher.is_served_by(executor))
+        homes: &BTreeMap<&ExecutorId, &PoolName>,
+        mut say: impl FnMut(&Job, &JobClass, Place<'_>),
+    ) {
+        let held = held(snapshot);
+        let mut verdicts: HashMap<&Requirement, Verdict<'_>> = HashMap::new();
+        let mut seen = HashSet::new();
+        for job in snapshot.jobs.iter().filter(|job| seen.insert(&job.id)) {
+            // it was handed out while we looked: counted as queued too, a burst would be served twice
+            let class = match (&job.class, held.get(&job.id)) {
+                (JobClass::Runnable, Some(executor)) => Cow::Owned(JobClass::Running {
+                    executor: Some((*executor).clone()),
+                }),
+                (class, _) => Cow::Borrowed(class),
             };
-            let Some(pool) = home else { continue };
-            homes.insert(executor.id.clone(), &pool.name);
-            if let Some(workload) = workloads.get_mut(&pool.name) {
-                workload.executors.push(executor.clone());
-            }
+            let home = match &*class {
+                JobClass::Running {
+                    executor: Some(executor),
+                } => homes.get(executor),
+                _ => None,
+            };
+            let place = match home {
+                Some(pool) => Place::Held(pool),
+                // most jobs ask for the same few things
+                None => match verdicts
+                    .entry(&job.requirement)
+                    .or_insert_with(|| self.judge(job))
+                {
+                    Verdict::Takes(pool) => Place::First(pool),
+                    Verdict::Nobody(nearest) => Place::Nowhere(
+                        nearest
+                            .as_ref()
+                            .map(|(pool, missing)| Nearest { pool, missing }),
+                    ),
+                },
+            };
+            say(job, &class, place);
         }
-        homes
+    }
+
+    /// The pool of every executor: ours by the pool in its name, others the first pool they would serve.
+    pub fn homes<'a>(&'a self, snapshot: &'a Snapshot) -> BTreeMap<&'a ExecutorId, &'a PoolName> {
+        let home = |executor: &Executor| {
+            if self.is_ours(executor) {
+                let name = NameParts::of(&executor.name)?;
+                self.by_name.get(name.pool).map(|place| &self.pools[*place])
+            } else {
+                let mut pools = self.pools.iter();
+                pools.find(|pool| pool.matcher.is_served_by(executor))
+            }
+        };
+        let executors = snapshot.executors.iter();
+        let homes = executors.filter_map(|executor| Some((&executor.id, &home(executor)?.name)));
+        homes.collect()
     }
 
     fn is_ours(&self, executor: &Executor) -> bool {
         executor.fleet.as_ref() == Some(&self.fleet)
     }
 
-    /// The one pool of a job: where it runs already, else the first that fits; else the one that comes nearest.
-    fn pool_of<'a>(
-        &'a self,
-        job: &Job,
-        class: &JobClass,
-        homes: &BTreeMap<ExecutorId, &'a PoolName>,
-    ) -> Result<&'a PoolName, Option<(&'a PoolName, Vec<String>)>> {
-        if let JobClass::Running {
-            executor: Some(executor),
-        } = class
-            && let Some(home) = homes.get(executor)
-        {
-            return Ok(home);
-        }
+    /// The first pool that takes a job; else the one that comes nearest.
+    fn judge(&self, job: &Job) -> Verdict<'_> {
         let mut nearest: Option<(&PoolName, Vec<String>)> = None;
         for pool in &self.pools {
             match pool.fit(job) {
-                Fit::Yes => return Ok(&pool.name),
+                Fit::Yes => return Verdict::Takes(&pool.name),
                 Fit::No { missing } => {
-                    if nearest
-                        .as_ref()
-                        .is_none_or(|(_, least)| missing.len() < least.len())
-                    {
+                    let fewest = nearest.as_ref().map(|(_, fewest)| fewest.len());
+                    if fewest.is_none_or(|fewest| missing.len() < fewest) {
                         nearest = Some((&pool.name, missing));
                     }
                 }
             }
         }
-        Err(nearest)
+        Verdict::Nobody(nearest)
     }
 }
 
 impl Mapped {
-    fn miss(&mut self, job: &Job, nearest: Option<(&PoolName, Vec<String>)>) {
+    fn miss(&mut self, job: &Job, nearest: Option<Nearest<'_>>) {
         self.unmatched_total += 1;
         if self.unmatched.len() < MAX_UNMATCHED {
-            let (nearest, missing) = match nearest {
-                Some((pool, missing)) => (Some(pool.clone()), missing),
-                None => (None, Vec::new()),
-            };
+            let missing = nearest.map_or(Vec::new(), |nearest| nearest.missing.to_vec());
+            let nearest = nearest.map(|nearest| nearest.pool.clone());
             let job = format!("{} {} #{}", job.project, job.name, job.id);
             self.unmatched.push(Unmatched {
                 job,
@@ -273,7 +335,7 @@ fn count(demand: &mut Demand, job: &Job, class: &JobClass, now: Timestamp) {
 /// same time, and unknown is busy.
 fn mark_busy(
     snapshot: &Snapshot,
-    homes: &BTreeMap<ExecutorId, &PoolName>,
+    homes: &BTreeMap<&ExecutorId, &PoolName>,
     workloads: &mut BTreeMap<&PoolName, Workload>,
 ) {
     for job in &snapshot.jobs {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::{Registries, Settings};
-use model::{HolderId, JobRange};
+use model::{EmitterName, HolderId, JobRange};
 use ports::{Clock, EmitterContext, PluginError, Store};
 use service::Service;
 use telemetry::{Metrics, Readiness};
@@ -47,54 +47,68 @@ impl Probot {
         })
     }
 
-    /// Makes the emitters of a checked configuration.
+    /// Makes the emitters of a checked configuration that any pool uses.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin refuses its configuration.
     pub fn emitters(
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
     ) -> Result<Vec<Polled>, PluginError> {
         let mut emitters = Vec::new();
-        for (name, emitter) in &settings.emitters {
-            let entry = registries.emitters.require(&emitter.kind)?;
-            let pools = settings.serves_of(name);
-            if pools.is_empty() {
+        for name in settings.emitters.keys() {
+            if settings.serves_of(name).is_empty() {
                 info!(emitter = %name, "no pool uses this emitter: it is not looked at");
                 continue;
             }
-            let mut rules = Vec::new();
-            for (pool, serves) in &pools {
-                let known = settings.pools.get(pool);
-                let precedence = known.map_or(0, |pool| pool.precedence);
-                let job = known.map_or(JobRange::default(), |pool| pool.job);
-                let matcher = (entry.matcher)(serves)?;
-                rules.push(PoolRule {
-                    name: pool.clone(),
-                    precedence,
-                    job,
-                    matcher,
-                });
-            }
-            let context = EmitterContext {
-                name: name.clone(),
-                fleet: settings.fleet.clone(),
-                pools,
-                probe_timeout: emitter.timeout,
-                clock: clock.clone(),
-            };
-            emitters.push(Polled {
-                name: name.clone(),
-                emitter: (entry.emitter)(&emitter.config, &context)?,
-                mapper: Mapper::new(
-                    name.clone(),
-                    settings.fleet.clone(),
-                    settings.hash.clone(),
-                    rules,
-                ),
-                every: emitter.every,
-                timeout: emitter.timeout,
-            });
+            emitters.extend(Probot::emitter(settings, registries, clock, name)?);
         }
         Ok(emitters)
+    }
+
+    /// Makes one emitter of a checked configuration, whether or not any pool uses it; `None` if it has none of this name.
+    ///
+    /// # Errors
+    ///
+    /// When the plugin refuses its configuration.
+    pub fn emitter(
+        settings: &Settings,
+        registries: &Registries,
+        clock: &Arc<dyn Clock>,
+        name: &EmitterName,
+    ) -> Result<Option<Polled>, PluginError> {
+        let Some(emitter) = settings.emitters.get(name) else {
+            return Ok(None);
+        };
+        let entry = registries.emitters.require(&emitter.kind)?;
+        let pools = settings.serves_of(name);
+        let mut rules = Vec::new();
+        for (pool, serves) in &pools {
+            let known = settings.pools.get(pool);
+            rules.push(PoolRule {
+                name: pool.clone(),
+                precedence: known.map_or(0, |pool| pool.precedence),
+                job: known.map_or(JobRange::default(), |pool| pool.job),
+                matcher: (entry.matcher)(serves)?,
+            });
+        }
+        let context = EmitterContext {
+            name: name.clone(),
+            fleet: settings.fleet.clone(),
+            pools,
+            probe_timeout: emitter.timeout,
+            clock: clock.clone(),
+        };
+        let (fleet, config) = (settings.fleet.clone(), settings.hash.clone());
+        Ok(Some(Polled {
+            name: name.clone(),
+            emitter: (entry.emitter)(&emitter.config, &context)?,
+            mapper: Mapper::new(name.clone(), fleet, config, rules),
+            every: emitter.every,
+            timeout: emitter.timeout,
+        }))
     }
 
     /// Looks at every emitter until `stop`, each in a loop of its own; then gives the leases back.

@@ -5,14 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::rules::{IdleSlots, IdleTime, Reserve, ScaleIn};
-use model::{
-    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Profile, Rule, RuleKind,
-    WorkloadTrust,
-};
+use model::{Profile, Rule, RuleKind};
 use proptest::prelude::*;
-use simulator::{
-    BootTime, Choice, Dispatch, EnginePool, Job, PoolSpec, Report, Settings, Trace, simulate,
-};
+use simulator::{BootTime, Choice, Dispatch, Job, PoolSpec, Report, Settings, Trace, simulate};
 
 mod support;
 
