@@ -47,6 +47,14 @@ impl Default for Probe {
     }
 }
 
+/// Whether `POST /hooks/<emitter>` of probot brings the next look forward.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hook {
+    /// What the sender must say, in X-Gitlab-Token, X-Parmanu-Token or Authorization: Bearer.
+    pub(crate) secret: SecretRef,
+}
+
 /// The store, reached over Redis.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -27,6 +27,7 @@ pub fn schema(registries: &Registries) -> Value {
                 of::<raw::Probe>(&mut generator),
                 false,
             );
+            add(&mut schema, "hook", of::<raw::Hook>(&mut generator), false);
             schema
         })
         .collect();

@@ -55,6 +55,8 @@ pub struct EmitterSettings {
     pub every: Duration,
     /// Longest time one look may take.
     pub timeout: Duration,
+    /// What the sender of a hook must know; `None` when hooks are not taken.
+    pub hook: Option<SecretRef>,
 }
 
 /// One cloud account.

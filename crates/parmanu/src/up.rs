@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use probot::Probot;
+use probot::{Hooks, Probot};
 use scaler::{FleetView, Scaler};
-use service::{Arguments, Defaults, Half, Service};
+use service::{Arguments, Defaults, Half};
 use telemetry::logs::LogFormat;
 use tokio::sync::watch;
 
@@ -17,9 +17,9 @@ const DEFAULTS: Defaults = Defaults {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let service = Service::start(arguments, DEFAULTS).await?;
+    let (service, hooks) = Hooks::start(arguments, DEFAULTS).await?;
     let store = plugins::store(None, &service.settings.fleet, service.clock.clone())?;
-    let probot = Probot::of(&service, store.clone())?;
+    let probot = Probot::of(&service, store.clone(), Some(hooks))?;
     let scaler = Scaler::of(&service, store, plugins::installation(None))?;
     let (view, _) = watch::channel(FleetView::default());
     let stop = service.stop.clone();

@@ -76,6 +76,12 @@ pub trait Store: Send + Sync {
     /// (re)connection, since hints may have been missed. Never ends by itself.
     fn wakes(&self) -> BoxStream<'static, Wake>;
 
+    /// Tells every replica of probot that something may have changed at an emitter. Lossy, and heard by the sender too.
+    async fn hint(&self, emitter: &EmitterName) -> Result<(), StoreError>;
+
+    /// Hints of all replicas. Lossy: the next look is the truth. Never ends by itself.
+    fn hints(&self) -> BoxStream<'static, EmitterName>;
+
     /// Whether the store answers, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -50,7 +50,7 @@ fn look() -> Snapshot {
         name: "build".to_owned(),
         project: format!("acme/{}", number % 500),
         requirement: Requirement {
-            labels: label(if number % 100 == 0 {
+            labels: label(if number.is_multiple_of(100) {
                 POOLS
             } else {
                 number % POOLS

@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod ahead;
+mod hooks;
 pub mod mapping;
+mod pace;
 mod poll;
 mod run;
 
+pub use hooks::Hooks;
 pub use poll::Polled;
 pub use run::Probot;

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use probot::Probot;
-use service::{Defaults, Half, Service};
+use probot::{Hooks, Probot};
+use service::{Defaults, Half};
 use telemetry::logs::LogFormat;
 
 /// Asks CI servers what they want done and writes each pool's workload into Redis.
@@ -23,10 +23,11 @@ const DEFAULTS: Defaults = Defaults {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let service = Service::start(&Arguments::parse().service, DEFAULTS).await?;
+    let arguments = Arguments::parse().service;
+    let (service, hooks) = Hooks::start(&arguments, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;
-    let probot = Probot::of(&service, store)?;
+    let probot = Probot::of(&service, store, Some(hooks))?;
     probot.run(service.stop.clone()).await;
     service.finish().await
 }

@@ -9,16 +9,15 @@ use ports::{
     StoreErrorKind, WorkloadWrite, timeout,
 };
 use telemetry::{Condition, Metrics, chain};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::ahead::Durations;
+use crate::hooks::LEAST_BETWEEN;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
+use crate::pace::{Ended, News, Pace, STORE_RETRY};
 
-/// A failing emitter is asked ever more rarely, up to this: often enough to notice within a minute that it is back.
-const MAX_BACK_OFF: Duration = Duration::from_secs(60);
-/// While the store is away there is nowhere to write to; it is asked again after this.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Jobs without a pool are named in the log up to this number.
 const LOGGED_UNMATCHED: usize = 5;
 
@@ -43,16 +42,28 @@ pub(crate) struct Poller {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) holder: HolderId,
     pub(crate) condition: Condition,
-    failures: u32,
+    /// Somebody says that the emitter should be looked at sooner.
+    pub(crate) hint: Arc<Notify>,
+    pace: Pace,
     durations: Durations,
     /// What was logged last, so that a repeated line is logged once.
     said: String,
 }
 
-/// How a look went, for the wait after it.
-enum Look {
-    Good,
-    Failed { retry_after: Option<Duration> },
+/// The wait after one turn.
+struct Pause {
+    length: Duration,
+    /// When the turn began, if a hint may end the wait.
+    hintable: Option<Duration>,
+}
+
+impl Pause {
+    fn fixed(length: Duration) -> Self {
+        Pause {
+            length,
+            hintable: None,
+        }
+    }
 }
 
 impl Poller {
@@ -63,7 +74,9 @@ impl Poller {
         metrics: Arc<Metrics>,
         holder: HolderId,
         condition: Condition,
+        hint: Arc<Notify>,
     ) -> Self {
+        let pace = Pace::new(polled.every);
         Poller {
             polled,
             store,
@@ -71,7 +84,8 @@ impl Poller {
             metrics,
             holder,
             condition,
-            failures: 0,
+            hint,
+            pace,
             durations: Durations::default(),
             said: String::new(),
         }
@@ -89,13 +103,30 @@ impl Poller {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.clock.sleep(pause) => {}
+                () = self.rest(pause) => {}
             }
         }
         if let Some(epoch) = held
             && let Err(error) = self.store.release(&self.lease(), &self.holder, epoch).await
         {
             debug!(emitter = %self.polled.name, error = %chain(&error), "lease not given back");
+        }
+    }
+
+    /// Waits; a hint ends the wait, but not sooner than some time after the last look began.
+    async fn rest(&self, pause: Pause) {
+        let whole = self.clock.sleep(pause.length);
+        let Some(began) = pause.hintable else {
+            return whole.await;
+        };
+        let hinted = async {
+            self.hint.notified().await;
+            let since = self.clock.boottime().saturating_sub(began);
+            self.clock.sleep(LEAST_BETWEEN.saturating_sub(since)).await;
+        };
+        tokio::select! {
+            () = whole => {}
+            () = hinted => debug!(emitter = %self.polled.name, "looks sooner, because of a hint"),
         }
     }
 
@@ -110,7 +141,7 @@ impl Poller {
     }
 
     /// One turn; returns how long to wait before the next.
-    async fn turn(&mut self, held: &mut Option<Epoch>) -> Duration {
+    async fn turn(&mut self, held: &mut Option<Epoch>) -> Pause {
         let lease = self.lease();
         match self
             .store
@@ -127,45 +158,43 @@ impl Poller {
                 *held = None;
                 self.condition.ready();
                 self.say(format!("another replica looks at the emitter: {holder}"));
-                return remaining
-                    .min(self.polled.every)
-                    .max(Duration::from_millis(50));
+                let wait = remaining.min(self.polled.every);
+                return Pause::fixed(wait.max(Duration::from_millis(50)));
             }
             Err(error) => {
                 self.store_failed(&error);
-                return STORE_RETRY;
+                return Pause::fixed(STORE_RETRY);
             }
         }
         let Some(epoch) = *held else {
-            return STORE_RETRY;
+            return Pause::fixed(STORE_RETRY);
         };
         let began = self.clock.boottime();
-        let look = self.look(epoch, began).await;
+        let ended = self.look(epoch, began).await;
         let took = self.clock.boottime().saturating_sub(began);
-        self.pause(&look, took)
+        if let Some(news) = self.pace.note(ended) {
+            self.tell(news);
+        }
+        let length = self.pace.wait(ended, took, fastrand::f64());
+        let hintable = self.pace.takes_hints().then_some(began);
+        Pause { length, hintable }
     }
 
-    fn pause(&mut self, look: &Look, took: Duration) -> Duration {
-        let every = self.polled.every;
-        match look {
-            Look::Good => {
-                self.failures = 0;
-                // a little jitter, so that replicas and emitters do not march in step
-                every
-                    .saturating_sub(took)
-                    .mul_f64(0.95 + fastrand::f64() * 0.1)
+    fn tell(&self, news: News) {
+        let name = self.polled.name.as_str();
+        self.metrics.probot.breaker(name, self.pace.is_open());
+        match news {
+            News::Opened { failures } => {
+                warn!(
+                    emitter = name,
+                    failures, "looks fail: asked once a minute until one succeeds"
+                );
             }
-            Look::Failed { retry_after } => {
-                self.failures = self.failures.saturating_add(1);
-                let doubled = every.saturating_mul(1 << self.failures.min(6).saturating_sub(1));
-                let back_off = doubled.min(MAX_BACK_OFF.max(every));
-                let back_off = back_off.mul_f64(0.8 + fastrand::f64() * 0.2);
-                retry_after.map_or(back_off, |asked| asked.max(back_off))
-            }
+            News::Closed { failures } => info!(emitter = name, failures, "answers again"),
         }
     }
 
-    async fn look(&mut self, epoch: Epoch, began: Duration) -> Look {
+    async fn look(&mut self, epoch: Epoch, began: Duration) -> Ended {
         let probe = timeout(
             &*self.clock,
             self.polled.timeout,
@@ -218,18 +247,16 @@ impl Poller {
         match self.store.put_workloads(&write).await {
             Ok(()) => {
                 self.condition.ready();
-                Look::Good
+                Ended::Well
             }
             Err(error) => {
                 self.store_failed(&error);
-                Look::Failed {
-                    retry_after: Some(STORE_RETRY),
-                }
+                Ended::Unwritten
             }
         }
     }
 
-    async fn failed(&mut self, epoch: Epoch, error: &EmitterError) -> Look {
+    async fn failed(&mut self, epoch: Epoch, error: &EmitterError) -> Ended {
         let why = chain(error).to_string();
         if self.is_new(format!("failed {why}")) {
             warn!(emitter = %self.polled.name, error = %why, "look failed: its pools hold");
@@ -238,11 +265,7 @@ impl Poller {
         if let Err(error) = self.store.put_failure(&self.polled.name, epoch, &why).await {
             self.store_failed(&error);
         }
-        let retry_after = match error.kind {
-            EmitterErrorKind::RateLimited { retry_after } => retry_after,
-            _ => None,
-        };
-        Look::Failed { retry_after }
+        Ended::Badly(error.kind)
     }
 
     fn store_failed(&mut self, error: &StoreError) {

@@ -1,16 +1,21 @@
 //! From settings to running loops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use config::{Registries, Settings};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use model::{EmitterName, HolderId, JobRange};
 use ports::{Clock, EmitterContext, PluginError, Store};
 use service::Service;
 use telemetry::{Metrics, Readiness};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::hooks::Hooks;
 use crate::mapping::{Mapper, PoolRule};
 use crate::poll::{Polled, Poller};
 
@@ -28,6 +33,8 @@ pub struct Probot {
     pub readiness: Readiness,
     /// This process, for leases.
     pub holder: HolderId,
+    /// Hooks that this process takes, if it takes any.
+    pub hooks: Option<Hooks>,
 }
 
 impl Probot {
@@ -36,7 +43,11 @@ impl Probot {
     /// # Errors
     ///
     /// When a plugin refuses its configuration.
-    pub fn of(service: &Service, store: Arc<dyn Store>) -> Result<Self, PluginError> {
+    pub fn of(
+        service: &Service,
+        store: Arc<dyn Store>,
+        hooks: Option<Hooks>,
+    ) -> Result<Self, PluginError> {
         Ok(Probot {
             emitters: Probot::emitters(&service.settings, &service.registries, &service.clock)?,
             store,
@@ -44,6 +55,7 @@ impl Probot {
             metrics: service.metrics.clone(),
             readiness: service.readiness.clone(),
             holder: service.holder.clone(),
+            hooks,
         })
     }
 
@@ -114,7 +126,10 @@ impl Probot {
     /// Looks at every emitter until `stop`, each in a loop of its own; then gives the leases back.
     pub async fn run(self, stop: CancellationToken) {
         let mut loops = JoinSet::new();
+        let mut hints = BTreeMap::new();
         for polled in self.emitters {
+            let hint = Arc::new(Notify::new());
+            hints.insert(polled.name.clone(), hint.clone());
             let condition = self.readiness.condition(format!("emitter {}", polled.name));
             let poller = Poller::new(
                 polled,
@@ -123,14 +138,36 @@ impl Probot {
                 self.metrics.clone(),
                 self.holder.clone(),
                 condition,
+                hint,
             );
             loops.spawn(poller.run(stop.clone()));
         }
+        if let Some(hooks) = self.hooks {
+            loops.spawn(hooks.pass_on(self.store.clone(), stop.clone()));
+        }
+        loops.spawn(listen(self.store.hints(), hints, stop));
         while let Some(ended) = loops.join_next().await {
             if let Err(failure) = ended {
                 // a panic is a bug of ours; the other emitters go on, and readiness shows the silent one
                 error!(error = %failure, "the loop of one emitter broke");
             }
+        }
+    }
+}
+
+/// Wakes the loop that each hint is about.
+async fn listen(
+    mut hints: BoxStream<'static, EmitterName>,
+    pollers: BTreeMap<EmitterName, Arc<Notify>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let hint = tokio::select! {
+            () = stop.cancelled() => return,
+            hint = hints.next() => hint,
+        };
+        if let Some(poller) = hint.and_then(|emitter| pollers.get(&emitter)) {
+            poller.notify_one();
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use config::{Registries, Settings, StoreSettings};
 use model::HolderId;
 use ports::{Clock, SecretRef};
@@ -49,6 +50,17 @@ pub struct Defaults {
     pub log_format: LogFormat,
 }
 
+/// What a service's own routes are made from.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    /// The configuration in force.
+    pub settings: &'a Settings,
+    /// What is counted.
+    pub metrics: &'a Arc<Metrics>,
+    /// Time.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
 /// A service that has its configuration and answers on its endpoints.
 pub struct Service {
     /// The configuration in force.
@@ -76,6 +88,19 @@ impl Service {
     ///
     /// A configuration that cannot be used, with everything that is wrong with it; an address that is taken.
     pub async fn start(arguments: &Arguments, defaults: Defaults) -> anyhow::Result<Self> {
+        Service::start_with(arguments, defaults, |_| Router::new()).await
+    }
+
+    /// The same with routes of the service's own beside the usual endpoints.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub async fn start_with(
+        arguments: &Arguments,
+        defaults: Defaults,
+        routes: impl FnOnce(Base<'_>) -> Router,
+    ) -> anyhow::Result<Self> {
         logs::init(arguments.log_format.unwrap_or(defaults.log_format), None)?;
         let registries = registries();
         let (settings, report) = config::load(&arguments.config, &registries)?;
@@ -92,7 +117,13 @@ impl Service {
         let metrics = Arc::new(Metrics::new(defaults.half));
         let readiness = Readiness::default();
         let stop = CancellationToken::new();
-        let router = http::router(metrics.clone(), readiness.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let own = routes(Base {
+            settings: &settings,
+            metrics: &metrics,
+            clock: &clock,
+        });
+        let router = http::router(metrics.clone(), readiness.clone()).merge(own);
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(http::serve(listener, router, stopped));
         let stopping = stop.clone();
@@ -106,7 +137,7 @@ impl Service {
         Ok(Service {
             settings,
             registries,
-            clock: Arc::new(SystemClock),
+            clock,
             metrics,
             readiness,
             holder: HolderId::new(process::identity()),

@@ -32,6 +32,7 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     wakes: broadcast::Sender<PoolName>,
+    hints: broadcast::Sender<EmitterName>,
 }
 
 impl MemoryStore {
@@ -42,6 +43,7 @@ impl MemoryStore {
             clock,
             state: Mutex::default(),
             wakes: broadcast::Sender::new(HINTS),
+            hints: broadcast::Sender::new(HINTS),
         }
     }
 
@@ -158,6 +160,26 @@ impl Store for MemoryStore {
         self.fence(&state, "commit a cycle", &LeaseName::Scaler, epoch)?;
         state.commit(pools, self.now());
         Ok(())
+    }
+
+    async fn hint(&self, emitter: &EmitterName) -> Result<(), StoreError> {
+        // nobody listens: then nobody needs it
+        let _ = self.hints.send(emitter.clone());
+        Ok(())
+    }
+
+    fn hints(&self) -> BoxStream<'static, EmitterName> {
+        let hints = stream::unfold(self.hints.subscribe(), |mut receiver| async {
+            loop {
+                match receiver.recv().await {
+                    Ok(emitter) => return Some((emitter, receiver)),
+                    // what was missed are hints
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        });
+        hints.boxed()
     }
 
     fn wakes(&self) -> BoxStream<'static, Wake> {

@@ -72,4 +72,9 @@ impl Keys {
     pub(crate) fn wake(&self) -> String {
         format!("{}:wake", self.prefix)
     }
+
+    /// Likewise, for those who look at emitters.
+    pub(crate) fn hint(&self) -> String {
+        format!("{}:hint", self.prefix)
+    }
 }

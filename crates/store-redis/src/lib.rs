@@ -34,6 +34,7 @@ use redis::{Client, IntoConnectionInfo, RedisError, RedisResult};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::keys::{KEEP_EPOCH, Keys};
+use crate::wakes::Heard;
 
 /// How long one attempt to connect may take. In one data centre it takes 1 ms.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
@@ -239,7 +240,26 @@ impl Store for RedisStore {
     }
 
     fn wakes(&self) -> BoxStream<'static, Wake> {
-        wakes::listen(self.client.clone(), self.keys.wake())
+        wakes::listen(self.client.clone(), self.keys.wake(), |heard| match heard {
+            // a hint that cannot be read is a hint still
+            Heard::Message(name) => Some(name.parse().map_or(Wake::All, Wake::Pool)),
+            Heard::Connected => Some(Wake::All),
+        })
+    }
+
+    async fn hint(&self, emitter: &EmitterName) -> Result<(), StoreError> {
+        let mut connection = self.connection.clone();
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.hint()).arg(emitter.as_str());
+        self.call("pass on a hint", command.query_async(&mut connection))
+            .await
+    }
+
+    fn hints(&self) -> BoxStream<'static, EmitterName> {
+        wakes::listen(self.client.clone(), self.keys.hint(), |heard| match heard {
+            Heard::Message(name) => name.parse().ok(),
+            Heard::Connected => None,
+        })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

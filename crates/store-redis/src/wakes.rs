@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use ports::Wake;
 use redis::Client;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -26,13 +25,30 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Hints that a slow listener may lag behind; then reading stops, and Redis in the end drops the connection.
 const HINTS: usize = 256;
 
+/// What comes of a subscription.
+pub(crate) enum Heard {
+    /// It is in force from now on; what was said before is lost.
+    Connected,
+    /// A message. What is no text is empty.
+    Message(String),
+}
+
 /// A stream that never ends. It must be called within a tokio runtime; the connection ends with the stream.
-pub(crate) fn listen(client: Client, channel: String) -> BoxStream<'static, Wake> {
+pub(crate) fn listen<T: Send + 'static>(
+    client: Client,
+    channel: String,
+    read: impl Fn(Heard) -> Option<T> + Send + Sync + 'static,
+) -> BoxStream<'static, T> {
     let (sender, receiver) = mpsc::channel(HINTS);
     tokio::spawn(async move {
+        let listener = Listener {
+            channel,
+            sender: sender.clone(),
+            read,
+        };
         tokio::select! {
             () = sender.closed() => {}
-            () = reconnect_for_ever(&client, &channel, &sender) => {}
+            () = listener.reconnect_for_ever(&client) => {}
         }
     });
     stream::unfold(receiver, |mut receiver| async {
@@ -41,48 +57,54 @@ pub(crate) fn listen(client: Client, channel: String) -> BoxStream<'static, Wake
     .boxed()
 }
 
-async fn reconnect_for_ever(client: &Client, channel: &str, sender: &mpsc::Sender<Wake>) {
-    let mut wait = FIRST_WAIT;
-    loop {
-        match one_connection(client, channel, sender).await {
-            Ok(()) => wait = FIRST_WAIT,
-            Err(why) => tracing::debug!(why, "no wake-ups from the store"),
-        }
-        sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
+struct Listener<T, R> {
+    channel: String,
+    sender: mpsc::Sender<T>,
+    read: R,
 }
 
-/// Listens until the connection is lost; an error when there was none.
-async fn one_connection(
-    client: &Client,
-    channel: &str,
-    sender: &mpsc::Sender<Wake>,
-) -> Result<(), &'static str> {
-    let connected = timeout(LIMIT, client.get_async_pubsub()).await;
-    let pubsub = connected.ok().and_then(Result::ok).ok_or("not connected")?;
-    let (mut sink, mut messages) = pubsub.split();
-    let subscribed = timeout(LIMIT, sink.subscribe(channel)).await;
-    subscribed
-        .ok()
-        .and_then(Result::ok)
-        .ok_or("not subscribed")?;
-    let _ = sender.send(Wake::All).await;
-    loop {
-        match timeout(ASK_AFTER, messages.next()).await {
-            Ok(Some(message)) => {
-                // A hint that cannot be read is a hint still.
-                let pool = message
-                    .get_payload::<String>()
-                    .ok()
-                    .and_then(|name| name.parse().ok());
-                let _ = sender.send(pool.map_or(Wake::All, Wake::Pool)).await;
+impl<T, R: Fn(Heard) -> Option<T>> Listener<T, R> {
+    async fn reconnect_for_ever(&self, client: &Client) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.one_connection(client).await {
+                Ok(()) => wait = FIRST_WAIT,
+                Err(why) => tracing::debug!(why, channel = self.channel, "no hints from the store"),
             }
-            Ok(None) => return Ok(()),
-            Err(_) => match timeout(LIMIT, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return Ok(()),
-            },
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Listens until the connection is lost; an error when there was none.
+    async fn one_connection(&self, client: &Client) -> Result<(), &'static str> {
+        let connected = timeout(LIMIT, client.get_async_pubsub()).await;
+        let pubsub = connected.ok().and_then(Result::ok).ok_or("not connected")?;
+        let (mut sink, mut messages) = pubsub.split();
+        let subscribed = timeout(LIMIT, sink.subscribe(&self.channel)).await;
+        subscribed
+            .ok()
+            .and_then(Result::ok)
+            .ok_or("not subscribed")?;
+        self.say(Heard::Connected).await;
+        loop {
+            match timeout(ASK_AFTER, messages.next()).await {
+                Ok(Some(message)) => {
+                    let text = message.get_payload().unwrap_or_default();
+                    self.say(Heard::Message(text)).await;
+                }
+                Ok(None) => return Ok(()),
+                Err(_) => match timeout(LIMIT, sink.ping::<redis::Value>()).await {
+                    Ok(Ok(_)) => {}
+                    _ => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn say(&self, heard: Heard) {
+        if let Some(hint) = (self.read)(heard) {
+            let _ = self.sender.send(hint).await;
         }
     }
 }

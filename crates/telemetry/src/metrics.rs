@@ -90,6 +90,8 @@ pub struct ProbotMetrics {
     probes: Counters<2>,
     requests: Counters<1>,
     bytes: Counters<1>,
+    hooks: Counters<2>,
+    open: Gauges<1>,
 }
 
 impl ProbotMetrics {
@@ -103,6 +105,8 @@ impl ProbotMetrics {
             probes: Family::default(),
             requests: Family::default(),
             bytes: Family::default(),
+            hooks: Family::default(),
+            open: Family::default(),
         }
     }
 
@@ -118,6 +122,25 @@ impl ProbotMetrics {
         registry.register("probe_requests", help, self.requests.clone());
         let help = "Bytes received from a CI server by looks at it";
         registry.register("probe_bytes", help, self.bytes.clone());
+        let help = "Hooks that came for an emitter, by what became of them";
+        registry.register("hooks", help, self.hooks.clone());
+        let help = "1 while looks at an emitter fail and it is asked once a minute only";
+        registry.register("probe_breaker_open", help, self.open.clone());
+    }
+
+    /// A hook came for an emitter (`unknown` for one that takes none): `accepted`, `refused`, `busy` or `too_large`.
+    pub fn hooked(&self, emitter: &str, outcome: &'static str) {
+        let labels = [
+            ("emitter", emitter.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.hooks.get_or_create(&labels).inc();
+    }
+
+    /// Whether the breaker of an emitter is open.
+    pub fn breaker(&self, emitter: &str, open: bool) {
+        let label = [("emitter", emitter.to_owned())];
+        self.open.get_or_create(&label).set(i64::from(open));
     }
 
     /// One look at an emitter ended: what it cost and how it ended (`ok`, `partial`, or the code of

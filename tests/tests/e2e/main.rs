@@ -70,6 +70,43 @@ async fn twenty_queued_jobs_become_the_right_machines_once_and_leave_when_idle()
     shop.stop_gracefully().await;
 }
 
+/// The operator's questions at a running system, over the real Redis and the real listing: they are answered, and nothing
+/// changes by them.
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_and_probe_tell_what_there_is_and_change_nothing() {
+    let Some(parts) = skip_without_parts("e2e::plan_and_probe") else {
+        return;
+    };
+    let mut shop = Shop::open(parts, "ask").await;
+    shop.hold_jobs_open();
+    shop.push(4, &["linux"]);
+    shop.push(1, &["nobody-has-this"]);
+    shop.start_probot();
+    shop.start_scaler();
+    shop.until(60, "4 machines work", |seen| seen.working == 4)
+        .await;
+    // the look after the one in which the last job began is in the store
+    let ticks = shop.ticks().await;
+    shop.until_ticks(ticks + 4.0).await;
+    let plan = shop.ask(&["plan"]);
+    assert!(
+        plan.contains("pool linux: 0 queued, 4 running; 4 serving of 4"),
+        "{plan}"
+    );
+    assert!(plan.contains("in all: 0 to create"), "{plan}");
+    let probe = shop.ask(&["probe", "gitlab"]);
+    assert!(probe.contains("a whole look"), "{probe}");
+    assert!(
+        probe.contains("1 runnable, and no pool takes them"),
+        "{probe}"
+    );
+    assert!(probe.contains("tag `nobody-has-this`"), "{probe}");
+    let seen = shop.look().await;
+    assert_eq!((seen.alive(), seen.ever.len(), seen.working), (4, 4, 4));
+    shop.nothing_was_killed();
+    shop.stop_gracefully().await;
+}
+
 /// kill −9 of the scaler at random moments, and a restart: none doubled, none lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scaler_killed_at_random_moments_doubles_and_loses_nothing() {

@@ -261,6 +261,20 @@ impl Shop {
         Running(child)
     }
 
+    /// What a verb of `parmanu` prints for the configuration that the services run with.
+    pub fn ask(&self, verb: &[&str]) -> String {
+        let output = Command::new(self.parts.binaries.join("parmanu"))
+            .args(verb)
+            .arg("--config")
+            .arg(self.folder.path().join("parmanu.yaml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let trouble = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{verb:?}: {said}\n{trouble}");
+        said
+    }
+
     /// Starts the real probot.
     pub fn start_probot(&mut self) {
         self.probot = Some(self.start("probot", self.ports.0));

@@ -47,6 +47,13 @@ impl Maker<'_> {
             let (kind, mut config) = take_kind(value, known, problems);
             let probe: raw::Probe = take(&mut config, "probe", problems);
             probing(&probe, problems);
+            let hook: Option<raw::Hook> = take(&mut config, "hook", problems);
+            if hook.as_ref().is_some_and(|hook| hook.secret.is_literal()) {
+                problems.warning(
+                    ["hook".into(), "secret".into()],
+                    "the secret stands in the configuration itself: use ${env:NAME} or ${file:/path}",
+                );
+            }
             let kind = kind?;
             let facts = (maker.registries.emitters.get(&kind)?.check)(&config, problems)?;
             too_long("settle", facts.settle, problems);
@@ -57,6 +64,7 @@ impl Maker<'_> {
                 facts,
                 every,
                 timeout,
+                hook: hook.map(|hook| hook.secret),
             })
         })
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use model::EmitterName;
 use ports::Wake;
 
 use super::{StoreHarness, look, pool, take_and_write, workload};
@@ -70,5 +71,28 @@ pub async fn every_listener_hears_every_change(harness: &dyn StoreHarness) {
     take_and_write(store, "gitlab", vec![workload("linux", "gitlab", 1)]).await;
     for wakes in [&mut one, &mut two] {
         assert_eq!(next(wakes).await, Wake::Pool(pool("linux")));
+    }
+}
+
+/// Without it a hook that reaches one replica is lost while another one looks at the emitter.
+pub async fn a_hint_is_heard_by_every_replica(harness: &dyn StoreHarness) {
+    let store = harness.store();
+    let (mut first, mut second) = (store.hints(), store.hints());
+    let gitlab: EmitterName = "gitlab".parse().expect("a name");
+    // a hint before the subscription is lost, which is allowed: so it is sent until it is heard
+    for hints in [&mut first, &mut second] {
+        let heard = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                store
+                    .hint(&gitlab)
+                    .await
+                    .expect("the store passes hints on");
+                let next = tokio::time::timeout(Duration::from_millis(100), hints.next()).await;
+                if let Ok(heard) = next {
+                    return heard.expect("the hints never end");
+                }
+            }
+        });
+        assert_eq!(heard.await.expect("a hint is heard"), gitlab);
     }
 }

@@ -153,6 +153,7 @@ fn services(
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         holder: holder.clone(),
+        hooks: None,
     };
     let simulated: Arc<dyn ports::Provider> = Arc::new(cloud.clone());
     let providers = [("cloud".parse()?, simulated)].into();

@@ -262,6 +262,7 @@ impl Sim {
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
+            hooks: None,
         };
         let stop = running.stop.clone();
         running.with(tokio::spawn(probot.run(stop)))

@@ -1,0 +1,213 @@
+//! `POST /hooks/<emitter>`: somebody says that something changed, and the emitter is looked at sooner.
+//!
+//! A hook is a hint and nothing more: its body is thrown away unread, so that a forged one can cost one look at most, and a
+//! lost one costs latency only. Hints of one emitter are put together, five looks a second at most ([`crate::poll`] keeps
+//! that). The replica that gets a hook need not be the one that looks at the emitter, so every hint goes through the store
+//! to all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::post;
+use config::Settings;
+use futures::StreamExt;
+use model::EmitterName;
+use ports::{Clock, SecretRef, Store, timeout};
+use secrecy::ExposeSecret as _;
+use service::{Arguments, Defaults, Service};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
+use telemetry::{Metrics, chain};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// Least time between two hints of one emitter that are passed on, and between the starts of two looks because of hints.
+pub(crate) const LEAST_BETWEEN: Duration = Duration::from_millis(200);
+/// Hooks that are read at once; one beyond that is told to come again, and the usual look will see what it was about.
+const AT_ONCE: usize = 64;
+/// A longer body is cut off: GitLab's are a few kilobytes.
+const LONGEST_BODY: usize = 1 << 20;
+/// Longest time a body may take to come.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where senders put the secret: GitLab's own header, the usual one, and one that nothing else uses.
+const HEADERS: [&str; 2] = ["x-gitlab-token", "x-parmanu-token"];
+
+/// The hooks of one process.
+#[derive(Clone)]
+pub struct Hooks(Arc<Inner>);
+
+struct Inner {
+    secrets: BTreeMap<EmitterName, SecretRef>,
+    /// One for each emitter that has a secret.
+    heard: BTreeMap<EmitterName, Notify>,
+    places: Semaphore,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Hooks {
+    /// The hooks of a checked configuration.
+    pub fn of(settings: &Settings, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        let emitters = settings.emitters.iter();
+        let secrets: BTreeMap<EmitterName, SecretRef> = emitters
+            .filter_map(|(name, emitter)| Some((name.clone(), emitter.hook.clone()?)))
+            .collect();
+        let heard = secrets.keys().map(|name| (name.clone(), Notify::new()));
+        Hooks(Arc::new(Inner {
+            heard: heard.collect(),
+            secrets,
+            places: Semaphore::new(AT_ONCE),
+            metrics,
+            clock,
+        }))
+    }
+
+    /// Starts a service that takes the hooks of its configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub async fn start(
+        arguments: &Arguments,
+        defaults: Defaults,
+    ) -> anyhow::Result<(Service, Hooks)> {
+        let mut hooks = None;
+        let service = Service::start_with(arguments, defaults, |base| {
+            let (metrics, clock) = (base.metrics.clone(), base.clock.clone());
+            let hooks = hooks.insert(Hooks::of(base.settings, metrics, clock));
+            hooks.routes()
+        })
+        .await?;
+        let hooks = hooks.context("the routes of a service are made once")?;
+        Ok((service, hooks))
+    }
+
+    /// The route, to be merged with the service's own.
+    pub fn routes(&self) -> Router {
+        Router::new()
+            .route("/hooks/{emitter}", post(take))
+            .with_state(self.clone())
+    }
+
+    /// Passes hints on to all replicas until `stop`.
+    pub(crate) async fn pass_on(self, store: Arc<dyn Store>, stop: CancellationToken) {
+        let forward = |name: EmitterName| {
+            let (hooks, store) = (self.clone(), store.clone());
+            async move {
+                let Some(heard) = hooks.0.heard.get(&name) else {
+                    return;
+                };
+                loop {
+                    heard.notified().await;
+                    if let Err(error) = store.hint(&name).await {
+                        // the store being away is said by the loop that writes to it
+                        debug!(emitter = %name, error = %chain(&error), "a hint is lost");
+                    }
+                    hooks.0.clock.sleep(LEAST_BETWEEN).await;
+                }
+            }
+        };
+        let forwards: Vec<_> = self.0.heard.keys().cloned().map(forward).collect();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = futures::future::join_all(forwards) => stop.cancelled().await,
+        }
+    }
+}
+
+async fn take(
+    State(Hooks(hooks)): State<Hooks>,
+    Path(emitter): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> StatusCode {
+    let known = hooks
+        .secrets
+        .iter()
+        .find(|(name, _)| name.as_str() == emitter);
+    let label = known.map_or("unknown", |(name, _)| name.as_str());
+    let (outcome, status) = match hooks.places.try_acquire() {
+        Err(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+        // whoever has no secret learns nothing of which emitters there are
+        Ok(_) if !opens(known.map(|(_, secret)| secret), &headers) => {
+            ("refused", StatusCode::UNAUTHORIZED)
+        }
+        Ok(_place) => match drain(body, &*hooks.clock).await {
+            true => ("accepted", StatusCode::ACCEPTED),
+            false => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
+        },
+    };
+    hooks.metrics.probot.hooked(label, outcome);
+    match (outcome, known) {
+        ("accepted", Some((name, _))) => {
+            if let Some(heard) = hooks.heard.get(name) {
+                heard.notify_one();
+            }
+        }
+        ("refused", Some((name, _))) => {
+            warn!(emitter = %name, "a hook without the right secret was refused: compare `hook: {{ secret }}` with the sender's");
+        }
+        ("refused", None) => {
+            debug!("a hook for an emitter without `hook: {{ secret }}` was refused");
+        }
+        _ => {}
+    }
+    status
+}
+
+/// Whether the headers hold the secret. Takes as long for a wrong one as for the right one, and for an emitter that does
+/// not exist.
+fn opens(secret: Option<&SecretRef>, headers: &HeaderMap) -> bool {
+    let secret = secret.and_then(|secret| match secret.read() {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            warn!(error = %chain(&error), "the secret of a hook cannot be read");
+            None
+        }
+    });
+    let expected = secret.as_ref().map(|secret| secret.expose_secret());
+    // digests have one length, so that none is told by the time
+    let digest = |text: &[u8]| -> [u8; 32] { Sha256::digest(text).into() };
+    let right = digest(expected.unwrap_or_default().as_bytes());
+    let given = given(headers).unwrap_or_default();
+    let same: bool = digest(given).ct_eq(&right).into();
+    same && expected.is_some_and(|expected| !expected.is_empty())
+}
+
+fn given(headers: &HeaderMap) -> Option<&[u8]> {
+    let own = HEADERS.iter().find_map(|name| headers.get(*name));
+    let own = own.map(|value| value.as_bytes());
+    let bearer = || {
+        let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+        let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    };
+    own.or_else(bearer)
+}
+
+/// Reads a body to its end and keeps nothing of it: a sender whose connection breaks in the middle takes the hook for
+/// failed. `false` when it is too long or too slow.
+async fn drain(body: Body, clock: &dyn Clock) -> bool {
+    let mut chunks = body.into_data_stream();
+    let read = async {
+        let mut length = 0;
+        while let Some(chunk) = chunks.next().await {
+            // one that breaks off has come all the same
+            let Ok(chunk) = chunk else { return true };
+            length += chunk.len();
+            if length > LONGEST_BODY {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(clock, BODY_LIMIT, read).await.unwrap_or(false)
+}
