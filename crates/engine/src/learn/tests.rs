@@ -471,3 +471,56 @@ fn a_scaler_that_was_away_forgets_what_it_watched() {
     let after = settled(&learned, BOOT, at(away));
     assert!(after.window.is_none() && after.unneeded.is_empty());
 }
+
+/// Ten gaps of about 4.5 s, five of about 36 s; a return is worth 20 s. In half seconds, as `cost` counts.
+#[test]
+fn the_cost_of_an_idle_time_in_worked_numbers() {
+    let mut law = Histogram::default();
+    add(&mut law, bucket(4), 10);
+    add(&mut law, bucket(32), 5);
+    // 4 and 6 s bound the one bucket, 32 and 48 s the other: gaps of 5 and of 40 s
+    for (time, expected) in [
+        // nobody is waited for: each gap costs the return
+        (0, 15 * 40),
+        // a gap counts as ended in time when the time is longer than it, not when it is as long
+        (5, 15 * 50),
+        (6, 10 * 10 + 5 * 52),
+        (40, 10 * 10 + 5 * 120),
+        (41, 10 * 10 + 5 * 80),
+    ] {
+        assert_eq!(cost(&law, time, 20), expected, "{time} s");
+    }
+}
+
+/// The last slot is needed in 5 of 100 windows: it is kept when a wait is worth more than 25 idle slots (5 x 25 is 125, which is
+/// not more than 100 + 25; 5 x 26 is 130, which is more than 126).
+#[test]
+fn a_slot_is_kept_when_it_is_worth_more_than_its_idleness() {
+    let mut row = RiseRow {
+        windows: 100,
+        ..RiseRow::default()
+    };
+    add(&mut row.rises, bucket(1), 5);
+    assert_eq!(newsvendor(&row, 25), 0);
+    assert_eq!(newsvendor(&row, 26), 1);
+}
+
+/// Thirty-one gaps are no law yet, thirty-two are; of one class of hours it takes sixty-four.
+#[test]
+fn enough_gaps_make_a_law() {
+    let worth = Duration::from_secs(60);
+    let found = |gaps: usize| idle_time(&taught(&vec![1; gaps]), worth, 8, at(0));
+    assert_eq!(
+        found(31),
+        IdleTimeFound {
+            time: worth,
+            gaps: 0
+        }
+    );
+    assert_eq!(found(32).gaps, 32);
+    // all gaps are of the first class; another class of hours has the law of all hours
+    let mut learned = taught(&[1; 64]);
+    record_gap(&mut learned, at(5 * 3600), Duration::from_secs(1), 1);
+    assert_eq!(idle_time(&learned, worth, 8, at(0)).gaps, 64);
+    assert_eq!(idle_time(&learned, worth, 8, at(5 * 3600)).gaps, 65);
+}

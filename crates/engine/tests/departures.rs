@@ -1,0 +1,262 @@
+//! Departures at their edges: what is asked for again and when, and what keeps a machine, an executor or a departure from
+//! being given up on doubt.
+//!
+//! Each test here was written for a change of the code that the situations in words did not notice.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use engine::{Action, DeleteProof, Plan, invariants};
+use model::{
+    Cordon, ExecutorState, InstanceState, Intent, IntentKey, JobId, LeaveStep, StoredIntent,
+};
+use support::{EPOCH, World, executor_ref, now, span};
+
+/// The plan of a world; it breaks no invariant.
+fn plan(world: &World) -> Plan {
+    let seen = world.observation();
+    let plan = engine::plan(&seen, &world.policy, now());
+    let violations = invariants::check(&seen, &world.policy, &plan, now());
+    assert!(violations.is_empty(), "{violations:?}\n{plan}");
+    plan
+}
+
+fn planned(text: &str) -> Plan {
+    plan(&World::parse(text))
+}
+
+/// One machine that is in this step of a departure since so long, with an executor only if that is said.
+fn in_step(state: &str, step: LeaveStep, age: &str, has_executor: bool) -> World {
+    let mut world = World::parse(&format!("max 9 | queued 0 | {state}"));
+    let instance = world.instances[0].name.clone();
+    let executor = has_executor.then(|| executor_ref(&instance));
+    let intent = Intent::Leave {
+        instance,
+        executor,
+        epoch: EPOCH,
+        step,
+    };
+    let age = span(age);
+    world.intents = vec![StoredIntent { intent, age }];
+    world
+}
+
+fn words(plan: &Plan) -> Vec<String> {
+    plan.actions
+        .iter()
+        .map(|action| action.as_str().to_owned())
+        .collect()
+}
+
+fn steps(plan: &Plan) -> Vec<LeaveStep> {
+    let steps = plan.put.iter().filter_map(|intent| match intent {
+        Intent::Leave { step, .. } => Some(*step),
+        Intent::Create { .. } => None,
+    });
+    steps.collect()
+}
+
+#[test]
+fn a_cordon_that_the_look_shows_is_confirmed_at_once() {
+    let mut world = in_step("idle 1h", LeaveStep::Cordoning, "1s", true);
+    world.workload.executors[0].cordon = Cordon::Ours { epoch: EPOCH };
+    let plan = plan(&world);
+    assert!(plan.actions.is_empty(), "{plan}");
+    assert_eq!(steps(&plan), [LeaveStep::Settling]);
+}
+
+#[test]
+fn a_cordon_whose_answer_was_lost_is_set_again_after_half_a_minute() {
+    for (age, expected) in [("29s", &[][..]), ("30s", &["cordon"])] {
+        let plan = plan(&in_step("idle 1h", LeaveStep::Cordoning, age, true));
+        assert_eq!(words(&plan), expected, "{age}: {plan}");
+    }
+}
+
+#[test]
+fn a_deletion_whose_answer_was_lost_is_asked_for_again_after_half_a_minute() {
+    for (state, executor, proof) in [
+        ("idle 1h", true, "ReadIdle"),
+        ("stopped", true, "PoweredOff"),
+        ("unregistered", false, "NeverRegistered"),
+    ] {
+        for (age, count) in [("29s", 0), ("30s", 1)] {
+            let plan = plan(&in_step(state, LeaveStep::Deleting, age, executor));
+            assert_eq!(plan.actions.len(), count, "{state} {age}: {plan}");
+            for action in &plan.actions {
+                let Action::Delete { proof: found, .. } = action else {
+                    panic!("{action}")
+                };
+                assert!(
+                    format!("{found:?}").starts_with(proof),
+                    "{state}: {found:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Nothing was ever registered for it: it is deleted when a whole look after the settle time shows nothing either.
+#[test]
+fn a_machine_that_never_registered_goes_after_one_more_look() {
+    let deletes = |age: &str, partial: bool| {
+        let mut world = in_step("unregistered", LeaveStep::Cordoning, age, false);
+        if partial {
+            world
+                .workload
+                .completeness
+                .doubt("a page is missing".to_owned());
+        }
+        let plan = plan(&world);
+        let proofs = plan.actions.iter().map(|action| match action {
+            Action::Delete { proof, .. } => proof.clone(),
+            other => panic!("{other}"),
+        });
+        proofs.collect::<Vec<_>>()
+    };
+    assert!(deletes("59s", false).is_empty());
+    assert_eq!(deletes("60s", false), [DeleteProof::NeverRegistered]);
+    assert!(
+        deletes("60s", true).is_empty(),
+        "it may be on the missing page"
+    );
+}
+
+/// What is said of a pace or a share is said when it holds somebody back, and not when it is just enough.
+#[test]
+fn a_pace_that_is_just_enough_is_not_mentioned() {
+    for (rule, idle, said) in [
+        ("pace 2", 2, false),
+        ("pace 2", 3, true),
+        ("share 50%", 2, true),
+        ("share 100%", 2, false),
+    ] {
+        let plan = planned(&format!("max 9 {rule} | queued 0 | idle 1h x{idle}"));
+        let codes: Vec<&str> = plan.reasons.iter().map(engine::Reason::code).collect();
+        let holds = codes
+            .iter()
+            .any(|code| matches!(*code, "scale_in_pace" | "leave_share"));
+        assert_eq!(holds, said, "{rule} with {idle}: {plan}");
+    }
+}
+
+/// Nodes that join no CI server have no executor to name.
+#[test]
+fn a_node_without_an_executor_leaves_all_the_same() {
+    let mut world = World::parse("max 9 executors none | never | idle 1h");
+    world.instances[0].executor = None;
+    assert_eq!(words(&plan(&world)), ["delete"]);
+}
+
+/// Without the right to control executors nothing can be proven idle, but what is powered off runs nothing.
+#[test]
+fn a_read_only_pool_deletes_only_what_is_powered_off() {
+    assert_eq!(
+        words(&planned("max 9 executors read-only | queued 0 | stopped")),
+        ["delete"]
+    );
+    assert!(words(&planned("max 9 executors read-only | queued 0 | lost")).is_empty());
+    assert!(words(&planned("max 9 executors read-only | queued 0 | stuck")).is_empty());
+}
+
+/// An agent may be idle while the cloud still calls its machine pending: what is not running is not judged.
+#[test]
+fn a_machine_that_is_not_running_does_not_begin_to_leave() {
+    let mut world = World::parse("max 9 | queued 0 | idle 1h");
+    assert_eq!(words(&plan(&world)), ["cordon"]);
+    world.instances[0].state = InstanceState::Pending;
+    assert!(words(&plan(&world)).is_empty());
+    // and one on its way out is not called back
+    let mut world = World::parse("max 9 | queued 1 | settling 10s");
+    assert_eq!(words(&plan(&world))[0], "uncordon");
+    world.instances[0].state = InstanceState::Pending;
+    assert!(!words(&plan(&world)).contains(&"uncordon".to_owned()));
+}
+
+const DOUBTS: [&str; 4] = [
+    "queued 0 partial a_page | GHOST",
+    "queued 0 config other | GHOST",
+    "queued 0 | GHOST | listing partial",
+    "queued 0 | GHOST | listing old",
+];
+
+/// A ghost is removed after a time of watching; on any doubt of the look or of the listing it is watched on.
+#[test]
+fn a_ghost_is_not_removed_on_doubt() {
+    assert_eq!(
+        words(&planned("max 9 | queued 0 | ghost 10m")),
+        ["remove_executor"]
+    );
+    for doubt in DOUBTS {
+        let plan = planned(&format!("max 9 | {}", doubt.replace("GHOST", "ghost 10m")));
+        assert!(plan.actions.is_empty(), "{doubt}: {plan}");
+        assert_eq!(plan.memory.ghosts.len(), 1, "it is watched on: {doubt}");
+    }
+    assert!(
+        planned("max 9 executors read-only | queued 0 | ghost 10m")
+            .actions
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_ghost_that_runs_a_job_is_left_alone() {
+    let mut world = World::parse("max 9 | queued 0 running 1 | ghost 10m");
+    world.workload.executors[0].state = ExecutorState::Busy {
+        jobs: vec![JobId::new("1")],
+    };
+    let plan = plan(&world);
+    assert!(
+        plan.actions.is_empty() && plan.memory.ghosts.is_empty(),
+        "{plan}"
+    );
+}
+
+/// A departure ends when its machine is certainly gone, and not because nobody could look.
+#[test]
+fn a_departure_is_not_given_up_on_doubt() {
+    let ended = |text: &str| planned(text).end.len();
+    assert_eq!(ended("max 9 | queued 0 | vanished 2m"), 1);
+    for doubt in DOUBTS {
+        let text = format!("max 9 | {}", doubt.replace("GHOST", "vanished 2m"));
+        assert_eq!(ended(&text), 0, "{doubt}");
+    }
+}
+
+/// The removal of an executor whose machine is gone is asked for again after half a minute.
+#[test]
+fn a_removal_whose_answer_was_lost_is_asked_for_again() {
+    for (step, age, expected) in [
+        (LeaveStep::Deleting, "1s", &["remove_executor"][..]),
+        (LeaveStep::Removing, "29s", &[]),
+        (LeaveStep::Removing, "30s", &["remove_executor"]),
+    ] {
+        let mut world = in_step("gone", step, age, true);
+        world.workload.executors[0].state = ExecutorState::Offline { since: None };
+        let plan = plan(&world);
+        assert_eq!(words(&plan), expected, "{step:?} {age}: {plan}");
+        assert!(plan.end.is_empty(), "it ends when the executor is gone");
+    }
+    let mut world = in_step("gone", LeaveStep::Removing, "1s", true);
+    world.workload.executors.clear();
+    let name = world.instances[0].name.clone();
+    assert_eq!(plan(&world).end, [IntentKey::Leave(name)]);
+}
+
+/// Machines of pools that are not asked for are counted if they are alive, and a provider without any is not named.
+#[test]
+fn strays_are_counted_if_they_are_alive() {
+    let strays = |machines: &str| {
+        let stray = World::named("stray", &format!("max 9 | queued 0 | {machines}"));
+        let mut fleet = World::together(&[World::parse("max 9 | queued 0 | busy"), stray]);
+        fleet.pools.remove(&"stray".parse().unwrap());
+        let strays = fleet.split().strays;
+        strays
+            .into_iter()
+            .map(|(provider, count)| (provider.to_string(), count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(strays("busy x2, gone"), [("aws".to_owned(), 2)]);
+    assert!(strays("gone x2").is_empty());
+}
