@@ -483,3 +483,29 @@ fn a_pool_has_its_own_rules_and_then_its_profiles() {
         .collect();
     expect!["gentle, balanced.reserve, balanced.scale-in"].assert_eq(&names.join(", "));
 }
+
+/// Without a budget there is no share of it: the rule would be silently dead.
+#[test]
+fn a_share_of_no_budget_is_told() {
+    check_rules(
+        "a, b",
+        r#"  a: { kind: reserve, idle: 0, when: { spend_over: 80% } }
+  b: { kind: reserve, idle: 1, when: { any: [{ queued_over: 3 }, { spend_under: 50% }] } }
+"#,
+        expect![[r#"
+            warning: `a` asks how much of a budget is spent, and no budget counts this pool: that condition never holds
+              --> parmanu.yaml:24:12
+               |
+            24 |     rules: [a, b]
+               |            ^^
+
+            warning: `b` asks how much of a budget is spent, and no budget counts this pool: that condition never holds
+              --> parmanu.yaml:24:12
+               |
+            24 |     rules: [a, b]
+               |            ^^
+
+            usable
+        "#]],
+    );
+}

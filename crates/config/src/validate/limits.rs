@@ -146,6 +146,8 @@ impl Maker<'_> {
         let at_provider = |(name, provider): (&ProviderName, &ProviderSettings)| {
             provider.max_machines.map(|max| (name.clone(), max))
         };
+        let budgets = self.budgets(named, rules, pools);
+        self.spend_without_budget(pools, &budgets);
         FleetPolicy {
             max: limits.max,
             providers: providers.iter().filter_map(at_provider).collect(),
@@ -153,8 +155,35 @@ impl Maker<'_> {
                 .into_iter()
                 .filter_map(|(name, group)| Some((name, group.max?)))
                 .collect(),
-            budgets: self.budgets(named, rules, pools),
+            budgets,
             patience: limits.patience.0,
+        }
+    }
+
+    /// Warns of rules that ask how much is spent where no budget counts the pool: they never hold.
+    fn spend_without_budget(
+        &mut self,
+        pools: &BTreeMap<PoolName, PoolSettings>,
+        budgets: &[Budget],
+    ) {
+        let counted = |pool: &PoolName| budgets.iter().any(|budget| budget.pools.contains(pool));
+        for (name, pool) in pools.iter().filter(|(name, _)| !counted(name)) {
+            let asking = pool
+                .policy
+                .rules
+                .iter()
+                .filter(|rule| rule.when.asks_spend());
+            for rule in asking {
+                let message = format!(
+                    "`{}` asks how much of a budget is spent, and no budget counts this pool: that condition never holds",
+                    rule.name
+                );
+                let path = ["pools".into(), Step::Key(name.to_string()), "rules".into()];
+                self.problems.0.push(Problem {
+                    severity: Severity::Warning,
+                    ..error(&path, message)
+                });
+            }
         }
     }
 

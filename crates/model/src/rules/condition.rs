@@ -113,6 +113,15 @@ impl When {
         })
     }
 
+    /// Whether it asks how much of a budget is spent.
+    pub fn asks_spend(&self) -> bool {
+        self.all.iter().any(|condition| match condition {
+            Condition::SpendOver { .. } | Condition::SpendUnder { .. } => true,
+            Condition::Any { any } => any.iter().any(When::asks_spend),
+            _ => false,
+        })
+    }
+
     /// Whether it asks for the load of executors.
     pub fn asks_load(&self) -> bool {
         self.all.iter().any(|condition| match condition {
