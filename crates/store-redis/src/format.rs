@@ -318,6 +318,11 @@ mod tests {
             ),
             (1, 1, 1)
         );
+        assert_eq!(found.learned.boots, [45, 50]);
+        assert_eq!(found.spend["monthly of the fleet"].rest, 17);
+        // and one that was written before most of it was known
+        let small = memory("key", Some(golden!("v1", "memory-small.json"))).unwrap();
+        assert_eq!((small.idle_since.len(), small.wanted), (1, None));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     BatchId, Completeness, ConfigHash, Cordon, Demand, Epoch, Executor, ExecutorId, ExecutorRef,
-    ExecutorState, HolderId, Intent, JobId, LeaveStep, Missing, OfferId, PoolMemory, Unmatched,
-    Workload,
+    ExecutorState, Histogram, HolderId, Intent, JobId, Learned, LeaveStep, Missing, Money,
+    NeededAgain, OfferId, OfferMemory, PoolMemory, QuotaMemory, Recommendations, RiseRow,
+    RiseWindow, Spend, Tokens, Unmatched, Unneeded, Wanted, Workload,
 };
 use ports::{Acquired, LeaseName, PoolCommit, Store, WorkloadWrite};
 
@@ -106,6 +107,90 @@ fn memory() -> PoolMemory {
         .ghosts
         .insert("linux-1795531234567-4-0".parse().unwrap(), at);
     memory
+        .booting
+        .insert("linux-1795531234567-5-0".parse().unwrap());
+    remember_the_rest(&mut memory, at);
+    memory
+}
+
+/// What is left out while there is nothing to say of it.
+fn remember_the_rest(memory: &mut PoolMemory, at: Timestamp) {
+    let offer = OfferId {
+        machine: "linux-m".parse().unwrap(),
+        index: 1,
+    };
+    let counts = vec![0, 3, 1];
+    let gaps = Histogram { counts };
+    memory.intents_lost_at = Some(at);
+    memory.cliff = Some(at);
+    memory.anomaly_since = Some(at);
+    memory.believed_work = 7;
+    memory.wanted = Some(Recommendations {
+        now: 3,
+        earlier: vec![Wanted {
+            machines: 5,
+            until: at,
+        }],
+    });
+    memory.tokens = Some(Tokens { milli: 2500, at });
+    memory.learned = Learned {
+        demand: 4,
+        unneeded: vec![Unneeded {
+            levels: 2,
+            since: at,
+        }],
+        needed_again: vec![NeededAgain {
+            levels: 1,
+            since: at,
+            at,
+        }],
+        gaps: gaps.clone(),
+        gaps_by_hour: vec![gaps.clone()],
+        rises: vec![vec![RiseRow {
+            windows: 9,
+            rises: gaps,
+        }]],
+        window: Some(RiseWindow {
+            since: at,
+            base: 1,
+            peak: 4,
+            activity: [256, 512],
+            active: [768, 768],
+            touched: at,
+        }),
+        boots: vec![45, 50],
+    };
+    let why = "no capacity in zone-a".to_owned();
+    memory.offers.insert(
+        offer,
+        OfferMemory {
+            until: Some(at),
+            why: why.clone(),
+            refusals: 2,
+            made: 8,
+            failed: 1,
+            boot_ms: 45_000,
+        },
+    );
+    memory.quotas.insert(
+        "aws".parse().unwrap(),
+        QuotaMemory {
+            cap: 32,
+            until: at,
+            refusals: 1,
+            why,
+        },
+    );
+    memory.spend.insert(
+        "monthly of the fleet".to_owned(),
+        Spend {
+            period: at,
+            amount: Money::from_micros(1_250_000),
+            rest: 17,
+            at,
+            assumed: Money::from_micros(250_000),
+        },
+    );
 }
 
 /// The text with its first moment, which is the server's, replaced by the one in the files.
