@@ -1,0 +1,158 @@
+//! A new agent is let in: authorised, put into its pool, marked.
+//!
+//! An agent registers by itself under the name it was given. It is let in only if that name is a machine's of a pool of
+//! ours *and* it shows the join key of the name. On a server with one-time tokens it comes authorised already and is only
+//! marked. Otherwise the order is: disabled, authorised, into its pool, enabled; so that it takes no build of another
+//! pool's projects on the way, and so that whoever is interrupted goes on where he was.
+
+use std::collections::BTreeMap;
+
+use model::{FleetId, InstanceName, PoolName};
+use reqwest::Method;
+use secrecy::SecretString;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Meter, value};
+use crate::config::Serves;
+use crate::convert;
+use crate::error::Failure;
+use crate::mark;
+use crate::wire::{AGENT, Agent, Pool};
+
+/// Lets agents of one fleet in.
+pub(crate) struct Door<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) fleet: &'a FleetId,
+    pub(crate) token: &'a SecretString,
+    pub(crate) pools: &'a BTreeMap<PoolName, Serves>,
+    pub(crate) meter: &'a Meter,
+}
+
+/// What became of a newcomer.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    /// It is in: as it is now.
+    Yes(Box<Agent>),
+    /// It has the name of a machine of ours and not its key.
+    Stranger,
+    /// The server does not let it in, in its words.
+    Refused(String),
+}
+
+impl Door<'_> {
+    /// Which of our pools an agent's name belongs to.
+    pub(crate) fn home(&self, name: &str) -> Option<&Serves> {
+        let name: InstanceName = name.parse().ok()?;
+        self.pools.get(name.pool())
+    }
+
+    /// Whether there is anything to be done for an agent.
+    pub(crate) fn is_waiting(&self, agent: &Agent) -> bool {
+        let marked = mark::owner(agent.owner_words()).as_ref() == Some(self.fleet);
+        let half =
+            marked && agent.enabled_words() == mark::joining(self.fleet) && !agent.is_enabled();
+        agent.enabled_info.is_some()
+            && (!marked || half)
+            && agent.connected
+            && self.home(&agent.name).is_some()
+    }
+
+    /// Lets one in, or says why not.
+    pub(crate) async fn admit(&self, agent: &Agent, pool: &Pool) -> Result<Admitted, Failure> {
+        if !self.shows_its_key(agent.id, &agent.name).await? {
+            return Ok(Admitted::Stranger);
+        }
+        let id = format!("id:{}", agent.id);
+        let in_place = agent.authorized && agent.pool_id() == Some(pool.id);
+        let joining = json!({ "status": false, "comment": { "text": mark::joining(self.fleet) } });
+        let half = agent.enabled_words() == mark::joining(self.fleet) && !agent.is_enabled();
+        if !in_place && !half && agent.is_enabled() {
+            self.put(&id, "enabledInfo", &joining).await?.done()?;
+        }
+        let mark = json!({ "status": true, "comment": { "text": mark::owned(self.fleet) } });
+        let answer = self.put(&id, "authorizedInfo", &mark).await?;
+        if !answer.is_good() {
+            let words = answer.said().unwrap_or_else(|| answer.failure().message);
+            return Ok(Admitted::Refused(words));
+        }
+        if !in_place {
+            let answer = self.put(&id, "pool", &json!({ "id": pool.id })).await?;
+            if !answer.is_good() {
+                let words = answer.said().unwrap_or_else(|| answer.failure().message);
+                return Ok(Admitted::Refused(words));
+            }
+        }
+        let now = agent_of(self.client, &id, self.meter).await?;
+        if now.pool_id() != Some(pool.id) || !now.authorized {
+            return Ok(Admitted::Refused(
+                "it did as asked, and the agent is elsewhere".to_owned(),
+            ));
+        }
+        if now.is_enabled() || now.enabled_words() != mark::joining(self.fleet) {
+            // a cordon, ours or a person's, stays
+            return Ok(Admitted::Yes(Box::new(now)));
+        }
+        let welcome = json!({ "status": true, "comment": { "text": mark::owned(self.fleet) } });
+        self.put(&id, "enabledInfo", &welcome).await?.done()?;
+        let now = agent_of(self.client, &id, self.meter).await?;
+        Ok(Admitted::Yes(Box::new(now)))
+    }
+
+    /// Whether the agent was given the key of its name, and not only the name.
+    pub(crate) async fn shows_its_key(&self, id: u64, name: &str) -> Result<bool, Failure> {
+        let id = format!("id:{id}");
+        let fields = [("fields", "id,properties(property(name,value))")];
+        let answer = self
+            .client
+            .get(&["agents", &id], &fields, self.meter)
+            .await?;
+        let body = answer.json()?;
+        let shown = body["properties"]["property"].as_array();
+        let mut shown = shown.into_iter().flatten();
+        let key = shown.find(|property| property["name"] == mark::JOIN_PARAMETER);
+        let key = key.and_then(|property| property["value"].as_str());
+        Ok(key.is_some_and(|key| mark::is_join_key(key, self.token, self.fleet, name)))
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        field: &str,
+        body: &Value,
+    ) -> Result<crate::client::Answer, Failure> {
+        let path = ["agents", id, field];
+        self.client
+            .write(Method::PUT, &path, Some(body), self.meter)
+            .await
+    }
+
+    /// Whether an agent is ours by its marks, or by its name and key.
+    pub(crate) async fn is_ours(&self, agent: &Agent) -> Result<bool, Failure> {
+        if convert::is_marked(agent, self.fleet) {
+            return Ok(true);
+        }
+        if self.home(&agent.name).is_none() {
+            return Ok(false);
+        }
+        self.shows_its_key(agent.id, &agent.name).await
+    }
+}
+
+/// One agent, by a locator that names one.
+pub(crate) async fn agent_of(
+    client: &Client,
+    locator: &str,
+    meter: &Meter,
+) -> Result<Agent, Failure> {
+    let fields = [("fields", AGENT)];
+    let answer = client.get(&["agents", locator], &fields, meter).await?;
+    let row = answer.json()?;
+    Agent::deserialize(row)
+        .map_err(|_| Failure::bad_answer(format!("{} answered no whole agent", answer.endpoint)))
+}
+
+/// The locator of an agent by its name.
+pub(crate) fn by_name(name: &str) -> String {
+    format!("name:{}", value(name))
+}
