@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use model::{FleetId, InstanceName, PoolName};
-use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use web::{Answer, Method};
 
 use crate::client::{Client, Meter, value};
 use crate::config::Serves;
@@ -68,18 +68,18 @@ impl Door<'_> {
         let joining = json!({ "status": false, "comment": { "text": mark::joining(self.fleet) } });
         let half = agent.enabled_words() == mark::joining(self.fleet) && !agent.is_enabled();
         if !in_place && !half && agent.is_enabled() {
-            self.put(&id, "enabledInfo", &joining).await?.done()?;
+            self.put_whole(&id, "enabledInfo", &joining).await?;
         }
         let mark = json!({ "status": true, "comment": { "text": mark::owned(self.fleet) } });
         let answer = self.put(&id, "authorizedInfo", &mark).await?;
         if !answer.is_good() {
-            let words = answer.said().unwrap_or_else(|| answer.failure().message);
+            let words = self.words(&answer);
             return Ok(Admitted::Refused(words));
         }
         if !in_place {
             let answer = self.put(&id, "pool", &json!({ "id": pool.id })).await?;
             if !answer.is_good() {
-                let words = answer.said().unwrap_or_else(|| answer.failure().message);
+                let words = self.words(&answer);
                 return Ok(Admitted::Refused(words));
             }
         }
@@ -94,7 +94,7 @@ impl Door<'_> {
             return Ok(Admitted::Yes(Box::new(now)));
         }
         let welcome = json!({ "status": true, "comment": { "text": mark::owned(self.fleet) } });
-        self.put(&id, "enabledInfo", &welcome).await?.done()?;
+        self.put_whole(&id, "enabledInfo", &welcome).await?;
         let now = agent_of(self.client, &id, self.meter).await?;
         Ok(Admitted::Yes(Box::new(now)))
     }
@@ -115,16 +115,25 @@ impl Door<'_> {
         Ok(key.is_some_and(|key| mark::is_join_key(key, self.token, self.fleet, name)))
     }
 
-    async fn put(
-        &self,
-        id: &str,
-        field: &str,
-        body: &Value,
-    ) -> Result<crate::client::Answer, Failure> {
+    async fn put(&self, id: &str, field: &str, body: &Value) -> Result<Answer, Failure> {
         let path = ["agents", id, field];
         self.client
             .write(Method::PUT, &path, Some(body), self.meter)
             .await
+    }
+
+    async fn put_whole(&self, id: &str, field: &str, body: &Value) -> Result<(), Failure> {
+        let answer = self.put(id, field, body).await?;
+        if answer.is_good() {
+            return Ok(());
+        }
+        Err(self.client.refusal(&answer))
+    }
+
+    /// Why the server refuses: its own sentence, or what the status means.
+    fn words(&self, answer: &Answer) -> String {
+        let said = self.client.said(answer);
+        said.unwrap_or_else(|| answer.failure().message)
     }
 
     /// Whether an agent is ours by its marks, or by its name and key.

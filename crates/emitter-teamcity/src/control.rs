@@ -15,19 +15,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, Work};
-use ports::secret::SecretRef;
 use ports::{
     Clock, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration,
 };
-use reqwest::Method;
-use secrecy::SecretString;
 use serde_json::{Value, json};
+use web::Method;
 
 use crate::admit::{Door, agent_of, by_name};
 use crate::client::{Client, Meter};
 use crate::config::{CORDON_MARGIN, Manage, Serves};
 use crate::convert;
-use crate::error::Failure;
+use crate::error::{Failure, conflict};
 use crate::mark;
 use crate::walk::List;
 use crate::wire::{self, Agent, AgentId, Pool};
@@ -41,7 +39,6 @@ pub(crate) struct TeamCityControl {
     pub(crate) fleet: FleetId,
     pub(crate) client: Client,
     pub(crate) url: String,
-    pub(crate) token: SecretRef,
     pub(crate) manage: Manage,
     pub(crate) pools: BTreeMap<PoolName, Serves>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -112,11 +109,11 @@ impl TeamCityControl {
             Ok(_) => {
                 let words =
                     format!("agent {name} is known already: a machine has joined under this name");
-                return Err(Failure::conflict(words));
+                return Err(conflict(words));
             }
         }
         let token = self.one_time_token(serves).await?.unwrap_or_default();
-        let key = mark::join_key(&self.secret()?, &self.fleet, &name);
+        let key = mark::join_key(&self.client.token()?, &self.fleet, &name);
         let credentials = [
             ("url", Credential::Plain(self.url.clone())),
             ("name", Credential::Plain(name.clone())),
@@ -177,17 +174,11 @@ impl TeamCityControl {
             })
     }
 
-    fn secret(&self) -> Result<SecretString, Failure> {
-        self.token.read().map_err(|error| {
-            Failure::new(EmitterErrorKind::Config, "the token cannot be read").because(error)
-        })
-    }
-
     async fn disable(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), Failure> {
         let seen = self.our_agent(executor).await?;
         let mark = match convert::cordon(&seen, &self.fleet) {
             Cordon::Foreign => {
-                return Err(Failure::conflict(format!(
+                return Err(conflict(format!(
                     "agent {executor} was disabled by somebody else: that is left alone"
                 )));
             }
@@ -228,12 +219,12 @@ impl TeamCityControl {
             Cordon::None => return Ok(()),
             Cordon::Ours { epoch: marked } if marked == epoch => {}
             Cordon::Ours { .. } => {
-                return Err(Failure::conflict(format!(
+                return Err(conflict(format!(
                     "agent {executor} was cordoned in another epoch, and that is one-way"
                 )));
             }
             Cordon::Foreign => {
-                return Err(Failure::conflict(format!(
+                return Err(conflict(format!(
                     "agent {executor} was disabled by somebody else"
                 )));
             }
@@ -301,7 +292,7 @@ impl TeamCityControl {
             seen => seen?,
         };
         if seen.build.is_some() {
-            return Err(Failure::conflict(format!("agent {executor} has a build")));
+            return Err(conflict(format!("agent {executor} has a build")));
         }
         if seen.connected {
             return self.withdraw(&seen).await;
@@ -314,7 +305,7 @@ impl TeamCityControl {
             .write(Method::DELETE, &path, None, &meter)
             .await?;
         if !answer.is_good() && answer.status != 404 {
-            return Err(answer.failure());
+            return Err(self.client.refusal(&answer));
         }
         match agent_of(&self.client, &id, &meter).await {
             Err(failure) if failure.kind == EmitterErrorKind::NotFound => Ok(()),
@@ -335,7 +326,7 @@ impl TeamCityControl {
             let body = json!({ "status": false, "comment": { "text": text } });
             self.put(seen, "authorizedInfo", &body).await?;
         }
-        Err(Failure::conflict(format!(
+        Err(conflict(format!(
             "agent {} is still connected: TeamCity removes it once it has noticed that the machine is gone",
             seen.name
         )))
@@ -345,10 +336,14 @@ impl TeamCityControl {
         let id = format!("id:{}", agent.id);
         let path = ["agents", id.as_str(), field];
         let meter = Meter::default();
-        self.client
+        let answer = self
+            .client
             .write(Method::PUT, &path, Some(body), &meter)
-            .await?
-            .done()
+            .await?;
+        if answer.is_good() {
+            return Ok(());
+        }
+        Err(self.client.refusal(&answer))
     }
 
     async fn agent(&self, executor: &ExecutorId) -> Result<Agent, Failure> {
@@ -365,7 +360,7 @@ impl TeamCityControl {
     /// The agent, if it is ours.
     async fn our_agent(&self, executor: &ExecutorId) -> Result<Agent, Failure> {
         let agent = self.agent(executor).await?;
-        let token = self.secret()?;
+        let token = self.client.token()?;
         let meter = Meter::default();
         let door = Door {
             client: &self.client,
@@ -377,7 +372,7 @@ impl TeamCityControl {
         if door.is_ours(&agent).await? {
             return Ok(agent);
         }
-        Err(Failure::conflict(format!(
+        Err(conflict(format!(
             "agent {executor} does not carry this fleet's mark or key: it is not ours"
         )))
     }

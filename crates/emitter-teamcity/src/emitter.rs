@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, Executor, FleetId, Job, PoolName, Snapshot};
-use ports::secret::SecretRef;
 use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
 use serde::Deserialize as _;
 
@@ -44,7 +43,7 @@ pub(crate) struct TeamCityEmitter {
     pub(crate) fleet: FleetId,
     pub(crate) client: Client,
     /// With the right to let agents in.
-    pub(crate) manages: Option<(Client, SecretRef)>,
+    pub(crate) manages: Option<Client>,
     pub(crate) pools: BTreeMap<PoolName, Serves>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe_timeout: Duration,
@@ -209,18 +208,22 @@ impl TeamCityEmitter {
             return true;
         };
         let pool = pools.iter().find(|pool| pool.id == id);
-        pool.is_none_or(|pool| self.pools.values().any(|serves| serves.agent_pool == pool.name))
+        pool.is_none_or(|pool| {
+            self.pools
+                .values()
+                .any(|serves| serves.agent_pool == pool.name)
+        })
     }
 
     /// Lets new agents of ours in. What fails is tried again in the next look, and is no part of what was seen.
     async fn let_in(&self, seen: &mut Seen, meter: &Meter) {
-        let Some((client, token)) = &self.manages else {
+        let Some(client) = &self.manages else {
             return;
         };
-        let token = match token.read() {
+        let token = match client.token() {
             Ok(token) => token,
-            Err(error) => {
-                tracing::warn!(emitter = %self.name, %error, "the token that lets agents in cannot be read");
+            Err(failure) => {
+                tracing::warn!(emitter = %self.name, why = failure.message, "the token that lets agents in cannot be read");
                 return;
             }
         };
@@ -417,7 +420,7 @@ impl TeamCityEmitter {
     /// How many more builds the licences and the sizes of agent pools allow.
     async fn limits(&self, seen: &Seen, meter: &Meter) -> Limits {
         let mut limits = Limits::default();
-        let Some((client, _)) = &self.manages else {
+        let Some(client) = &self.manages else {
             return limits;
         };
         let (mut idle, mut ids) = (0, BTreeSet::new());

@@ -72,14 +72,13 @@ impl EmitterPlugin for TeamCity {
         config: TeamCityConfig,
         context: &EmitterContext,
     ) -> Result<Arc<dyn Emitter>, PluginError> {
-        let manages = match managing_token(&config) {
-            None => None,
-            Some(token) => Some((client(&config, token.clone())?, token)),
-        };
+        let manages = managing_token(&config)
+            .map(|token| client(&config, token, context))
+            .transpose()?;
         Ok(Arc::new(emitter::TeamCityEmitter {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
-            client: client(&config, config.token.clone())?,
+            client: client(&config, config.token.clone(), context)?,
             manages,
             pools: read_serves(&context.pools)?,
             clock: context.clock.clone(),
@@ -99,9 +98,8 @@ impl EmitterPlugin for TeamCity {
         Ok(Some(Arc::new(control::TeamCityControl {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
-            client: client(&config, token.clone())?,
+            client: client(&config, token, context)?,
             url: config.url.trim_end_matches('/').to_owned(),
-            token,
             manage: config.manage.clone().unwrap_or_default(),
             pools,
             clock: context.clock.clone(),
@@ -115,11 +113,15 @@ fn managing_token(config: &TeamCityConfig) -> Option<SecretRef> {
     Some(manage.token.clone().unwrap_or_else(|| config.token.clone()))
 }
 
-fn client(config: &TeamCityConfig, token: SecretRef) -> Result<Client, PluginError> {
+fn client(
+    config: &TeamCityConfig,
+    token: SecretRef,
+    context: &EmitterContext,
+) -> Result<Client, PluginError> {
     let base = config.base().map_err(|message| PluginError {
         kind: KIND,
         message,
         source: None,
     })?;
-    Client::new(base, token)
+    Client::new(base, token, context.clock.clone())
 }
