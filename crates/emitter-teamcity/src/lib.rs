@@ -30,6 +30,11 @@ mod reason;
 mod walk;
 mod wire;
 
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod recorded;
+
 use std::sync::{Arc, Mutex};
 
 use ports::secret::SecretRef;

@@ -29,6 +29,9 @@ impl TeamCity {
         if let Some(fault) = fault {
             fault.spoil(&mut response);
         }
+        if self.hands_out {
+            self.dispatch(now);
+        }
         response
     }
 

@@ -183,6 +183,8 @@ pub struct TeamCity {
     pub base: String,
     /// Answers 503 with a page, as at start-up.
     pub starting: bool,
+    /// Hands out builds after each request, as the real one does all the time; else only when it is told to.
+    pub hands_out: bool,
     /// Knows `authorizationTokens`; servers before 2024.07 do not.
     pub makes_tokens: bool,
     /// Agent licences; `None` is unlimited.
@@ -224,6 +226,7 @@ impl TeamCity {
         Self {
             base: "http://teamcity".to_owned(),
             starting: false,
+            hands_out: false,
             makes_tokens: true,
             licences: None,
             pools: [(0, default)].into(),
