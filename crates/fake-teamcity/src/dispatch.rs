@@ -39,6 +39,9 @@ impl TeamCity {
     /// The distribution had looked before the agent was disabled, and gives it the oldest build it may run.
     pub fn hand_out_late(&mut self, agent: u64, now: Timestamp) -> Option<u64> {
         let seen = self.agents.get(&agent)?;
+        if self.running_on(agent).next().is_some() {
+            return None;
+        }
         let id = self.queue().find(|(_, build)| {
             !self.waits_for_chain(build) && self.can_run(seen, build) && seen.connected
         })?;
