@@ -26,6 +26,8 @@ pub(crate) struct Door<'a> {
     pub(crate) fleet: &'a FleetId,
     pub(crate) token: &'a SecretString,
     pub(crate) pools: &'a BTreeMap<PoolName, Serves>,
+    /// Whether the name alone is enough.
+    pub(crate) trusts_names: bool,
     pub(crate) meter: &'a Meter,
 }
 
@@ -100,7 +102,10 @@ impl Door<'_> {
     }
 
     /// Whether the agent was given the key of its name, and not only the name.
-    pub(crate) async fn shows_its_key(&self, id: u64, name: &str) -> Result<bool, Failure> {
+    async fn shows_its_key(&self, id: u64, name: &str) -> Result<bool, Failure> {
+        if self.trusts_names {
+            return Ok(true);
+        }
         let id = format!("id:{id}");
         let fields = [("fields", "id,properties(property(name,value))")];
         let answer = self

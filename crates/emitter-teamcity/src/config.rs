@@ -63,6 +63,10 @@ pub struct Manage {
     /// How long an agent stays disabled if Parmanu does not come back to it; 4h.
     #[serde(default)]
     pub cordon_for: Option<Span>,
+    /// Lets an agent in by its name alone, for images that join by themselves (`credential: shared`). Whoever can reach the
+    /// server could then take the name of a machine; without it the machine also shows a key that only it was given.
+    #[serde(default)]
+    pub trust_names: bool,
 }
 
 /// The one entry of a pool's `serves:`.
@@ -163,6 +167,16 @@ impl TeamCityConfig {
             );
         }
         let Some(manage) = &self.manage else { return };
+        if manage.trust_names
+            && self
+                .base()
+                .is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
+        {
+            problems.error(
+                ["manage".into(), "trust_names".into()],
+                "on an unencrypted server anybody on the way could take the name of a machine: use https",
+            );
+        }
         if manage.token.as_ref().is_some_and(SecretRef::is_literal) {
             problems.warning(["manage".into(), "token".into()], literal);
         }
@@ -263,6 +277,24 @@ mod tests {
             assert!(found.contains(words), "{key} gives {found}");
             assert!(!found.contains("11abc"), "{found}");
         }
+    }
+
+    #[test]
+    fn names_are_trusted_on_an_encrypted_server_only() {
+        let check = |url: &str| {
+            let config =
+                json!({ "url": url, "token": "${env:T}", "manage": { "trust_names": true } });
+            let config = TeamCityConfig::deserialize(&config).unwrap();
+            let mut problems = Problems::default();
+            config.check(&mut problems);
+            let mut found = problems.0.iter();
+            found.any(|problem| problem.message.contains("take the name"))
+        };
+        assert!(
+            check("http://teamcity")
+                && !check("https://teamcity")
+                && !check("http://localhost:8111")
+        );
     }
 
     #[test]

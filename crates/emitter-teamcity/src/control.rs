@@ -367,6 +367,7 @@ impl TeamCityControl {
             fleet: &self.fleet,
             token: &token,
             pools: &self.pools,
+            trusts_names: self.manage.trust_names,
             meter: &meter,
         };
         if door.is_ours(&agent).await? {

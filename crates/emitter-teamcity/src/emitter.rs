@@ -11,31 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, Executor, FleetId, Job, PoolName, Snapshot};
 use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
-use serde::Deserialize as _;
 
-use crate::admit::{Admitted, Door};
 use crate::chain::{self, Chains};
-use crate::client::{Client, Meter, value};
+use crate::client::{Client, Meter};
 use crate::config::Serves;
 use crate::convert;
 use crate::error::Failure;
-use crate::limits::{Allowance, Limits};
 use crate::matcher::as_good_as;
 use crate::oracle::{Kind, Oracle};
 use crate::walk::List;
-use crate::wire::{self, Agent, AgentId, Build, Licences, Pool};
-
-/// Questions about build types in one look. Many new ones at once are asked about over some looks.
-const QUESTIONS: usize = 32;
-
-/// Agents that are let in during one look; each takes up to eight requests.
-const ADMISSIONS: usize = 20;
-
-/// How long the words of a refused authorisation explain why jobs wait.
-const REFUSAL: Duration = Duration::from_secs(300);
-
-/// Agents with the name of one of ours and another key, that are not asked again.
-const STRANGERS: usize = 1000;
+use crate::wire::{self, Agent, Build, Pool};
 
 /// Probes one server.
 pub(crate) struct TeamCityEmitter {
@@ -44,6 +29,8 @@ pub(crate) struct TeamCityEmitter {
     pub(crate) client: Client,
     /// With the right to let agents in.
     pub(crate) manages: Option<Client>,
+    /// Whether agents are let in by their names alone.
+    pub(crate) trusts_names: bool,
     pub(crate) pools: BTreeMap<PoolName, Serves>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe_timeout: Duration,
@@ -53,18 +40,18 @@ pub(crate) struct TeamCityEmitter {
 /// What one look leaves for the next. All of it may be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    oracle: Oracle,
+    pub(crate) oracle: Oracle,
     /// The server's words when it last refused to authorise, and when.
-    refused: Option<(Duration, String)>,
-    strangers: BTreeSet<u64>,
+    pub(crate) refused: Option<(Duration, String)>,
+    pub(crate) strangers: BTreeSet<u64>,
 }
 
 /// What one look read, besides the queue.
-struct Seen {
-    queued: Vec<Build>,
-    running: Vec<Build>,
-    pools: Option<Vec<Pool>>,
-    agents: Vec<Agent>,
+pub(crate) struct Seen {
+    pub(crate) queued: Vec<Build>,
+    pub(crate) running: Vec<Build>,
+    pub(crate) pools: Option<Vec<Pool>>,
+    pub(crate) agents: Vec<Agent>,
 }
 
 #[async_trait]
@@ -112,7 +99,7 @@ impl TeamCityEmitter {
         })
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,270 +202,6 @@ impl TeamCityEmitter {
         })
     }
 
-    /// Lets new agents of ours in. What fails is tried again in the next look, and is no part of what was seen.
-    async fn let_in(&self, seen: &mut Seen, meter: &Meter) {
-        let Some(client) = &self.manages else {
-            return;
-        };
-        let token = match client.token() {
-            Ok(token) => token,
-            Err(failure) => {
-                tracing::warn!(emitter = %self.name, why = failure.message, "the token that lets agents in cannot be read");
-                return;
-            }
-        };
-        let door = Door {
-            client,
-            fleet: &self.fleet,
-            token: &token,
-            pools: &self.pools,
-            meter,
-        };
-        let strangers = self.memory().strangers.clone();
-        let began = self.clock.boottime();
-        let waiting: Vec<usize> = (0..seen.agents.len())
-            .filter(|at| door.is_waiting(&seen.agents[*at]))
-            .filter(|at| !strangers.contains(&seen.agents[*at].id))
-            .take(ADMISSIONS)
-            .collect();
-        for at in waiting {
-            // the look itself must not run out of time
-            if self.clock.boottime().saturating_sub(began) > self.probe_timeout / 3 {
-                return;
-            }
-            let agent = &seen.agents[at];
-            let Some(pool) = pool_of(door.home(&agent.name), seen.pools.as_deref()) else {
-                continue;
-            };
-            let admitted = door.admit(agent, pool).await;
-            self.remember(agent, &admitted);
-            if let Ok(Admitted::Yes(now)) = admitted {
-                seen.agents[at] = *now;
-            }
-        }
-    }
-
-    fn remember(&self, agent: &Agent, admitted: &Result<Admitted, Failure>) {
-        let (name, emitter) = (crate::error::line(&agent.name), &self.name);
-        match admitted {
-            Ok(Admitted::Yes(_)) => {
-                self.memory().refused = None;
-                tracing::info!(%emitter, agent = name, "agent authorised and put into its pool");
-            }
-            Ok(Admitted::Stranger) => {
-                let mut memory = self.memory();
-                if memory.strangers.len() < STRANGERS {
-                    memory.strangers.insert(agent.id);
-                }
-                tracing::warn!(
-                    %emitter, agent = name,
-                    "an agent has the name of a machine of ours and not its key: it is not let in"
-                );
-            }
-            Ok(Admitted::Refused(words)) => {
-                tracing::warn!(%emitter, agent = name, why = words, "teamcity does not let an agent in");
-                self.memory().refused = Some((self.clock.boottime(), words.clone()));
-            }
-            Err(failure) => {
-                tracing::warn!(%emitter, agent = name, why = failure.message, "an agent was not let in");
-            }
-        }
-    }
-
-    /// The kinds of agents that the pools stand for, with those that can be asked about.
-    fn kinds(&self, seen: &Seen, doubts: &mut Completeness) -> Vec<Kind> {
-        let mut kinds = Vec::new();
-        for (name, serves) in &self.pools {
-            let pool = pool_of(Some(serves), seen.pools.as_deref());
-            if pool.is_none() && seen.pools.is_some() {
-                doubts.doubt(format!(
-                    "agent pool `{}` of pool {name}: it is not there, or hidden from this token",
-                    serves.agent_pool
-                ));
-            }
-            let is_sample = |agent: &&Agent| {
-                let prototype = serves.prototype.as_ref() == Some(&agent.name);
-                let ours = || {
-                    let named: Option<model::InstanceName> = agent.name.parse().ok();
-                    let in_pool = pool.is_none_or(|pool| agent.pool_id() == Some(pool.id));
-                    named.is_some_and(|named| named.pool() == name)
-                        && agent.authorized
-                        && in_pool
-                        && convert::is_marked(agent, &self.fleet)
-                };
-                prototype || ours()
-            };
-            let samples = seen.agents.iter().filter(is_sample);
-            let projects = pool.and_then(|pool| pool.projects.as_ref());
-            kinds.push(Kind {
-                key: serves.key(),
-                samples: samples.map(|agent| agent.id).collect(),
-                projects: projects.map(|all| all.project.iter().map(|p| p.id.clone()).collect()),
-            });
-        }
-        kinds
-    }
-
-    /// Which dependencies keep their builds on one agent. Where that cannot be told each build is a machine of its own:
-    /// too many, never too few.
-    async fn ask_about_bonds(&self, seen: &Seen, meter: &Meter) {
-        let now = self.clock.boottime();
-        let chained = seen
-            .queued
-            .iter()
-            .filter(|build| !build.needs.build.is_empty());
-        let types: BTreeSet<&str> = chained.filter_map(Build::of_type).collect();
-        let due: Vec<&str> = {
-            let memory = self.memory();
-            let due = types
-                .into_iter()
-                .filter(|of| memory.oracle.bonds_are_due(of, now));
-            due.take(QUESTIONS).collect()
-        };
-        for of_type in due {
-            let place = format!("id:{}", value(of_type));
-            let fields = [("fields", wire::SAME_AGENT)];
-            let answered = self
-                .client
-                .get(&["buildTypes", &place], &fields, meter)
-                .await;
-            let bonds = answered.and_then(|answer| answer.json());
-            match bonds.map(|body| wire::same_agent(&body)) {
-                Ok(Some(on)) => {
-                    let on = on.into_iter().collect();
-                    self.memory().oracle.learn_bonds(of_type, on, now);
-                }
-                Ok(None) => tracing::debug!(of_type, "its dependencies have another shape"),
-                Err(failure) => tracing::debug!(of_type, why = failure.message, "its dependencies"),
-            }
-        }
-    }
-
-    async fn ask_about_types(
-        &self,
-        types: &BTreeSet<String>,
-        kinds: &[Kind],
-        seen: &Seen,
-        doubts: &mut Completeness,
-        meter: &Meter,
-    ) {
-        let now = self.clock.boottime();
-        let anybody = !seen.agents.is_empty() && !kinds.is_empty();
-        let mut due: Vec<(Option<Duration>, &String)> = {
-            let mut memory = self.memory();
-            memory.oracle.begin(types.iter());
-            let due = types
-                .iter()
-                .filter(|of| memory.oracle.is_due(of, kinds, anybody, now));
-            due.map(|of| (memory.oracle.asked_at(of), of)).collect()
-        };
-        // what was never asked about first
-        due.sort();
-        for (_, of_type) in due.into_iter().take(QUESTIONS) {
-            let locator = format!(
-                "compatible:(buildType:(id:{})),defaultFilter:false",
-                value(of_type)
-            );
-            let question = List {
-                path: &["agents"],
-                locator: &locator,
-                fields: "count,nextHref,agent(id)",
-                key: "agent",
-                what: "agents that can run a build type",
-            };
-            let mut whole = Completeness::Complete;
-            let answer = question
-                .walk::<AgentId>(&self.client, &mut whole, meter)
-                .await;
-            match answer {
-                Ok(agents) if whole.is_complete() => {
-                    let agents = agents.iter().map(|agent| agent.id).collect();
-                    self.memory().oracle.learn(of_type, agents, kinds, now);
-                }
-                Ok(_) => {
-                    let why = whole.doubts().join("; ");
-                    doubts.doubt(format!(
-                        "who can run {}: {why}",
-                        crate::error::line(of_type)
-                    ));
-                }
-                Err(failure) => doubts.doubt(format!(
-                    "who can run {}: {}",
-                    crate::error::line(of_type),
-                    failure.message
-                )),
-            }
-        }
-        let unasked = self.memory().oracle.unasked(types, kinds, now);
-        if unasked > 0 {
-            doubts.doubt(format!(
-                "who can run {unasked} build types: TeamCity is asked about them in the next looks"
-            ));
-        }
-    }
-
-    /// How many more builds the licences and the sizes of agent pools allow.
-    async fn limits(&self, seen: &Seen, meter: &Meter) -> Limits {
-        let mut limits = Limits::default();
-        let Some(client) = &self.manages else {
-            return limits;
-        };
-        let (mut idle, mut ids) = (0, BTreeSet::new());
-        for serves in self.pools.values() {
-            let Some(pool) = pool_of(Some(serves), seen.pools.as_deref()) else {
-                continue;
-            };
-            limits.pools.insert(serves.key(), pool.id);
-            let inside = seen
-                .agents
-                .iter()
-                .filter(|agent| agent.authorized && agent.pool_id() == Some(pool.id));
-            let all: Vec<&Agent> = inside.collect();
-            let free = all
-                .iter()
-                .filter(|agent| agent.connected && agent.is_enabled() && agent.build.is_none());
-            let free = count(free.count());
-            if ids.insert(pool.id) {
-                idle += free;
-            }
-            if let Some(most) = pool.max_agents {
-                let left = free + most.saturating_sub(count(all.len()));
-                let why = format!(
-                    "agent pool `{}` holds {most} agents at most (maxAgents in TeamCity)",
-                    pool.name
-                );
-                limits.rooms.insert(pool.id, Allowance { left, why });
-            }
-        }
-        limits.licences = self.licences(client, idle, meter).await;
-        limits
-    }
-
-    async fn licences(&self, client: &Client, idle: u32, meter: &Meter) -> Option<Allowance> {
-        let fields = [("fields", "maxAgents,unlimitedAgents,agentsLeft")];
-        let asked = client
-            .get(&["server", "licensingData"], &fields, meter)
-            .await;
-        let told = asked.and_then(|answer| answer.json());
-        let told = told.ok().and_then(|body| Licences::deserialize(body).ok());
-        if let Some(left) = told.as_ref().and_then(|told| told.agents_left)
-            && told.as_ref().is_some_and(|told| !told.unlimited_agents)
-        {
-            let most = told.and_then(|told| told.max_agents).unwrap_or_default();
-            return Some(Allowance {
-                left: idle.saturating_add(left),
-                why: format!("no agent licence is left: TeamCity has {most}"),
-            });
-        }
-        // most tokens may not see the licences; then only a refusal tells
-        let refused = self.memory().refused.clone();
-        let (at, words) = refused.filter(|_| told.is_none())?;
-        (self.clock.boottime().saturating_sub(at) <= REFUSAL).then(|| Allowance {
-            left: idle,
-            why: format!("TeamCity authorises no further agent: {words}"),
-        })
-    }
-
     fn executors(
         &self,
         seen: &Seen,
@@ -504,12 +227,8 @@ impl TeamCityEmitter {
     }
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
 /// The agent pool that a `serves` entry names.
-fn pool_of<'a>(serves: Option<&Serves>, pools: Option<&'a [Pool]>) -> Option<&'a Pool> {
+pub(crate) fn pool_of<'a>(serves: Option<&Serves>, pools: Option<&'a [Pool]>) -> Option<&'a Pool> {
     let name = &serves?.agent_pool;
     pools?.iter().find(|pool| pool.name == *name)
 }

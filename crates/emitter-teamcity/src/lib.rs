@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod asking;
 mod chain;
 mod client;
 mod config;
@@ -22,6 +23,7 @@ mod control;
 mod convert;
 mod emitter;
 mod error;
+mod joining;
 mod limits;
 mod mark;
 mod matcher;
@@ -85,6 +87,10 @@ impl EmitterPlugin for TeamCity {
             fleet: context.fleet.clone(),
             client: client(&config, config.token.clone(), context)?,
             manages,
+            trusts_names: config
+                .manage
+                .as_ref()
+                .is_some_and(|manage| manage.trust_names),
             pools: read_serves(&context.pools)?,
             clock: context.clock.clone(),
             probe_timeout: context.probe_timeout,

@@ -53,7 +53,7 @@ fn what_was_recorded_is_read_whole_and_refusals_mean_what_they_should() {
         }
         match path {
             "/app/rest/buildQueue" | "/app/rest/builds" => {
-                builds += read::<Build>(body, "build", name)
+                builds += read::<Build>(body, "build", name);
             }
             "/app/rest/agents" => agents += read::<Agent>(body, "agent", name),
             one if one.starts_with("/app/rest/agents/") => {

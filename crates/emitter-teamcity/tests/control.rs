@@ -1,7 +1,5 @@
 //! Control verbs where TeamCity has traps of its own.
 
-#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
 mod support;
 
 use std::time::Duration;
