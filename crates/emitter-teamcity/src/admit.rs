@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use model::{FleetId, InstanceName, PoolName};
 use secrecy::SecretString;
 use serde::Deserialize as _;
@@ -17,7 +18,7 @@ use crate::client::{Client, Meter, value};
 use crate::config::Serves;
 use crate::convert;
 use crate::error::Failure;
-use crate::mark;
+use crate::mark::{self, Shown};
 use crate::wire::{AGENT, Agent, Pool};
 
 /// Lets agents of one fleet in.
@@ -28,6 +29,7 @@ pub(crate) struct Door<'a> {
     pub(crate) pools: &'a BTreeMap<PoolName, Serves>,
     /// Whether the name alone is enough.
     pub(crate) trusts_names: bool,
+    pub(crate) now: Timestamp,
     pub(crate) meter: &'a Meter,
 }
 
@@ -36,8 +38,8 @@ pub(crate) struct Door<'a> {
 pub(crate) enum Admitted {
     /// It is in: as it is now.
     Yes(Box<Agent>),
-    /// It has the name of a machine of ours and not its key.
-    Stranger,
+    /// It has the name of a machine of ours and does not prove it; why.
+    Stranger(&'static str),
     /// The server does not let it in, in its words.
     Refused(String),
 }
@@ -52,23 +54,26 @@ impl Door<'_> {
     /// Whether there is anything to be done for an agent.
     pub(crate) fn is_waiting(&self, agent: &Agent) -> bool {
         let marked = mark::owner(agent.owner_words()).as_ref() == Some(self.fleet);
-        let half =
-            marked && agent.enabled_words() == mark::joining(self.fleet) && !agent.is_enabled();
-        agent.enabled_info.is_some()
-            && (!marked || half)
-            && agent.connected
-            && self.home(&agent.name).is_some()
+        let joins = !marked || is_half_in(agent, self.fleet);
+        let told = agent.enabled_info.is_some() && agent.authorized_info.is_some();
+        // what a person took away he may have back from a person only
+        let left_alone = convert::is_withdrawn(agent, self.fleet);
+        told && joins && !left_alone && agent.connected && self.home(&agent.name).is_some()
     }
 
     /// Lets one in, or says why not.
     pub(crate) async fn admit(&self, agent: &Agent, pool: &Pool) -> Result<Admitted, Failure> {
-        if !self.shows_its_key(agent.id, &agent.name).await? {
-            return Ok(Admitted::Stranger);
+        match self.shown(agent).await? {
+            Shown::Key => {}
+            // somebody let it in already, so that a mark gives it nothing
+            Shown::OldKey if agent.authorized => {}
+            Shown::OldKey => return Ok(Admitted::Stranger("its key is too old")),
+            Shown::NoKey => return Ok(Admitted::Stranger("it does not have the key of its name")),
         }
         let id = format!("id:{}", agent.id);
         let in_place = agent.authorized && agent.pool_id() == Some(pool.id);
         let joining = json!({ "status": false, "comment": { "text": mark::joining(self.fleet) } });
-        let half = agent.enabled_words() == mark::joining(self.fleet) && !agent.is_enabled();
+        let half = is_half_in(agent, self.fleet);
         if !in_place && !half && agent.is_enabled() {
             self.put_whole(&id, "enabledInfo", &joining).await?;
         }
@@ -102,22 +107,24 @@ impl Door<'_> {
     }
 
     /// Whether the agent was given the key of its name, and not only the name.
-    async fn shows_its_key(&self, id: u64, name: &str) -> Result<bool, Failure> {
+    async fn shown(&self, agent: &Agent) -> Result<Shown, Failure> {
         if self.trusts_names {
-            return Ok(true);
+            return Ok(Shown::Key);
         }
-        let id = format!("id:{id}");
+        let id = format!("id:{}", agent.id);
         let fields = [("fields", "id,properties(property(name,value))")];
         let answer = self
             .client
             .get(&["agents", &id], &fields, self.meter)
             .await?;
         let body = answer.json()?;
-        let shown = body["properties"]["property"].as_array();
-        let mut shown = shown.into_iter().flatten();
-        let key = shown.find(|property| property["name"] == mark::JOIN_PARAMETER);
+        let said = body["properties"]["property"].as_array();
+        let mut said = said.into_iter().flatten();
+        let key = said.find(|property| property["name"] == mark::JOIN_PARAMETER);
         let key = key.and_then(|property| property["value"].as_str());
-        Ok(key.is_some_and(|key| mark::is_join_key(key, self.token, self.fleet, name)))
+        Ok(key.map_or(Shown::NoKey, |key| {
+            mark::shown_key(key, self.token, self.fleet, &agent.name, self.now)
+        }))
     }
 
     async fn put(&self, id: &str, field: &str, body: &Value) -> Result<Answer, Failure> {
@@ -149,8 +156,14 @@ impl Door<'_> {
         if self.home(&agent.name).is_none() {
             return Ok(false);
         }
-        self.shows_its_key(agent.id, &agent.name).await
+        // to touch what came up under a name of ours asks for no fresh key: it is given nothing
+        Ok(self.shown(agent).await? != Shown::NoKey)
     }
+}
+
+/// Whether an agent was disabled so that it can be let in, and is not in yet.
+fn is_half_in(agent: &Agent, fleet: &FleetId) -> bool {
+    !agent.is_enabled() && agent.enabled_words() == mark::joining(fleet)
 }
 
 /// One agent, by a locator that names one.

@@ -55,6 +55,12 @@ impl TeamCityEmitter {
         kinds
     }
 
+    /// Whether so much of the look's time is gone that the rest is for later: a look without an answer is worth more than
+    /// none.
+    fn is_late(&self, seen: &Seen) -> bool {
+        self.clock.boottime().saturating_sub(seen.began) > self.probe_timeout / 2
+    }
+
     /// Which dependencies keep their builds on one agent. Where that cannot be told each build is a machine of its own:
     /// too many, never too few.
     pub(crate) async fn ask_about_bonds(&self, seen: &Seen, meter: &Meter) {
@@ -72,6 +78,9 @@ impl TeamCityEmitter {
             due.take(QUESTIONS).collect()
         };
         for of_type in due {
+            if self.is_late(seen) {
+                return;
+            }
             let place = format!("id:{}", value(of_type));
             let fields = [("fields", wire::SAME_AGENT)];
             let answered = self
@@ -111,6 +120,9 @@ impl TeamCityEmitter {
         // what was never asked about first
         due.sort();
         for (_, of_type) in due.into_iter().take(QUESTIONS) {
+            if self.is_late(seen) {
+                break;
+            }
             let locator = format!(
                 "compatible:(buildType:(id:{})),defaultFilter:false",
                 value(of_type)

@@ -113,7 +113,7 @@ impl TeamCityControl {
             }
         }
         let token = self.one_time_token(serves).await?.unwrap_or_default();
-        let key = mark::join_key(&self.client.token()?, &self.fleet, &name);
+        let key = mark::join_key(&self.client.token()?, &self.fleet, &name, self.clock.now());
         let credentials = [
             ("url", Credential::Plain(self.url.clone())),
             ("name", Credential::Plain(name.clone())),
@@ -368,6 +368,7 @@ impl TeamCityControl {
             token: &token,
             pools: &self.pools,
             trusts_names: self.manage.trust_names,
+            now: self.clock.now(),
             meter: &meter,
         };
         if door.is_ours(&agent).await? {

@@ -72,9 +72,21 @@ fn job(build: &Build, class: JobClass) -> Job {
     }
 }
 
-/// Whose cordon an agent carries.
+/// Whose cordon an agent carries. Taking its authorisation away is a cordon too.
 pub(crate) fn cordon(agent: &Agent, fleet: &FleetId) -> Cordon {
+    if is_withdrawn(agent, fleet) {
+        return Cordon::Foreign;
+    }
     mark::cordon(agent.is_enabled(), agent.enabled_words(), fleet)
+}
+
+/// Whether a person took the authorisation of an agent away. One that was never authorised has nobody's name on it.
+pub(crate) fn is_withdrawn(agent: &Agent, fleet: &FleetId) -> bool {
+    let comment = agent.authorized_info.as_ref();
+    let by_somebody = comment
+        .and_then(|info| info.comment.as_ref())
+        .is_some_and(|comment| comment.user.is_some());
+    !agent.authorized && by_somebody && !mark::is_removed(agent.owner_words(), fleet)
 }
 
 /// Whether TeamCity itself says that an agent is ours.
@@ -87,11 +99,14 @@ pub(crate) fn is_marked(agent: &Agent, fleet: &FleetId) -> bool {
 pub(crate) fn executor(
     agent: &Agent,
     fleet: &FleetId,
+    has_our_name: bool,
     bound: &BTreeMap<String, Vec<JobId>>,
     labels: Vec<String>,
 ) -> Option<Executor> {
     let owner = mark::owner(agent.owner_words());
-    let ours = is_marked(agent, fleet);
+    // by its name, while a person keeps it: its machine must not be taken for one whose agent is gone
+    let kept = has_our_name && is_withdrawn(agent, fleet);
+    let ours = is_marked(agent, fleet) || kept;
     if !ours && !agent.authorized && agent.build.is_none() {
         return None;
     }
@@ -128,6 +143,9 @@ fn state(agent: &Agent, fleet: &FleetId, bound: &BTreeMap<String, Vec<JobId>>) -
         return unknown("the token may not see details of agents");
     }
     let since = wire::time(agent.last_activity_time.as_ref());
+    if is_withdrawn(agent, fleet) {
+        return unknown("a person took its authorisation away");
+    }
     let joining = agent.enabled_words() == mark::joining(fleet) && !agent.is_enabled();
     if mark::is_removed(agent.owner_words(), fleet) {
         return ExecutorState::Offline { since };
@@ -173,7 +191,7 @@ mod tests {
     }
 
     fn seen(change: impl Fn(&mut Value)) -> Option<Executor> {
-        executor(&agent(change), &fleet(), &BTreeMap::new(), Vec::new())
+        executor(&agent(change), &fleet(), true, &BTreeMap::new(), Vec::new())
     }
 
     fn state_of(change: impl Fn(&mut Value)) -> ExecutorState {
@@ -230,7 +248,7 @@ mod tests {
             ExecutorState::Offline { since: None }
         );
         let bound = [(agent(|_| {}).name, vec![JobId::new("4")])].into();
-        let held = executor(&agent(|_| {}), &fleet(), &bound, Vec::new()).unwrap();
+        let held = executor(&agent(|_| {}), &fleet(), true, &bound, Vec::new()).unwrap();
         assert_eq!(held.state, busy(&["4"]));
     }
 
@@ -239,6 +257,13 @@ mod tests {
         assert_eq!(seen(|_| {}).unwrap().fleet, Some(fleet()));
         let others = |row: &mut Value| row["authorizedInfo"] = json!({ "status": true });
         assert_eq!(seen(others).unwrap().fleet, None);
+        // a person keeps it: it stays ours, and is left alone
+        let kept = seen(|row| {
+            row["authorized"] = json!(false);
+            row["authorizedInfo"]["comment"] = json!({ "text": "broken", "user": { "id": 1 } });
+        });
+        let kept = kept.unwrap();
+        assert_eq!((kept.fleet, kept.cordon), (Some(fleet()), Cordon::Foreign));
         // somebody else's that may not run anything is no capacity
         assert!(
             seen(|row| {

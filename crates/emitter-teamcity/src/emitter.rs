@@ -52,6 +52,8 @@ pub(crate) struct Seen {
     pub(crate) running: Vec<Build>,
     pub(crate) pools: Option<Vec<Pool>>,
     pub(crate) agents: Vec<Agent>,
+    /// When the look began, on the clock's boot time.
+    pub(crate) began: Duration,
 }
 
 #[async_trait]
@@ -82,7 +84,11 @@ impl TeamCityEmitter {
         let Chains { placed, bound } = chain::place(&seen.queued, &seen.running, &bonds);
         let mut jobs: Vec<(Job, BTreeSet<String>)> = placed.iter().map(convert::waiting).collect();
         jobs.extend(convert::running(&seen.running));
-        let types: BTreeSet<String> = jobs.iter().flat_map(|(_, types)| types).cloned().collect();
+        // of projects that are linked to no pool of ours nobody is asked
+        let ours = jobs
+            .iter()
+            .filter(|(job, _)| kinds.iter().any(|kind| kind.is_linked(&job.project)));
+        let types: BTreeSet<String> = ours.flat_map(|(_, types)| types).cloned().collect();
         self.ask_about_types(&types, &kinds, &seen, &mut doubts, &meter)
             .await;
         let now = self.clock.boottime();
@@ -105,6 +111,7 @@ impl TeamCityEmitter {
 
     /// Demand first, executors last.
     async fn read(&self, doubts: &mut Completeness, meter: &Meter) -> Result<Seen, Failure> {
+        let began = self.clock.boottime();
         let queue = List {
             path: &["buildQueue"],
             locator: "",
@@ -147,6 +154,7 @@ impl TeamCityEmitter {
             running,
             pools,
             agents,
+            began,
         })
     }
 
@@ -187,8 +195,7 @@ impl TeamCityEmitter {
 
     /// Whether an agent is in an agent pool of ours, or has a name of ours. What cannot be told matters.
     fn matters(&self, agent: &Agent, seen: &Seen) -> bool {
-        let named: Option<model::InstanceName> = agent.name.parse().ok();
-        if named.is_some_and(|named| self.pools.contains_key(named.pool())) {
+        if self.has_our_name(agent) {
             return true;
         }
         let Some((id, pools)) = agent.pool_id().zip(seen.pools.as_ref()) else {
@@ -202,16 +209,23 @@ impl TeamCityEmitter {
         })
     }
 
+    /// Whether an agent has the name of a machine of a pool of ours.
+    fn has_our_name(&self, agent: &Agent) -> bool {
+        let named: Option<model::InstanceName> = agent.name.parse().ok();
+        named.is_some_and(|named| self.pools.contains_key(named.pool()))
+    }
+
     fn executors(
         &self,
         seen: &Seen,
         kinds: &[Kind],
         bound: &BTreeMap<String, Vec<model::JobId>>,
     ) -> Vec<Executor> {
-        let memory = self.memory();
+        let good = self.memory().oracle.as_good(kinds);
         let labels = |agent: &Agent| {
-            let keys = memory.oracle.as_good_as(agent.id, kinds);
-            keys.into_iter().map(as_good_as).collect()
+            let kinds = kinds.iter().zip(&good);
+            let as_good = kinds.filter(|(_, good)| good.contains(&agent.id));
+            as_good.map(|(kind, _)| as_good_as(&kind.key)).collect()
         };
         // kept for their answers, and never capacity
         let prototypes: BTreeSet<&String> = self
@@ -222,7 +236,15 @@ impl TeamCityEmitter {
         seen.agents
             .iter()
             .filter(|agent| !prototypes.contains(&agent.name) || agent.build.is_some())
-            .filter_map(|agent| convert::executor(agent, &self.fleet, bound, labels(agent)))
+            .filter_map(|agent| {
+                convert::executor(
+                    agent,
+                    &self.fleet,
+                    self.has_our_name(agent),
+                    bound,
+                    labels(agent),
+                )
+            })
             .collect()
     }
 }

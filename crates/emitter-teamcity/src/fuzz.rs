@@ -123,9 +123,9 @@ proptest! {
         counted::<Pool>(&rows);
         for agent in counted::<Agent>(&rows) {
             let fleet = "acme".parse().unwrap();
-            crate::convert::executor(&agent, &fleet, &Default::default(), Vec::new());
             // somebody else's agent is left out only if it may run nothing
-            let left_out = crate::convert::executor(&agent, &fleet, &Default::default(), Vec::new()).is_none();
+            let shown = crate::convert::executor(&agent, &fleet, false, &Default::default(), Vec::new());
+            let left_out = shown.is_none();
             prop_assert!(!left_out || (!agent.authorized && agent.build.is_none()));
         }
         for row in &rows {
@@ -163,7 +163,7 @@ proptest! {
         let fleet = "acme".parse().unwrap();
         mark::cordon(false, &text, &fleet);
         mark::owner(&text);
-        prop_assert!(!mark::is_join_key(&text, &"t".into(), &fleet, "a"));
+        prop_assert_eq!(mark::shown_key(&text, &"t".into(), &fleet, "a", jiff::Timestamp::UNIX_EPOCH), mark::Shown::NoKey);
         let value = client::value(&text);
         let safe = value.strip_prefix("($base64:").and_then(|rest| rest.strip_suffix(')')).unwrap_or(&value);
         prop_assert!(!safe.contains([':', ',', '(', ')', '$', '/', '?', '#']));

@@ -31,6 +31,7 @@ impl TeamCityEmitter {
             token: &token,
             pools: &self.pools,
             trusts_names: self.trusts_names,
+            now: self.clock.now(),
             meter,
         };
         let strangers = self.memory().strangers.clone();
@@ -64,14 +65,14 @@ impl TeamCityEmitter {
                 self.memory().refused = None;
                 tracing::info!(%emitter, agent = name, "agent authorised and put into its pool");
             }
-            Ok(Admitted::Stranger) => {
+            Ok(Admitted::Stranger(why)) => {
                 let mut memory = self.memory();
                 if memory.strangers.len() < STRANGERS {
                     memory.strangers.insert(agent.id);
                 }
                 tracing::warn!(
-                    %emitter, agent = name,
-                    "an agent has the name of a machine of ours and not its key: it is not let in"
+                    %emitter, agent = name, why,
+                    "an agent has the name of a machine of ours and is not let in"
                 );
             }
             Ok(Admitted::Refused(words)) => {

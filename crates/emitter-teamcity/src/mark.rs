@@ -3,9 +3,11 @@
 //! Both are comments that the server keeps and shows to people: of the authorisation, and of the enabled state. They
 //! survive us and our store. An agent comes up by itself, before anybody marked it; that it is one of ours is proven by a
 //! *join key*, which only the machine was given that has the name: a keyed hash of the name. It authorises nothing but this
-//! one name, which is never used again, so that it may stand among the agent's parameters.
+//! one name, which is never used again, and it ends soon: builds can read the parameters of their agent, and must not be
+//! able to bring up an agent of their own under the name of a machine that has left.
 
 use hmac::{Hmac, Mac as _};
+use jiff::Timestamp;
 use model::{Cordon, Epoch, FleetId};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
@@ -17,6 +19,13 @@ const CORDON: &str = "parmanu-cordon fleet=";
 
 /// The agent's parameter that carries the join key.
 pub(crate) const JOIN_PARAMETER: &str = "system.parmanu.join";
+
+/// Seconds a join key is good for. Longer than a slow machine boots; what joins later is not let in, and replaced. Longer
+/// still would only help a build that wants to keep the name of its machine.
+const KEY_LASTS: i64 = 30 * 60;
+
+/// Seconds by which the clocks of scaler and probot may differ.
+const CLOCKS_DIFFER: i64 = 5 * 60;
 
 /// Comment of an authorisation of ours.
 pub(crate) fn owned(fleet: &FleetId) -> String {
@@ -64,30 +73,65 @@ pub(crate) fn cordon(enabled: bool, comment: &str, fleet: &FleetId) -> Cordon {
     mark.map_or(Cordon::Foreign, |epoch| Cordon::Ours { epoch })
 }
 
-/// The join key of one machine, in hexadecimal digits.
-pub(crate) fn join_key(token: &SecretString, fleet: &FleetId, name: &str) -> String {
-    let code = keyed(token, fleet, name).finalize().into_bytes();
-    code.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The join key of one machine: when it was made, and the keyed hash of that and of the name.
+pub(crate) fn join_key(
+    token: &SecretString,
+    fleet: &FleetId,
+    name: &str,
+    now: Timestamp,
+) -> String {
+    let made = now.as_second();
+    let code = keyed(token, fleet, name, made).finalize().into_bytes();
+    let digits: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{made}.{digits}")
 }
 
-/// Whether a machine showed the join key of its name; compared in constant time.
-pub(crate) fn is_join_key(shown: &str, token: &SecretString, fleet: &FleetId, name: &str) -> bool {
-    let digits = shown.as_bytes();
-    if digits.len() != 64 || !shown.is_ascii() {
-        return false;
+/// What a machine showed to prove its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// The key of its name: it may be let in.
+    Key,
+    /// The key, too late to be let in. That the name was given to its machine is still true.
+    OldKey,
+    /// Something else, or nothing.
+    NoKey,
+}
+
+/// Reads what a machine showed; compared in constant time.
+pub(crate) fn shown_key(
+    shown: &str,
+    token: &SecretString,
+    fleet: &FleetId,
+    name: &str,
+    now: Timestamp,
+) -> Shown {
+    let key = shown.split_once('.');
+    let Some((made, digits)) =
+        key.and_then(|(made, digits)| Some((made.parse::<i64>().ok()?, digits)))
+    else {
+        return Shown::NoKey;
+    };
+    if digits.len() != 64 || !digits.is_ascii() {
+        return Shown::NoKey;
     }
     let bytes: Option<Vec<u8>> = digits
+        .as_bytes()
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
         .collect();
-    bytes.is_some_and(|bytes| keyed(token, fleet, name).verify_slice(&bytes).is_ok())
+    let mac = keyed(token, fleet, name, made);
+    let age = now.as_second().saturating_sub(made);
+    match bytes.map(|bytes| mac.verify_slice(&bytes)) {
+        Some(Ok(())) if (-CLOCKS_DIFFER..=KEY_LASTS).contains(&age) => Shown::Key,
+        Some(Ok(())) => Shown::OldKey,
+        Some(Err(_)) | None => Shown::NoKey,
+    }
 }
 
-fn keyed(token: &SecretString, fleet: &FleetId, name: &str) -> Hmac<Sha256> {
-    // a key of any length is taken: this cannot fail
+fn keyed(token: &SecretString, fleet: &FleetId, name: &str, made: i64) -> Hmac<Sha256> {
     let key = Hmac::<Sha256>::new_from_slice(token.expose_secret().as_bytes());
     let mut mac = key.unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-    mac.update(format!("parmanu-join\n{fleet}\n{name}").as_bytes());
+    mac.update(format!("parmanu-join\n{fleet}\n{name}\n{made}").as_bytes());
     mac
 }
 
@@ -120,26 +164,49 @@ mod tests {
     }
 
     #[test]
-    fn a_join_key_is_good_for_one_name_of_one_fleet() {
+    fn a_join_key_is_good_for_one_name_of_one_fleet_and_not_for_long() {
         let token = SecretString::from("a-token");
         let fleet: FleetId = "acme-ci".parse().unwrap();
-        let key = join_key(&token, &fleet, "linux-1-1-0");
-        assert!(is_join_key(&key, &token, &fleet, "linux-1-1-0"));
-        assert!(!is_join_key(&key, &token, &fleet, "linux-1-1-1"));
-        assert!(!is_join_key(
-            &key,
-            &token,
-            &"other".parse().unwrap(),
-            "linux-1-1-0"
-        ));
-        assert!(!is_join_key(
-            &key,
-            &SecretString::from("b"),
-            &fleet,
-            "linux-1-1-0"
-        ));
-        for bad in ["", "zz", &key[1..], &"é".repeat(32), &"+1".repeat(32)] {
-            assert!(!is_join_key(bad, &token, &fleet, "linux-1-1-0"));
+        let at = |second: i64| Timestamp::from_second(1_795_000_000 + second).unwrap();
+        let key = join_key(&token, &fleet, "linux-1-1-0", at(0));
+        let shows = |shown: &str, token: &str, fleet: &str, name: &str, second: i64| {
+            let (token, fleet) = (SecretString::from(token), fleet.parse().unwrap());
+            shown_key(shown, &token, &fleet, name, at(second))
+        };
+        let ours =
+            |shown: &str, second: i64| shows(shown, "a-token", "acme-ci", "linux-1-1-0", second);
+        assert_eq!(
+            [0, 1800, -300].map(|second| ours(&key, second)),
+            [Shown::Key; 3]
+        );
+        assert_eq!(
+            [1801, -301].map(|second| ours(&key, second)),
+            [Shown::OldKey; 2]
+        );
+        let others = [
+            shows(&key, "a-token", "acme-ci", "linux-1-1-1", 0),
+            shows(&key, "a-token", "other", "linux-1-1-0", 0),
+            shows(&key, "b", "acme-ci", "linux-1-1-0", 0),
+        ];
+        assert_eq!(others, [Shown::NoKey; 3]);
+        // a later time under the same hash, and what is no key
+        let (_, hash) = key.split_once('.').unwrap();
+        let later = format!("{}.{hash}", 1_795_001_000);
+        let odd = [
+            format!("1795000000.{}", "é".repeat(32)),
+            format!("1795000000.{}", "+1".repeat(32)),
+        ];
+        for bad in [
+            later.as_str(),
+            "",
+            ".",
+            "zz",
+            hash,
+            &key[1..],
+            &odd[0],
+            &odd[1],
+        ] {
+            assert_eq!(ours(bad, 0), Shown::NoKey, "{bad}");
         }
     }
 }

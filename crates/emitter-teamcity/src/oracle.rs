@@ -39,6 +39,14 @@ pub(crate) struct Kind {
     pub(crate) projects: Option<BTreeSet<String>>,
 }
 
+impl Kind {
+    /// Whether builds of a project may run on its agents at all. What could not be read is no obstacle.
+    pub(crate) fn is_linked(&self, project: &str) -> bool {
+        let projects = self.projects.as_ref();
+        projects.is_none_or(|projects| projects.contains(project))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Verdict {
     can: bool,
@@ -164,22 +172,21 @@ impl Oracle {
         known.collect()
     }
 
-    /// Kinds that this agent of somebody else's is as good as: it runs every build type that they are known to run.
-    pub(crate) fn as_good_as<'a>(&self, agent: u64, kinds: &'a [Kind]) -> Vec<&'a str> {
-        let good = |kind: &&Kind| {
-            let mut runs = self.types.values().filter(|known| {
-                let said = known.verdicts.get(&kind.key);
-                said.is_some_and(|said| said.can) && known.asked_at.is_some()
+    /// For each kind the agents that run every build type which the kind is known to run: an agent of somebody else's
+    /// among them is as good as a machine of ours.
+    pub(crate) fn as_good(&self, kinds: &[Kind]) -> Vec<BTreeSet<u64>> {
+        let good = |kind: &Kind| {
+            let said = |known: &&Known| known.verdicts.get(&kind.key).is_some_and(|said| said.can);
+            let runs = self.types.values().filter(said).map(|known| &known.agents);
+            let all = runs.fold(None, |all: Option<BTreeSet<u64>>, agents| {
+                Some(match all {
+                    Some(all) => all.intersection(agents).copied().collect(),
+                    None => agents.clone(),
+                })
             });
-            let first = runs.next();
-            first.is_some_and(|first| first.agents.contains(&agent))
-                && runs.all(|known| known.agents.contains(&agent))
+            all.unwrap_or_default()
         };
-        kinds
-            .iter()
-            .filter(good)
-            .map(|kind| kind.key.as_str())
-            .collect()
+        kinds.iter().map(good).collect()
     }
 
     fn judge(&self, of_type: &str, kind: &Kind, now: Duration) -> Judgement {
@@ -203,23 +210,28 @@ impl Oracle {
     }
 
     /// Writes into every job what is known of it, and chooses the canaries: at most one for each kind without a sample, and
-    /// a job is the canary of one kind only. `types` are what the job's agent has to run.
+    /// a job is the canary of one kind only. The set beside a job is what its agent has to run.
     pub(crate) fn tell(&self, jobs: &mut [(Job, BTreeSet<String>)], kinds: &[Kind], now: Duration) {
+        // a thousand builds are of a few types
+        let mut judged: BTreeMap<BTreeSet<String>, Vec<Judgement>> = BTreeMap::new();
+        for (_, types) in jobs.iter() {
+            if !judged.contains_key(types) {
+                let each = kinds.iter().map(|kind| self.judge_all(types, kind, now));
+                judged.insert(types.clone(), each.collect());
+            }
+        }
         let mut chosen = BTreeSet::new();
-        for kind in kinds {
+        for (of, kind) in kinds.iter().enumerate() {
             let mut canary = false;
             for (at, (job, types)) in jobs.iter_mut().enumerate() {
-                let linked = kind.projects.as_ref();
-                let linked = linked.is_none_or(|projects| projects.contains(&job.project));
-                let fact = match self.judge_all(types, kind, now) {
-                    _ if !linked => UNLINKED,
+                let said = &judged[types];
+                let fact = match said[of] {
+                    _ if !kind.is_linked(&job.project) => UNLINKED,
                     Judgement::Can => CAN,
                     Judgement::Cannot => CANNOT,
                     Judgement::Unasked => continue,
                     Judgement::Unknown => {
-                        let served = kinds
-                            .iter()
-                            .any(|other| self.judge_all(types, other, now) == Judgement::Can);
+                        let served = said.contains(&Judgement::Can);
                         let first = !canary && job.class == JobClass::Runnable;
                         if first && !served && chosen.insert(at) {
                             canary = true;
@@ -365,12 +377,11 @@ mod tests {
     fn an_agent_is_as_good_as_a_kind_when_it_runs_all_that_the_kind_runs() {
         let mut oracle = Oracle::default();
         let up = [kind("Linux", &[7])];
-        assert!(oracle.as_good_as(1, &up).is_empty());
+        assert_eq!(oracle.as_good(&up), [BTreeSet::new()]);
         oracle.learn("A", [7, 1, 2].into(), &up, HOUR);
         oracle.learn("B", [7, 1].into(), &up, HOUR);
         oracle.learn("C", [2].into(), &up, HOUR);
-        assert_eq!(oracle.as_good_as(1, &up), ["Linux"]);
-        assert!(oracle.as_good_as(2, &up).is_empty());
+        assert_eq!(oracle.as_good(&up), [BTreeSet::from([1, 7])]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) const RUNNING: &str = "count,nextHref,build(id,buildTypeId,state,comp
 
 /// What is read of an agent.
 pub(crate) const AGENT: &str = "id,name,connected,enabled,authorized,uptodate,idleSinceTime,lastActivityTime,\
-    enabledInfo(status,statusSwitchTime,comment(text)),authorizedInfo(status,comment(text)),pool(id,name),build(id)";
+    enabledInfo(status,statusSwitchTime,comment(text)),authorizedInfo(status,comment(text,user(id))),pool(id,name),build(id)";
 
 /// All agents.
 pub(crate) fn agents() -> String {
@@ -170,7 +170,12 @@ pub(crate) struct Info {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Comment {
     pub(crate) text: Option<String>,
+    /// Who did it; nobody did what the server does by itself.
+    pub(crate) user: Option<User>,
 }
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct User {}
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct PoolLink {

@@ -27,7 +27,7 @@ async fn a_machine_gets_its_name_its_key_and_a_token_that_is_good_once() {
         panic!("an address is no secret");
     };
     assert_eq!(*url, world.server.url());
-    assert_eq!(secret(&made, "join").len(), 64);
+    assert!(secret(&made, "join").len() > 64);
     assert!(secret(&made, "token").starts_with("one-time-"));
     // nothing is left at the server, so it may be asked again
     let again = control.register(&Register::of(instance(0))).await.unwrap();

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use fake_teamcity::{Fault, FaultKind, Rights, State};
 use model::{Cordon, ExecutorState, JobClass};
 use serde_json::json;
@@ -185,4 +187,65 @@ async fn a_full_agent_pool_says_so() {
         panic!("the pool is full");
     };
     assert!(why.contains("`Linux` holds 1 agents at most"), "{why}");
+}
+
+#[tokio::test]
+async fn what_a_person_took_away_is_not_given_back() {
+    let world = World::start().await;
+    let machine = world.machine(0).await;
+    let emitter = world.emitter();
+    whole(&emitter).await;
+    let agent = world.agent_id(machine.executor.as_str());
+    {
+        let mut teamcity = world.lock();
+        let agent = teamcity.agents.get_mut(&agent).unwrap();
+        (agent.authorized, agent.authorized_by_user) = (false, true);
+        agent.authorized_comment = "under repair".to_owned();
+    }
+    let look = whole(&emitter).await;
+    assert!(!world.lock().agents[&agent].authorized);
+    let kept = &look.executors[0];
+    assert_eq!(
+        (kept.cordon, &kept.id),
+        (Cordon::Foreign, &machine.executor)
+    );
+    assert_eq!(kept.fleet, Some("acme-ci".parse().unwrap()));
+    let control = world.control();
+    let epoch = model::Epoch(1_795_531_234_567);
+    let refused = control.cordon(&machine.executor, epoch).await.unwrap_err();
+    assert_eq!(refused.kind, ports::EmitterErrorKind::Conflict);
+    let reading = control.read(&machine.executor).await.unwrap();
+    assert_eq!(reading.cordon, Cordon::Foreign);
+}
+
+#[tokio::test]
+async fn a_build_cannot_bring_up_an_agent_under_the_name_of_its_machine_later() {
+    let world = World::start().await;
+    let machine = world.machine(0).await;
+    let emitter = world.emitter();
+    whole(&emitter).await;
+    let agent = world.agent_id(machine.executor.as_str());
+    let says = world.lock().agents[&agent].parameters.clone();
+    world.lock().agents.remove(&agent);
+    world.clock.pass(Duration::from_secs(3600));
+    let says: Vec<(&str, &str)> = says.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let now = world.now();
+    let rogue = world
+        .lock()
+        .join(machine.executor.as_str(), &says, None, now);
+    whole(&emitter).await;
+    assert!(!world.lock().agents[&rogue].authorized);
+}
+
+#[tokio::test]
+async fn an_agent_that_a_token_let_in_while_probot_was_away_is_ours_all_the_same() {
+    let world = World::start().await;
+    let machine = world.machine(0).await;
+    world.clock.pass(Duration::from_secs(24 * 3600));
+    let epoch = model::Epoch(1_795_531_234_567);
+    let control = world.control();
+    control.cordon(&machine.executor, epoch).await.unwrap();
+    control.uncordon(&machine.executor, epoch).await.unwrap();
+    let look = whole(&world.emitter()).await;
+    assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
 }

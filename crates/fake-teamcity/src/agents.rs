@@ -183,6 +183,7 @@ impl TeamCity {
         }
         agent.authorized = status;
         agent.authorized_comment = text.unwrap_or_default();
+        agent.authorized_by_user = true;
         Ok(json!({ "status": status, "comment": { "text": agent.authorized_comment } }))
     }
 

@@ -39,10 +39,11 @@ impl TeamCity {
                 "comment": comment(&agent.enabled_comment),
                 "statusSwitchTime": agent.switch_at.map(time_text),
             });
-            shown["authorizedInfo"] = json!({
-                "status": agent.authorized,
-                "comment": comment(&agent.authorized_comment),
-            });
+            let mut by = comment(&agent.authorized_comment).unwrap_or(Value::Null);
+            if agent.authorized_by_user {
+                by = json!({ "text": agent.authorized_comment, "user": { "id": 1 } });
+            }
+            shown["authorizedInfo"] = json!({ "status": agent.authorized, "comment": by });
             let properties = agent.parameters.iter();
             let properties: Vec<Value> = properties
                 .map(|(name, value)| json!({ "name": name, "value": value }))

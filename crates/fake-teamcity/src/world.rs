@@ -119,6 +119,8 @@ pub struct Agent {
     pub authorized: bool,
     /// Why somebody authorised it or not.
     pub authorized_comment: String,
+    /// Whether somebody did that, or the server by itself.
+    pub authorized_by_user: bool,
     /// The pool.
     pub pool: u64,
     /// What it says of itself.
@@ -329,6 +331,7 @@ impl TeamCity {
             switch_at: None,
             authorized: false,
             authorized_comment: String::new(),
+            authorized_by_user: false,
             pool: 0,
             parameters: BTreeMap::new(),
             idle_since: now,
