@@ -1,11 +1,15 @@
 //! Whatever a server answers, nothing panics and no row is lost without a word.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use model::{Job, JobClass, JobId, Requirement};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::chain::{self, SameAgent};
+use crate::matcher::{AWAITS, CAN, CANARY, CANNOT};
+use crate::oracle::{Kind, Oracle};
 use crate::wire::{self, Agent, Build, Pool, Rows};
 use crate::{client, mark, reason};
 
@@ -153,6 +157,57 @@ proptest! {
             }
             let own = format!("T{}", placed.build.id);
             prop_assert!(placed.types.contains(&own));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_one_canary_at_most_and_every_job_one_word_on_each_kind(
+        samples in prop::collection::vec(prop::collection::btree_set(0_u64..4, 0..3), 1..4),
+        answers in prop::collection::vec((0_u8..4, prop::collection::btree_set(0_u64..4, 0..4), 0_u64..9000), 0..8),
+        queue in prop::collection::vec((0_u8..4, any::<bool>()), 0..12),
+        now in 0_u64..20_000,
+    ) {
+        let kinds: Vec<Kind> = samples.into_iter().enumerate().map(|(of, samples)| {
+            let projects = (of != 2).then(|| ["App".to_owned()].into());
+            Kind { key: format!("K{of}"), samples, projects }
+        }).collect();
+        let mut oracle = Oracle::default();
+        for (of_type, agents, at) in answers {
+            // samples of then are not those of now
+            let then: Vec<Kind> = kinds.iter().cloned().map(|mut kind| {
+                kind.samples.insert(at % 5);
+                kind
+            }).collect();
+            oracle.learn(&format!("T{of_type}"), agents, &then, Duration::from_secs(at));
+        }
+        let mut jobs: Vec<_> = queue.iter().enumerate().map(|(id, (of_type, waits))| {
+            let class = if *waits { JobClass::Runnable } else { JobClass::Unrunnable { why: String::new() } };
+            let job = Job {
+                id: JobId::new(id.to_string()), name: String::new(), project: "App".to_owned(), requirement: Requirement::default(),
+                queued_at: None, started_at: None, expected: None, class,
+            };
+            (job, BTreeSet::from([format!("T{of_type}")]))
+        }).collect();
+        oracle.tell(&mut jobs, &kinds, Duration::from_secs(now));
+        for kind in &kinds {
+            let says = |job: &Job, fact: &str| job.requirement.facts.get(fact).is_some_and(|keys| keys.contains(&kind.key));
+            let canaries: Vec<&Job> = jobs.iter().map(|(job, _)| job).filter(|job| says(job, CANARY)).collect();
+            prop_assert!(canaries.len() <= 1);
+            prop_assert!(canaries.is_empty() || kind.samples.is_empty());
+            for (job, _) in &jobs {
+                let words = [CAN, CANNOT, CANARY, AWAITS].iter().filter(|fact| says(job, fact)).count();
+                prop_assert!(words == 1 || (words == 0 && !kind.samples.is_empty()), "{:?}", job);
+                prop_assert!(!says(job, CANARY) || job.class == JobClass::Runnable);
+            }
+            // where somebody waits of whom nothing is known anywhere, one brings the first machine
+            let lost = jobs.iter().any(|(job, _)| {
+                job.class == JobClass::Runnable && job.requirement.facts.len() == 1 && says(job, AWAITS)
+            });
+            prop_assert!(!lost || jobs.iter().any(|(job, _)| job.requirement.facts.contains_key(CANARY)));
+        }
+        for (job, _) in &jobs {
+            let brings = job.requirement.facts.get(CANARY).map_or(0, Vec::len);
+            prop_assert!(brings <= 1);
         }
     }
 

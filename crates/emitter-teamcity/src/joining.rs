@@ -6,7 +6,7 @@ use crate::emitter::{Seen, TeamCityEmitter, pool_of};
 use crate::error::{Failure, line};
 use crate::wire::Agent;
 
-/// Agents that are let in during one look; each takes up to eight requests.
+/// Agents that are let in during one look; each takes three to seven requests.
 const ADMISSIONS: usize = 20;
 
 /// Agents with the name of one of ours and another key, that are not asked again.
