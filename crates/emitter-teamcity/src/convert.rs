@@ -163,9 +163,12 @@ fn state(agent: &Agent, fleet: &FleetId, bound: &BTreeMap<String, Vec<JobId>>) -
     if agent.uptodate == Some(false) {
         return unknown("it is being upgraded, and takes no build until then");
     }
-    match wire::time(agent.idle_since_time.as_ref()) {
-        Some(since) => ExecutorState::Idle { since: Some(since) },
-        None => ExecutorState::Idle { since: None },
+    match &agent.idle_since_time {
+        // told of every agent that has no build, whoever may see the build
+        None => unknown("it shows no build and does not say since when it is idle"),
+        since => ExecutorState::Idle {
+            since: wire::time(since.as_ref()),
+        },
     }
 }
 
@@ -218,6 +221,10 @@ mod tests {
             }),
             busy(&[])
         );
+        assert!(matches!(
+            state_of(|row| row["idleSinceTime"] = Value::Null),
+            ExecutorState::Unknown { .. }
+        ));
         assert!(matches!(
             state_of(|row| row["enabledInfo"] = Value::Null),
             ExecutorState::Unknown { .. }

@@ -15,10 +15,11 @@ use crate::client::{Client, Meter};
 use crate::error::Failure;
 use crate::wire::Rows;
 
-/// Rows of a page that are asked for.
-pub(crate) const PAGE: usize = 1000;
+/// Rows of a page that are asked for. A build of the queue with fifty dependencies takes some 50 KiB once it is parsed, and
+/// a page of such builds still fits into what one answer may take.
+const PAGE: usize = 500;
 /// Pages that are followed; the look is partial beyond. Twenty thousand builds wait then.
-const MOST_PAGES: usize = 20;
+const MOST_PAGES: usize = 40;
 
 /// What is walked.
 pub(crate) struct List<'a> {
@@ -78,7 +79,14 @@ impl List<'_> {
             walked.push((query, on_page));
             match page.next {
                 None => break,
-                Some(_) if empty => break,
+                // a full last page names a next one, and that one names none
+                Some(_) if empty => {
+                    seen.doubt(format!(
+                        "{}: an empty page that names a next one",
+                        self.what
+                    ));
+                    break;
+                }
                 Some(_) if walked.len() >= MOST_PAGES => {
                     seen.doubt(format!("{} beyond {} pages", self.what, MOST_PAGES));
                     break;

@@ -298,13 +298,13 @@ async fn rows_that_move_between_pages_are_missed_and_said_to_be() {
     world.machine(0).await;
     let emitter = world.emitter();
     let first = world.push("App_Build");
-    for _ in 0..1500 {
+    for _ in 0..750 {
         world.push("App_Build");
     }
     let look = whole(&emitter).await;
-    assert_eq!(look.jobs.len(), 1501);
+    assert_eq!(look.jobs.len(), 751);
     // one is cancelled after the first page was read: the second begins one row too late
-    let target = "/app/rest/buildQueue?locator=count:1000";
+    let target = "/app/rest/buildQueue?locator=count:500";
     let page = {
         let mut teamcity = world.lock();
         let request = fake_teamcity::Request::new("GET", target).by(TOKEN);
@@ -319,7 +319,7 @@ async fn rows_that_move_between_pages_are_missed_and_said_to_be() {
     let look = emitter.probe().await.unwrap();
     assert_eq!(
         look.jobs.len(),
-        1500,
+        750,
         "the cancelled one, and not the one that moved"
     );
     let words = look.completeness.doubts().join("; ");
@@ -442,4 +442,18 @@ async fn many_new_build_types_are_asked_about_over_some_looks() {
     assert!(words.contains("who can run 8 build types"), "{words}");
     let look = whole(&emitter).await;
     assert_eq!(world.demand("linux", &look).len(), 40);
+}
+
+#[tokio::test]
+async fn an_empty_page_that_names_a_next_one_is_no_end() {
+    let world = World::start().await;
+    let next = "/app/rest/buildQueue?locator=count:500,start:500";
+    let page = json!({ "count": 0, "build": [], "nextHref": next }).to_string();
+    let fault = Fault::on("/app/rest/buildQueue", 1, FaultKind::Body(page));
+    world.lock().inject(fault);
+    let words = doubts(&world.emitter()).await;
+    assert!(
+        words.contains("an empty page that names a next one"),
+        "{words}"
+    );
 }
