@@ -17,6 +17,7 @@ pub fn emitters() -> EmitterRegistry {
     EmitterRegistry::default()
         .with::<emitter_gitlab::GitLab>()
         .with::<emitter_jenkins::Jenkins>()
+        .with::<emitter_teamcity::TeamCity>()
         .with::<emitter_buildbot::Buildbot>()
         .with::<emitter_fake::FakeEmitter>()
 }

@@ -1,0 +1,191 @@
+//! Every kind of answer has the fields and types of the published schema, as far as it is restated in `schema.json`.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use fake_teamcity::{Dependency, Request, Rights, TeamCity};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+fn now() -> Timestamp {
+    "2026-09-01T10:00:00Z".parse().unwrap()
+}
+
+/// What does not fit, with the way to it.
+fn misfits(schema: &Value, kind: &Value, value: &Value, way: &str, found: &mut Vec<String>) {
+    match (kind, value) {
+        (Value::Array(kinds), Value::Array(rows)) => {
+            for row in rows {
+                misfits(schema, &kinds[0], row, way, found);
+            }
+        }
+        (Value::String(name), value) => {
+            let fits = match name.as_str() {
+                "integer" => value.is_u64(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                name => {
+                    let fields = schema[name].as_object().expect("a kind that is described");
+                    let Some(sent) = value.as_object() else {
+                        found.push(format!("{way} is no {name}"));
+                        return;
+                    };
+                    for (key, value) in sent {
+                        let way = format!("{way}.{key}");
+                        match fields.get(key) {
+                            Some(kind) => misfits(schema, kind, value, &way, found),
+                            None => found.push(format!("{way} is not in the schema")),
+                        }
+                    }
+                    return;
+                }
+            };
+            if !fits {
+                found.push(format!("{way} is no {name}: {value}"));
+            }
+        }
+        _ => found.push(format!("{way} is no list")),
+    }
+}
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("schema.json")).unwrap()
+}
+
+#[test]
+fn every_answer_has_the_shape_of_the_published_schema() {
+    let mut server = TeamCity::new();
+    let rights = Rights {
+        licences: true,
+        ..Rights::manager()
+    };
+    server.grant("t", rights);
+    server.licences = Some(3);
+    let pool = server.add_pool("Linux", &["App"]);
+    server.pools.get_mut(&pool).unwrap().max_agents = Some(9);
+    server.add_type("App_Build", "App", &[]);
+    server.add_type("App_Test", "App", &[]).needs = vec![Dependency {
+        on: "App_Build".to_owned(),
+        same_agent: true,
+    }];
+    let agent = server.add_agent("a", pool, &[("os", "linux")], now());
+    server.add_agent("idle", pool, &[], now());
+    let build = server.push("App_Build", now());
+    server.start(build, agent, now());
+    server.builds.get_mut(&build).unwrap().estimate = Some(60);
+    server.builds.get_mut(&build).unwrap().detached = true;
+    server.push("App_Test", now());
+    let cordon = json!({ "status": false, "comment": { "text": "x" }, "statusSwitchTime": "20260901T110000+0000" });
+    let schema = schema();
+    for (method, target, body, kind) in [
+        (
+            "PUT",
+            format!("/app/rest/agents/id:{agent}/enabledInfo"),
+            Some(cordon),
+            "EnabledInfo",
+        ),
+        (
+            "PUT",
+            format!("/app/rest/agents/id:{agent}/authorizedInfo"),
+            Some(json!({ "comment": { "text": "ours" } })),
+            "AuthorizedInfo",
+        ),
+        (
+            "PUT",
+            format!("/app/rest/agents/id:{agent}/pool"),
+            Some(json!({ "id": pool })),
+            "AgentPool",
+        ),
+        (
+            "POST",
+            format!("/app/rest/agentPools/id:{pool}/authorizationTokens"),
+            Some(json!({ "count": 1 })),
+            "Items",
+        ),
+        (
+            "GET",
+            "/app/rest/buildQueue?locator=count:1".to_owned(),
+            None,
+            "Builds",
+        ),
+        ("GET", "/app/rest/buildQueue".to_owned(), None, "Builds"),
+        (
+            "GET",
+            "/app/rest/builds?locator=running:true,defaultFilter:false".to_owned(),
+            None,
+            "Builds",
+        ),
+        (
+            "GET",
+            "/app/rest/agents?locator=defaultFilter:false,count:1".to_owned(),
+            None,
+            "Agents",
+        ),
+        (
+            "GET",
+            "/app/rest/agents?locator=defaultFilter:false".to_owned(),
+            None,
+            "Agents",
+        ),
+        ("GET", format!("/app/rest/agents/id:{agent}"), None, "Agent"),
+        ("GET", "/app/rest/agentPools".to_owned(), None, "AgentPools"),
+        ("GET", "/app/rest/projects".to_owned(), None, "Projects"),
+        (
+            "GET",
+            "/app/rest/buildTypes/id:App_Test".to_owned(),
+            None,
+            "BuildType",
+        ),
+        ("GET", "/app/rest/server".to_owned(), None, "Server"),
+        (
+            "GET",
+            "/app/rest/server/licensingData".to_owned(),
+            None,
+            "LicensingData",
+        ),
+        (
+            "GET",
+            "/app/rest/users/current/permissions".to_owned(),
+            None,
+            "PermissionAssignments",
+        ),
+        ("GET", "/app/rest/agents/id:999".to_owned(), None, "Errors"),
+        (
+            "DELETE",
+            format!("/app/rest/agents/id:{agent}"),
+            None,
+            "Errors",
+        ),
+    ] {
+        let mut request = Request::new(method, &target).by("t");
+        if let Some(body) = body {
+            request = request.with_json(&body);
+        }
+        let answer = server.handle(&request, now()).json_body();
+        assert!(
+            answer.as_object().is_some_and(|fields| !fields.is_empty()),
+            "{target}"
+        );
+        let mut found = Vec::new();
+        misfits(&schema, &json!(kind), &answer, kind, &mut found);
+        assert_eq!(found, [""; 0], "{method} {target}");
+    }
+}
+
+#[test]
+fn the_check_itself_tells_a_wrong_answer() {
+    let schema = schema();
+    for (kind, bad) in [
+        ("Agent", json!({ "id": "1" })),
+        ("Agent", json!({ "labels": [] })),
+        ("Agents", json!({ "agent": { "id": 1 } })),
+        (
+            "Builds",
+            json!({ "build": [{ "agent": { "connected": "true" } }] }),
+        ),
+    ] {
+        let mut found = Vec::new();
+        misfits(&schema, &json!(kind), &bad, kind, &mut found);
+        assert_eq!(found.len(), 1, "{bad}");
+    }
+}
