@@ -57,7 +57,8 @@ impl Door<'_> {
         let joins = !marked || is_half_in(agent, self.fleet);
         let told = agent.enabled_info.is_some() && agent.authorized_info.is_some();
         // what a person took away he may have back from a person only
-        let left_alone = convert::is_withdrawn(agent, self.fleet);
+        let left_alone =
+            convert::is_withdrawn(agent, self.fleet) || convert::is_of_another(agent, self.fleet);
         told && joins && !left_alone && agent.connected && self.home(&agent.name).is_some()
     }
 
@@ -153,7 +154,8 @@ impl Door<'_> {
         if convert::is_marked(agent, self.fleet) {
             return Ok(true);
         }
-        if self.home(&agent.name).is_none() {
+        // where names are trusted both fleets could take it for theirs
+        if self.home(&agent.name).is_none() || convert::is_of_another(agent, self.fleet) {
             return Ok(false);
         }
         // to touch what came up under a name of ours asks for no fresh key: it is given nothing

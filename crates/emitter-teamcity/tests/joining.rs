@@ -249,3 +249,51 @@ async fn an_agent_that_a_token_let_in_while_probot_was_away_is_ours_all_the_same
     let look = whole(&world.emitter()).await;
     assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
 }
+
+#[tokio::test]
+async fn an_agent_of_another_fleet_is_left_to_it_though_names_are_trusted() {
+    let mut world = World::start().await;
+    world.config["manage"] = json!({ "trust_names": true });
+    let name = instance(0).to_string();
+    let now = world.now();
+    let agent = world.lock().join(&name, LINUX, None, now);
+    let mark = |authorized: bool, of: &str, enabled: bool, words: &str| {
+        let mut teamcity = world.lock();
+        let agent = teamcity.agents.get_mut(&agent).unwrap();
+        (agent.authorized, agent.enabled) = (authorized, enabled);
+        agent.authorized_comment = of.to_owned();
+        agent.enabled_comment = words.to_owned();
+    };
+    let epoch = model::Epoch(1_795_531_234_567);
+    let (emitter, control) = (world.emitter(), world.control());
+    let id = model::ExecutorId::new(&*name);
+    for (authorized, of, enabled, words) in [
+        (true, "parmanu-fleet=other", true, ""),
+        (
+            true,
+            "parmanu-fleet=other",
+            false,
+            "parmanu-cordon fleet=other epoch=7",
+        ),
+        (false, "parmanu-removed fleet=other", false, ""),
+        // it is being let in there
+        (false, "", false, "parmanu-joining fleet=other"),
+    ] {
+        mark(authorized, of, enabled, words);
+        whole(&emitter).await;
+        let refused = control.cordon(&id, epoch).await.unwrap_err();
+        assert_eq!(
+            refused.kind,
+            ports::EmitterErrorKind::Conflict,
+            "{of} {words}"
+        );
+        let teamcity = world.lock();
+        let left = &teamcity.agents[&agent];
+        let is = (left.authorized, left.authorized_comment.as_str());
+        assert_eq!(is, (authorized, of), "{words}");
+        assert_eq!(
+            (left.enabled, left.enabled_comment.as_str()),
+            (enabled, words)
+        );
+    }
+}
