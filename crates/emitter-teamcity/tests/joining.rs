@@ -297,3 +297,41 @@ async fn an_agent_of_another_fleet_is_left_to_it_though_names_are_trusted() {
         );
     }
 }
+
+/// Between the list of agents and the first change a scaler may have cordoned one of them.
+#[tokio::test]
+async fn a_cordon_that_came_after_the_list_is_not_lifted_by_letting_the_agent_in() {
+    let world = World::start().await;
+    world.lock().makes_tokens = false;
+    let name = world.machine(0).await.executor;
+    let agent = world.agent_id(name.as_str());
+    let control = world.control();
+    let epoch = model::Epoch(1_795_531_234_567);
+    control.cordon(&name, epoch).await.unwrap();
+    let before = json!({ "count": 1, "agent": [{
+        "id": agent, "name": name.as_str(), "connected": true, "authorized": false, "pool": { "id": 0 },
+        "idleSinceTime": "20260901T100000+0000", "enabledInfo": { "status": true }, "authorizedInfo": { "status": false },
+    }]});
+    let list = FaultKind::Body(before.to_string());
+    world.lock().inject(Fault::on("/app/rest/agents", 1, list));
+    world.emitter().probe().await.unwrap();
+    let reading = control.read(&name).await.unwrap();
+    assert_eq!(reading.cordon, Cordon::Ours { epoch });
+    assert!(!world.lock().agents[&agent].enabled);
+}
+
+#[tokio::test]
+async fn an_answer_without_parameters_is_no_proof_that_a_machine_has_no_key() {
+    let world = World::start().await;
+    world.lock().makes_tokens = false;
+    let name = world.machine(0).await.executor;
+    let agent = world.agent_id(name.as_str());
+    let emitter = world.emitter();
+    let nothing = FaultKind::Body(format!("{{\"id\":{agent}}}"));
+    let place = format!("/app/rest/agents/id:{agent}");
+    world.lock().inject(Fault::on(&place, 1, nothing));
+    emitter.probe().await.unwrap();
+    assert!(!world.lock().agents[&agent].authorized);
+    emitter.probe().await.unwrap();
+    assert!(world.lock().agents[&agent].authorized);
+}
