@@ -17,7 +17,7 @@ use web::{Answer, Method};
 use crate::client::{Client, Meter, value};
 use crate::config::Serves;
 use crate::convert;
-use crate::error::Failure;
+use crate::error::{Failure, conflict};
 use crate::mark::{self, Shown};
 use crate::wire::{AGENT, Agent, Pool};
 
@@ -57,7 +57,8 @@ impl Door<'_> {
         let joins = !marked || is_half_in(agent, self.fleet);
         let told = agent.enabled_info.is_some() && agent.authorized_info.is_some();
         // what a person took away he may have back from a person only
-        let left_alone = convert::is_withdrawn(agent, self.fleet);
+        let left_alone =
+            convert::is_withdrawn(agent, self.fleet) || convert::is_of_another(agent, self.fleet);
         told && joins && !left_alone && agent.connected && self.home(&agent.name).is_some()
     }
 
@@ -71,6 +72,13 @@ impl Door<'_> {
             Shown::NoKey => return Ok(Admitted::Stranger("it does not have the key of its name")),
         }
         let id = format!("id:{}", agent.id);
+        // it was listed some time ago, and nobody may lift a cordon that came since
+        let agent = &agent_of(self.client, &id, self.meter).await?;
+        if !self.is_waiting(agent) {
+            return Err(conflict(
+                "it changed meanwhile: the next look sees what is to be done",
+            ));
+        }
         let in_place = agent.authorized && agent.pool_id() == Some(pool.id);
         let joining = json!({ "status": false, "comment": { "text": mark::joining(self.fleet) } });
         let half = is_half_in(agent, self.fleet);
@@ -118,8 +126,11 @@ impl Door<'_> {
             .get(&["agents", &id], &fields, self.meter)
             .await?;
         let body = answer.json()?;
-        let said = body["properties"]["property"].as_array();
-        let mut said = said.into_iter().flatten();
+        // an agent always says something of itself; hidden or cut short is no proof of having no key
+        let said = body["properties"]["property"].as_array().ok_or_else(|| {
+            Failure::bad_answer(format!("{} answered no parameters", answer.endpoint))
+        })?;
+        let mut said = said.iter();
         let key = said.find(|property| property["name"] == mark::JOIN_PARAMETER);
         let key = key.and_then(|property| property["value"].as_str());
         Ok(key.map_or(Shown::NoKey, |key| {
@@ -153,7 +164,8 @@ impl Door<'_> {
         if convert::is_marked(agent, self.fleet) {
             return Ok(true);
         }
-        if self.home(&agent.name).is_none() {
+        // where names are trusted both fleets could take it for theirs
+        if self.home(&agent.name).is_none() || convert::is_of_another(agent, self.fleet) {
             return Ok(false);
         }
         // to touch what came up under a name of ours asks for no fresh key: it is given nothing

@@ -13,7 +13,7 @@ use crate::error::line;
 use crate::reason::{self, Waits};
 use crate::wire::{Build, Need};
 
-/// Build type → build types whose agent it stays on.
+/// Build type → build types whose agent it stays on. Of a type that is not in it nobody knows.
 pub(crate) type SameAgent = BTreeMap<String, BTreeSet<String>>;
 
 /// One build of the queue that needs an agent.
@@ -29,7 +29,8 @@ pub(crate) struct Placed<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Chains<'a> {
     pub(crate) placed: Vec<Placed<'a>>,
-    /// Agents that are free and to which a waiting build is bound: by the name of the agent.
+    /// Agents that are free and to which a waiting build is bound: by the name of the agent. Without a build where none is
+    /// known to be bound and one may be.
     pub(crate) bound: BTreeMap<String, Vec<JobId>>,
 }
 
@@ -58,7 +59,24 @@ pub(crate) fn place<'a>(
         });
     }
     join_groups(&mut chains, &open, same_agent);
+    hold_unknown(&mut chains, same_agent);
     chains
+}
+
+/// Holds the agents of ended builds for those builds of which nobody knows yet whether they go on with them. No build is
+/// named: it would count as handed out, and would ask for no machine.
+fn hold_unknown(chains: &mut Chains<'_>, same: &SameAgent) {
+    let is_known = |build: &Build| build.of_type().is_some_and(|of| same.contains_key(of));
+    let unknown = chains.placed.iter().map(|placed| placed.build);
+    let needs = unknown
+        .filter(|build| !is_known(build))
+        .flat_map(|build| &build.needs.build);
+    for need in needs.filter(|need| need.has_ended()) {
+        let name = need.agent.as_ref().and_then(|agent| agent.name.clone());
+        if let Some(name) = name {
+            chains.bound.entry(name).or_default();
+        }
+    }
 }
 
 fn class_of(build: &Build, open: &BTreeMap<u64, (&Build, bool)>) -> JobClass {
@@ -157,6 +175,11 @@ fn join_groups(chains: &mut Chains<'_>, open: &BTreeMap<u64, (&Build, bool)>, sa
                 if bound_needs(placed.build, same).next().is_some() =>
             {
                 parents.clear();
+                // and that agent must still be there when the others have ended
+                if let Some(Hold::Agent(name)) = holds.get(&of) {
+                    let waits = JobId::new(placed.build.id.to_string());
+                    chains.bound.entry(name.clone()).or_default().push(waits);
+                }
                 continue;
             }
             _ => continue,
@@ -217,6 +240,9 @@ mod tests {
 
     const WAITS: &str = "Build dependencies have not been built yet";
 
+    /// A build type that the server was not asked about yet.
+    const UNASKED: &str = "Unasked";
+
     /// A build of type `T<id>` with its dependencies, all of which are open unless named in `ended`.
     fn build(id: u64, needs: &[u64], ended: &[u64]) -> Value {
         let needs: Vec<Value> = needs
@@ -245,7 +271,11 @@ mod tests {
     /// Each queued build with its class in short: `R`, or what it waits for.
     fn check(queued: Vec<Value>, running: Vec<Value>, same: &[(u64, u64)]) -> String {
         let (queued, running) = (read(queued), read(running));
-        let mut edges = SameAgent::new();
+        let asked = queued.iter().filter_map(|build| build.of_type());
+        let mut edges: SameAgent = asked
+            .filter(|of| *of != UNASKED)
+            .map(|of| (of.to_owned(), BTreeSet::new()))
+            .collect();
         for (of, on) in same {
             edges
                 .entry(format!("T{of}"))
@@ -356,6 +386,24 @@ mod tests {
             r#"2 agent a, on which its chain stays []; a waits for [("2")]"#
                 .replace("(\"2\")", "\"2\"")
         );
+    }
+
+    #[test]
+    fn an_agent_is_held_for_a_build_of_its_group_that_waits_for_others_too() {
+        let mut two = build(2, &[1, 3], &[1]);
+        two["waitReason"] = json!(WAITS);
+        assert_eq!(
+            check(vec![two], vec![build(3, &[], &[])], &[(2, 1)]),
+            r#"2 builds of its chain []; a waits for ["2"]"#
+        );
+    }
+
+    /// Just after a start of probot, or when the question fails.
+    #[test]
+    fn until_it_is_known_what_stays_on_an_agent_no_agent_of_the_chain_is_free() {
+        let mut two = build(2, &[1], &[1]);
+        two["buildTypeId"] = json!(UNASKED);
+        assert_eq!(check(vec![two], vec![], &[]), "2 R; a waits for []");
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! **Certain idle** is: disabled with our mark for some time to come; no build on the agent, which TeamCity shows even when
 //! the build itself may not be seen; since when it is idle, which is told only when it is; the details of agents visible at
 //! all; and no build in the queue for which a person chose this very agent, since that one starts though the agent is
-//! disabled. The queue is read before the agent, so that a build which moves on is seen in one of them.
+//! disabled. The queue is read before the agent, so that a build which moves on is seen in one of them. An agent that is not
+//! connected may be one that lost its server, or whose server was restarted, in the middle of a build; no source says that
+//! its build is shown then. So it is idle only if the list of builds that run names none on it either.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -250,11 +252,13 @@ impl TeamCityControl {
     async fn certain(&self, executor: &ExecutorId) -> Result<Reading, Failure> {
         let chosen = self.is_chosen(executor).await?;
         let seen = self.agent(executor).await?;
+        // one that is away is asked about from the other side: its build may go on without it being shown
+        let runs = !seen.connected && self.is_running(executor).await?;
         let cordon = convert::cordon(&seen, &self.fleet);
         let unknown = |why: &str| Work::Unknown {
             why: format!("agent {executor} {why}"),
         };
-        let work = if seen.build.is_some() || chosen {
+        let work = if seen.build.is_some() || chosen || runs {
             Work::Jobs { count: 1 }
         } else if seen.enabled_info.is_none() {
             unknown("shows no details to this token, and what is hidden may be a build")
@@ -270,17 +274,33 @@ impl TeamCityControl {
 
     /// Whether a build waits for this very agent. It would start though the agent is disabled.
     async fn is_chosen(&self, executor: &ExecutorId) -> Result<bool, Failure> {
-        let locator = format!("agent:({}),count:1", by_name(executor.as_str()));
+        self.any_build("buildQueue", "", executor).await
+    }
+
+    /// Whether a build runs on this agent by the list of builds.
+    async fn is_running(&self, executor: &ExecutorId) -> Result<bool, Failure> {
+        let running = "running:true,defaultFilter:false,";
+        self.any_build("builds", running, executor).await
+    }
+
+    async fn any_build(
+        &self,
+        list: &str,
+        which: &str,
+        executor: &ExecutorId,
+    ) -> Result<bool, Failure> {
+        let agent = by_name(executor.as_str());
+        let locator = format!("{which}agent:({agent}),count:1");
         let query = [("locator", locator.as_str()), ("fields", "count,build(id)")];
-        let answer = self
-            .client
-            .get(&["buildQueue"], &query, &Meter::default())
-            .await?;
+        let meter = Meter::default();
+        let answer = self.client.get(&[list], &query, &meter).await?;
         let body = answer.json()?;
+        let none = body["count"] == 0;
         let rows: Option<Vec<AgentId>> = match &body["build"] {
-            Value::Null if body["count"] == 0 => Some(Vec::new()),
+            Value::Null if none => Some(Vec::new()),
             rows => serde_json::from_value(rows.clone()).ok(),
         };
+        let rows = rows.filter(|rows| !rows.is_empty() || none);
         rows.map(|rows| !rows.is_empty()).ok_or_else(|| {
             Failure::bad_answer(format!("{} answered no list of builds", answer.endpoint))
         })

@@ -95,6 +95,14 @@ pub(crate) fn is_marked(agent: &Agent, fleet: &FleetId) -> bool {
         || matches!(cordon(agent, fleet), Cordon::Ours { .. })
 }
 
+/// Whether TeamCity itself says that an agent is another fleet's, or about to be: two fleets may have pools of one name.
+pub(crate) fn is_of_another(agent: &Agent, fleet: &FleetId) -> bool {
+    !is_marked(agent, fleet)
+        && [agent.owner_words(), agent.enabled_words()]
+            .iter()
+            .any(|words| mark::is_of_another(words, fleet))
+}
+
 /// An agent as an executor; `None` for one of somebody else's that may not run anything.
 pub(crate) fn executor(
     agent: &Agent,
@@ -105,7 +113,7 @@ pub(crate) fn executor(
 ) -> Option<Executor> {
     let owner = mark::owner(agent.owner_words());
     // by its name, while a person keeps it: its machine must not be taken for one whose agent is gone
-    let kept = has_our_name && is_withdrawn(agent, fleet);
+    let kept = has_our_name && owner.is_none() && is_withdrawn(agent, fleet);
     let ours = is_marked(agent, fleet) || kept;
     if !ours && !agent.authorized && agent.build.is_none() {
         return None;
@@ -271,6 +279,15 @@ mod tests {
         });
         let kept = kept.unwrap();
         assert_eq!((kept.fleet, kept.cordon), (Some(fleet()), Cordon::Foreign));
+        // another fleet's that leaves, with a pool of the same name, is kept by nobody
+        assert!(
+            seen(|row| {
+                row["authorized"] = json!(false);
+                row["authorizedInfo"]["comment"] =
+                    json!({ "text": "parmanu-removed fleet=other", "user": { "id": 1 } });
+            })
+            .is_none()
+        );
         // somebody else's that may not run anything is no capacity
         assert!(
             seen(|row| {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{Completeness, EmitterName, Executor, FleetId, Job, PoolName, Snapshot};
+use model::{Completeness, EmitterName, Executor, ExecutorState, FleetId, Job, PoolName, Snapshot};
 use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
 
 use crate::chain::{self, Chains};
@@ -233,6 +233,20 @@ impl TeamCityEmitter {
             .values()
             .filter_map(|serves| serves.prototype.as_ref())
             .collect();
+        let mut names = BTreeSet::new();
+        let again = seen
+            .agents
+            .iter()
+            .filter(|agent| !names.insert(&agent.name));
+        let twice: BTreeSet<&String> = again.map(|agent| &agent.name).collect();
+        let doubtful = |mut executor: Executor| {
+            let is_busy = matches!(executor.state, ExecutorState::Busy { .. });
+            if twice.contains(&executor.name) && !is_busy {
+                let why = "two agents of this name were listed".to_owned();
+                executor.state = ExecutorState::Unknown { why };
+            }
+            executor
+        };
         seen.agents
             .iter()
             .filter(|agent| !prototypes.contains(&agent.name) || agent.build.is_some())
@@ -245,6 +259,7 @@ impl TeamCityEmitter {
                     labels(agent),
                 )
             })
+            .map(doubtful)
             .collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::emitter::{Seen, TeamCityEmitter, pool_of};
 use crate::error::{Failure, line};
 use crate::wire::Agent;
 
-/// Agents that are let in during one look; each takes three to seven requests.
+/// Agents that are let in during one look; each takes four to eight requests.
 const ADMISSIONS: usize = 20;
 
 /// Agents with the name of one of ours and another key, that are not asked again.

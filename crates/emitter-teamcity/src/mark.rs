@@ -55,6 +55,14 @@ pub(crate) fn owner(comment: &str) -> Option<FleetId> {
     rest.trim().parse().ok()
 }
 
+/// Whether a comment is a mark of another fleet.
+pub(crate) fn is_of_another(comment: &str, fleet: &FleetId) -> bool {
+    let marks = [FLEET, REMOVED, JOINING, CORDON];
+    let rest = marks.iter().find_map(|mark| comment.strip_prefix(mark));
+    let named = rest.and_then(|rest| rest.split_whitespace().next());
+    named.is_some_and(|named| named != fleet.as_str())
+}
+
 /// Whether the authorisation was withdrawn because the machine leaves.
 pub(crate) fn is_removed(comment: &str, fleet: &FleetId) -> bool {
     comment == removed(fleet)

@@ -164,10 +164,11 @@ impl Oracle {
         known.same_agent = Some((now, on));
     }
 
+    /// Of every build type that was asked about; nothing is a set of none.
     pub(crate) fn bonds(&self) -> SameAgent {
         let known = self.types.iter().filter_map(|(of_type, known)| {
             let (_, on) = known.same_agent.as_ref()?;
-            (!on.is_empty()).then(|| (of_type.clone(), on.clone()))
+            Some((of_type.clone(), on.clone()))
         });
         known.collect()
     }

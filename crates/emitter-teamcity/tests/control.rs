@@ -108,6 +108,37 @@ async fn a_build_that_a_person_chose_the_agent_for_is_work_though_it_is_disabled
     );
 }
 
+/// After a restart of the server agents come back one by one, and their builds go on all the while.
+#[tokio::test]
+async fn an_agent_that_is_not_connected_and_shows_no_build_may_have_one_all_the_same() {
+    let world = World::start().await;
+    let control = world.control();
+    let executor = world.machine(0).await.executor;
+    whole(&world.emitter()).await;
+    let build = world.push("App_Build");
+    let now = world.now();
+    world.lock().dispatch(now);
+    control.cordon(&executor, EPOCH).await.unwrap();
+    let agent = world.agent_id(executor.as_str());
+    let row = serde_json::json!({
+        "id": agent, "name": executor.as_str(), "connected": false, "authorized": true,
+        "enabledInfo": { "status": false, "comment": { "text": format!("parmanu-cordon fleet=acme-ci epoch={EPOCH}") } },
+        "authorizedInfo": { "status": true, "comment": { "text": "parmanu-fleet=acme-ci" } },
+    });
+    let place = format!("/app/rest/agents/name:{executor}");
+    let body = FaultKind::Body(row.to_string());
+    world.lock().inject(Fault::on(&place, 1, body));
+    let reading = control.read(&executor).await.unwrap();
+    assert_eq!(reading.work, Work::Jobs { count: 1 });
+    // what that list does not answer whole is no proof either
+    world.lock().agents.get_mut(&agent).unwrap().connected = false;
+    assert!(world.lock().finish(build));
+    let list = Fault::on("/app/rest/builds", 1, FaultKind::Body("{}".to_owned()));
+    world.lock().inject(list);
+    assert!(!is_idle(&control.read(&executor).await.unwrap()));
+    assert!(is_idle(&control.read(&executor).await.unwrap()));
+}
+
 #[tokio::test]
 async fn details_that_are_hidden_are_never_an_idle_agent() {
     let world = World::start().await;
@@ -138,7 +169,12 @@ async fn details_that_are_hidden_are_never_an_idle_agent() {
         assert!(!is_idle(&reading), "{agent} {body}: {reading:?}");
     }
     let queue = "/app/rest/buildQueue";
-    for body in ["{}", "{\"build\":{}}", "{\"count\":1}"] {
+    for body in [
+        "{}",
+        "{\"build\":{}}",
+        "{\"count\":1}",
+        "{\"count\":1,\"build\":[]}",
+    ] {
         world
             .lock()
             .inject(Fault::on(queue, 1, FaultKind::Body(body.to_owned())));

@@ -249,3 +249,89 @@ async fn an_agent_that_a_token_let_in_while_probot_was_away_is_ours_all_the_same
     let look = whole(&world.emitter()).await;
     assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
 }
+
+#[tokio::test]
+async fn an_agent_of_another_fleet_is_left_to_it_though_names_are_trusted() {
+    let mut world = World::start().await;
+    world.config["manage"] = json!({ "trust_names": true });
+    let name = instance(0).to_string();
+    let now = world.now();
+    let agent = world.lock().join(&name, LINUX, None, now);
+    let mark = |authorized: bool, of: &str, enabled: bool, words: &str| {
+        let mut teamcity = world.lock();
+        let agent = teamcity.agents.get_mut(&agent).unwrap();
+        (agent.authorized, agent.enabled) = (authorized, enabled);
+        agent.authorized_comment = of.to_owned();
+        agent.enabled_comment = words.to_owned();
+    };
+    let epoch = model::Epoch(1_795_531_234_567);
+    let (emitter, control) = (world.emitter(), world.control());
+    let id = model::ExecutorId::new(&*name);
+    for (authorized, of, enabled, words) in [
+        (true, "parmanu-fleet=other", true, ""),
+        (
+            true,
+            "parmanu-fleet=other",
+            false,
+            "parmanu-cordon fleet=other epoch=7",
+        ),
+        (false, "parmanu-removed fleet=other", false, ""),
+        // it is being let in there
+        (false, "", false, "parmanu-joining fleet=other"),
+    ] {
+        mark(authorized, of, enabled, words);
+        whole(&emitter).await;
+        let refused = control.cordon(&id, epoch).await.unwrap_err();
+        assert_eq!(
+            refused.kind,
+            ports::EmitterErrorKind::Conflict,
+            "{of} {words}"
+        );
+        let teamcity = world.lock();
+        let left = &teamcity.agents[&agent];
+        let is = (left.authorized, left.authorized_comment.as_str());
+        assert_eq!(is, (authorized, of), "{words}");
+        assert_eq!(
+            (left.enabled, left.enabled_comment.as_str()),
+            (enabled, words)
+        );
+    }
+}
+
+/// Between the list of agents and the first change a scaler may have cordoned one of them.
+#[tokio::test]
+async fn a_cordon_that_came_after_the_list_is_not_lifted_by_letting_the_agent_in() {
+    let world = World::start().await;
+    world.lock().makes_tokens = false;
+    let name = world.machine(0).await.executor;
+    let agent = world.agent_id(name.as_str());
+    let control = world.control();
+    let epoch = model::Epoch(1_795_531_234_567);
+    control.cordon(&name, epoch).await.unwrap();
+    let before = json!({ "count": 1, "agent": [{
+        "id": agent, "name": name.as_str(), "connected": true, "authorized": false, "pool": { "id": 0 },
+        "idleSinceTime": "20260901T100000+0000", "enabledInfo": { "status": true }, "authorizedInfo": { "status": false },
+    }]});
+    let list = FaultKind::Body(before.to_string());
+    world.lock().inject(Fault::on("/app/rest/agents", 1, list));
+    world.emitter().probe().await.unwrap();
+    let reading = control.read(&name).await.unwrap();
+    assert_eq!(reading.cordon, Cordon::Ours { epoch });
+    assert!(!world.lock().agents[&agent].enabled);
+}
+
+#[tokio::test]
+async fn an_answer_without_parameters_is_no_proof_that_a_machine_has_no_key() {
+    let world = World::start().await;
+    world.lock().makes_tokens = false;
+    let name = world.machine(0).await.executor;
+    let agent = world.agent_id(name.as_str());
+    let emitter = world.emitter();
+    let nothing = FaultKind::Body(format!("{{\"id\":{agent}}}"));
+    let place = format!("/app/rest/agents/id:{agent}");
+    world.lock().inject(Fault::on(&place, 1, nothing));
+    emitter.probe().await.unwrap();
+    assert!(!world.lock().agents[&agent].authorized);
+    emitter.probe().await.unwrap();
+    assert!(world.lock().agents[&agent].authorized);
+}

@@ -457,3 +457,29 @@ async fn an_empty_page_that_names_a_next_one_is_no_end() {
         "{words}"
     );
 }
+
+/// One that was removed and came again is in both pages when it moved between them; the name tells nobody which one it is.
+#[tokio::test]
+async fn two_agents_of_one_name_are_not_idle() {
+    let world = World::start().await;
+    let name = world.machine(0).await.executor;
+    whole(&world.emitter()).await;
+    let row = |id: u64| {
+        json!({
+            "id": id, "name": name.as_str(), "connected": true, "authorized": true,
+            "idleSinceTime": "20260901T100000+0000", "enabledInfo": { "status": true },
+            "authorizedInfo": { "status": true, "comment": { "text": "parmanu-fleet=acme-ci" } },
+        })
+    };
+    let list = json!({ "count": 2, "agent": [row(7), row(8)] });
+    let list = FaultKind::Body(list.to_string());
+    world.lock().inject(Fault::on("/app/rest/agents", 1, list));
+    let look = world.emitter().probe().await.unwrap();
+    assert_eq!(look.executors.len(), 2);
+    for executor in look.executors {
+        assert!(
+            matches!(executor.state, ExecutorState::Unknown { .. }),
+            "{executor:?}"
+        );
+    }
+}

@@ -251,6 +251,10 @@ impl TeamCity {
     ) -> Result<(&'static str, Vec<Value>), Response> {
         locator.flag("defaultFilter")?;
         let running = locator.flag("running")? == Some(true);
+        let agent = match locator.take("agent") {
+            Some(text) => Some(self.one_agent(&text, rights)?),
+            None => None,
+        };
         let wanted = |build: &Build| match build.state {
             State::Running => true,
             State::Finished => !running,
@@ -260,6 +264,7 @@ impl TeamCity {
             .builds
             .iter()
             .filter(|(_, build)| wanted(build) && self.sees_build(build, rights))
+            .filter(|(_, build)| agent.is_none() || build.agent == agent)
             .map(|(id, build)| self.show_build(*id, build, rights));
         Ok(("build", rows.collect()))
     }

@@ -24,7 +24,7 @@ const ENOUGH: usize = 3;
 /// and a name of fifty that is less than a megabyte.
 const JOBS: usize = 5_000;
 
-/// Running jobs watched at a time, so that their ends teach something.
+/// Running jobs of a look that are watched, so that their ends teach something; as many again that partial looks hide.
 const WATCHED: usize = 20_000;
 
 /// Readiness is rounded up to this, so that a thousand jobs are a few entries.
@@ -71,7 +71,11 @@ impl Durations {
             running.insert(job.id.clone(), (name_of(job), since));
         }
         if !snapshot.completeness.is_complete() {
-            // it may only be hidden: watched on, but not taken as ended
+            // it may only be hidden: watched on, but not taken as ended. Looks may stay partial for as long as we run,
+            // so what is hidden is let go of when it fills the memory.
+            if self.running.len() >= WATCHED {
+                self.running.clear();
+            }
             self.running.extend(running);
             return;
         }
@@ -332,6 +336,20 @@ mod tests {
             durations.observe(&part);
         }
         assert!(durations.runs.is_empty() && durations.running.len() == 1);
+    }
+
+    /// An emitter whose token may never see everything is partial for as long as probot runs.
+    #[test]
+    fn looks_that_are_never_whole_do_not_fill_the_memory() {
+        let mut durations = Durations::default();
+        for n in 0..4 {
+            let jobs = (0..WATCHED).map(|id| running(&format!("{n}-{id}"), "build"));
+            let mut part = look(n, jobs.collect());
+            part.completeness.doubt("hidden projects");
+            durations.observe(&part);
+        }
+        assert!(durations.running.len() <= 2 * WATCHED);
+        assert!(durations.running.contains_key(&JobId::new("3-0")));
     }
 
     #[test]

@@ -7,13 +7,15 @@
 //! - **The breaker**: after five failures in a row, or one that only an operator can mend (a token that is refused locks an
 //!   account in the end), the emitter is asked once a minute until a look succeeds. Hints do not wake it meanwhile.
 //! - **Strain**: a server that throttles us (429) is asked half as often from then on, and after ten good looks twice as
-//!   often again.
+//!   often again. Until then hints bring no look forward: they would be what throttled it.
 //!
 //! Pure: the moment, the outcome and the die are given.
 
 use std::time::Duration;
 
 use ports::EmitterErrorKind;
+
+use crate::hooks::LEAST_BETWEEN;
 
 /// The breaker opens after so many failures in a row.
 const FAILURES: u32 = 5;
@@ -76,9 +78,11 @@ impl Pace {
         self.open
     }
 
-    /// Whether a hint may bring the next look forward: not while the emitter asks for rest.
-    pub(crate) fn takes_hints(&self) -> bool {
-        !self.open && self.failures == 0
+    /// How soon after the beginning of a look that took so long a hint may bring the next one; `None` while the emitter
+    /// asks for rest.
+    pub(crate) fn soonest(&self, took: Duration) -> Option<Duration> {
+        let rests = self.open || self.failures > 0 || self.strain > 0;
+        (!rests).then(|| LEAST_BETWEEN.max(took.saturating_mul(2)))
     }
 
     /// Takes in how a look ended.
@@ -174,6 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn hints_neither_beat_a_server_that_throttled_nor_leave_a_slow_one_without_rest() {
+        let mut pace = Pace::new(EVERY);
+        assert_eq!(pace.soonest(NO_TIME), Some(LEAST_BETWEEN));
+        assert_eq!(pace.soonest(seconds(3)), Some(seconds(6)));
+        pace.note(Ended::Badly(EmitterErrorKind::RateLimited {
+            retry_after: None,
+        }));
+        pace.note(Ended::Well);
+        assert_eq!(pace.soonest(NO_TIME), None);
+        for _ in 1..RECOVERS_AFTER {
+            pace.note(Ended::Well);
+        }
+        assert_eq!(pace.soonest(NO_TIME), Some(LEAST_BETWEEN));
+    }
+
+    #[test]
     fn a_good_look_is_followed_by_the_rest_of_the_interval() {
         let pace = Pace::new(EVERY);
         assert_eq!(pace.wait(Ended::Well, seconds(1), 0.5), seconds(4));
@@ -193,7 +213,7 @@ mod tests {
         for _ in 0..6 {
             news.extend(pace.note(AWAY));
             waits.push(pace.wait(AWAY, NO_TIME, 1.0).as_secs());
-            assert!(!pace.takes_hints());
+            assert!(pace.soonest(NO_TIME).is_none());
         }
         assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
         assert_eq!(news, [News::Opened { failures: 5 }], "said once");
@@ -203,7 +223,7 @@ mod tests {
             "replicas do not march in step"
         );
         assert_eq!(pace.note(Ended::Well), Some(News::Closed { failures: 6 }));
-        assert!(pace.takes_hints() && !pace.is_open());
+        assert!(pace.soonest(NO_TIME).is_some() && !pace.is_open());
         assert_eq!(pace.note(Ended::Well), None);
         pace.note(AWAY);
         assert_eq!(pace.wait(AWAY, NO_TIME, 1.0), EVERY);

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::ahead::Durations;
-use crate::hooks::LEAST_BETWEEN;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
 use crate::pace::{Ended, News, Pace, STORE_RETRY};
 
@@ -53,7 +52,7 @@ pub(crate) struct Poller {
 /// The wait after one turn.
 struct Pause {
     length: Duration,
-    /// When the turn began, if a hint may end the wait.
+    /// From when on, by boot time, a hint may end the wait, if at all.
     hintable: Option<Duration>,
 }
 
@@ -113,16 +112,16 @@ impl Poller {
         }
     }
 
-    /// Waits; a hint ends the wait, but not sooner than some time after the last look began.
+    /// Waits; a hint ends the wait, but not sooner than the pace allows.
     async fn rest(&self, pause: Pause) {
         let whole = self.clock.sleep(pause.length);
-        let Some(began) = pause.hintable else {
+        let Some(soonest) = pause.hintable else {
             return whole.await;
         };
         let hinted = async {
             self.hint.notified().await;
-            let since = self.clock.boottime().saturating_sub(began);
-            self.clock.sleep(LEAST_BETWEEN.saturating_sub(since)).await;
+            let rest = soonest.saturating_sub(self.clock.boottime());
+            self.clock.sleep(rest).await;
         };
         tokio::select! {
             () = whole => {}
@@ -176,7 +175,8 @@ impl Poller {
             self.tell(news);
         }
         let length = self.pace.wait(ended, took, fastrand::f64());
-        let hintable = self.pace.takes_hints().then_some(began);
+        let soonest = self.pace.soonest(took);
+        let hintable = soonest.map(|after| began.saturating_add(after));
         Pause { length, hintable }
     }
 
