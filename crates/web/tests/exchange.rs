@@ -126,7 +126,9 @@ async fn an_answer_that_drips_is_over_at_the_deadline() {
         settings.exchange_timeout = Duration::from_millis(150);
     });
     let meter = Meter::default();
-    let failure = client.send(&get(&server, "/"), &meter).await.err().unwrap();
+    let request = get(&server, "/");
+    let sent = tokio::time::timeout(Duration::from_secs(20), client.send(&request, &meter));
+    let failure = sent.await.expect("a deadline").err().unwrap();
     assert_eq!(failure.kind, Kind::TimedOut);
     assert!(meter.cost().bytes > 1, "it never paused for long");
 }
@@ -304,6 +306,20 @@ async fn pages_are_followed_at_this_server_only() {
     for elsewhere in elsewhere {
         assert_eq!(client.here(&answer.url, elsewhere), None, "{elsewhere}");
     }
+}
+
+/// Not that a server with this certificate is trusted: nobody has its key.
+#[test]
+fn a_file_of_certificates_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, include_str!("server/example-ca.pem").repeat(2)).unwrap();
+    let settings = Settings {
+        ca_file: Some(path),
+        ..Settings::of("test")
+    };
+    let url = Url::parse("https://ci.example").unwrap();
+    assert!(Client::new(url, Arc::new(Hand::default()), settings).is_ok());
 }
 
 #[test]
