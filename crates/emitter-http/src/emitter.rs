@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{EmitterName, PoolName, Snapshot};
-use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+use ports::{Clock, Emitter, EmitterError};
 use web::{Failure, Meter};
 
 use crate::config::HttpConfig;
@@ -30,13 +30,15 @@ pub(crate) struct HttpEmitter {
 #[async_trait]
 impl Emitter for HttpEmitter {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
-        looked
-            .unwrap_or_else(|| {
-                let message = format!("the probe took more than {:?}", self.probe_timeout);
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at jobs and executors"))
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        web::look(
+            clock,
+            limit,
+            &self.name,
+            "look at jobs and executors",
+            self.look(),
+        )
+        .await
     }
 }
 

@@ -339,3 +339,23 @@ fn a_file_that_holds_no_certificate_is_named() {
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
 }
+
+#[tokio::test]
+async fn a_look_ends_with_its_time_and_says_what_was_tried() {
+    let name = "ci".parse().unwrap();
+    let clock = Hand::default();
+    let done = web::look(&clock, Duration::ZERO, &name, "look", async { Ok(7) }).await;
+    assert_eq!(done.unwrap(), 7);
+    let failed = async { Err::<u8, _>(Failure::bad_answer("no list")) };
+    let failed = web::look(&clock, Duration::ZERO, &name, "look", failed).await;
+    assert_eq!(failed.unwrap_err().kind, Kind::BadAnswer);
+    clock.end_sleeps();
+    let never = std::future::pending::<Result<u8, Failure>>();
+    let late = web::look(&clock, Duration::from_secs(5), &name, "look", never).await;
+    let late = late.unwrap_err();
+    assert_eq!(late.kind, Kind::TimedOut);
+    assert_eq!(
+        late.to_string(),
+        "ci could not look: the probe took more than 5s"
+    );
+}
