@@ -258,7 +258,7 @@ fn an_unknown_kind_is_told_with_the_known_ones() {
               |                ^^^^^^
               = did you mean `redis`?
 
-            error: `gitlob` is not a kind known here; known are buildbot, fake, gitlab, jenkins, teamcity
+            error: `gitlob` is not a kind known here; known are buildbot, fake, gitlab, http, jenkins, teamcity
              --> parmanu.yaml:6:11
               |
             6 |     kind: gitlob
@@ -288,7 +288,7 @@ fn an_entry_without_a_kind_is_told() {
     check_after(
         &[("    kind: gitlab\n", ""), ("kind: ec2, ", "")],
         expect![[r#"
-            error: missing the key `kind`; known are buildbot, fake, gitlab, jenkins, teamcity
+            error: missing the key `kind`; known are buildbot, fake, gitlab, http, jenkins, teamcity
              --> parmanu.yaml:5:5
               |
             5 |     url: https://gitlab.example.com

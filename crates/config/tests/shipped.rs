@@ -36,7 +36,18 @@ fn shipped() -> Vec<PathBuf> {
 #[test]
 fn every_shipped_file_is_good_and_has_no_warning() {
     for file in shipped() {
-        assert_eq!(report_of(&file), "good\n", "{}", file.display());
+        let report = report_of(&file);
+        // an emitter that only looks cannot be used without this one
+        let only_looks = "warning: there is no right to control executors";
+        let is_alone = report.matches("warning: ").count() == 1 && report.ends_with("usable\n");
+        if file
+            .parent()
+            .is_some_and(|folder| folder.ends_with("emitters"))
+        {
+            assert!(report.starts_with(only_looks) && is_alone, "{report}");
+        } else {
+            assert_eq!(report, "good\n", "{}", file.display());
+        }
     }
 }
 
@@ -121,20 +132,6 @@ fn the_schema_and_the_shipped_files_know_the_same_keys() {
     // the keys of the plugins that exist for tests only
     let fake = ["lag", "capacity"].map(str::to_owned).into();
     let known: BTreeSet<String> = known.difference(&fake).cloned().collect();
-    // what machines would say of themselves: no emitter reports it yet, so no file that is good may ask
-    let asked = [
-        "free_below",
-        "grow",
-        "load_over",
-        "load_under",
-        "memory_above",
-        "memory_below",
-        "over",
-    ];
-    let known: BTreeSet<String> = known
-        .difference(&asked.map(str::to_owned).into())
-        .cloned()
-        .collect();
     let unused: Vec<_> = known.difference(&used).collect();
     assert_eq!(
         unused,
@@ -156,6 +153,9 @@ fn properties(schema: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
+/// Under these everybody chooses the names: of requests, of another product's headers, parameters and words.
+const CHOSEN: [&str; 5] = ["requests", "headers", "query", "with", "states"];
+
 /// All keys but the names of entries and of tags, which everybody chooses.
 fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
     match value {
@@ -165,7 +165,13 @@ fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
                     into.insert(key.clone());
                 }
                 // what stands under these is another product's own
-                if !["tags", "config", "devices"].contains(&key.as_str()) {
+                if CHOSEN.contains(&key.as_str()) {
+                    let chosen = value
+                        .as_object()
+                        .into_iter()
+                        .flat_map(|names| names.values());
+                    chosen.for_each(|value| keys(value, depth + 2, into));
+                } else if !["tags", "config", "devices"].contains(&key.as_str()) {
                     let entry = depth > 0 || !["store", "limits"].contains(&key.as_str());
                     keys(value, if entry { depth + 1 } else { depth + 2 }, into);
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, FleetId, Snapshot};
-use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+use ports::{Clock, Emitter, EmitterError};
 
 use crate::client::{Client, Failure, Meter};
 use crate::convert::{self, Build, Builder, Request, Worker};
@@ -35,13 +35,15 @@ pub(crate) struct BuildbotEmitter {
 #[async_trait]
 impl Emitter for BuildbotEmitter {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
-        looked
-            .unwrap_or_else(|| {
-                let message = format!("the probe took more than {:?}", self.probe_timeout);
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at requests and workers"))
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        web::look(
+            clock,
+            limit,
+            &self.name,
+            "look at requests and workers",
+            self.look(),
+        )
+        .await
     }
 }
 

@@ -19,6 +19,7 @@ pub fn emitters() -> EmitterRegistry {
         .with::<emitter_jenkins::Jenkins>()
         .with::<emitter_teamcity::TeamCity>()
         .with::<emitter_buildbot::Buildbot>()
+        .with::<emitter_http::Http>()
         .with::<emitter_fake::FakeEmitter>()
 }
 

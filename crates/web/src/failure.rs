@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use model::EmitterName;
-use ports::{BoxError, EmitterError, EmitterErrorKind};
+use ports::{BoxError, Clock, EmitterError, EmitterErrorKind};
 
 /// A failed call, before it is known what it was for.
 #[derive(Debug)]
@@ -50,6 +50,26 @@ impl Failure {
             source: self.source,
         }
     }
+}
+
+/// One look of an emitter, of which `operation` is the verb phrase, for at most `limit` of its clock.
+///
+/// # Errors
+///
+/// Fails as the look fails, and when the time is over.
+pub async fn look<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    emitter: &EmitterName,
+    operation: &'static str,
+    look: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, EmitterError> {
+    let looked = ports::timeout(clock, limit, look).await;
+    let looked = looked.unwrap_or_else(|| {
+        let message = format!("the probe took more than {limit:?}");
+        Err(Failure::new(EmitterErrorKind::TimedOut, message))
+    });
+    looked.map_err(|failure| failure.into_error(emitter, operation))
 }
 
 /// An emitter's own words on a status, where it can tell its operator more than HTTP can.

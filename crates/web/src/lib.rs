@@ -20,7 +20,7 @@ mod wait;
 
 pub use answer::Answer;
 pub use client::{Client, Settings, Toll};
-pub use failure::{Advice, Failure, of_status, quote};
+pub use failure::{Advice, Failure, look, of_status, quote};
 pub use meter::Meter;
 pub use request::Request;
 // the words of HTTP, so that an emitter names no HTTP library

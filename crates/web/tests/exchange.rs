@@ -126,7 +126,9 @@ async fn an_answer_that_drips_is_over_at_the_deadline() {
         settings.exchange_timeout = Duration::from_millis(150);
     });
     let meter = Meter::default();
-    let failure = client.send(&get(&server, "/"), &meter).await.err().unwrap();
+    let request = get(&server, "/");
+    let sent = tokio::time::timeout(Duration::from_secs(20), client.send(&request, &meter));
+    let failure = sent.await.expect("a deadline").err().unwrap();
     assert_eq!(failure.kind, Kind::TimedOut);
     assert!(meter.cost().bytes > 1, "it never paused for long");
 }
@@ -306,6 +308,20 @@ async fn pages_are_followed_at_this_server_only() {
     }
 }
 
+/// Not that a server with this certificate is trusted: nobody has its key.
+#[test]
+fn a_file_of_certificates_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, include_str!("server/example-ca.pem").repeat(2)).unwrap();
+    let settings = Settings {
+        ca_file: Some(path),
+        ..Settings::of("test")
+    };
+    let url = Url::parse("https://ci.example").unwrap();
+    assert!(Client::new(url, Arc::new(Hand::default()), settings).is_ok());
+}
+
 #[test]
 fn a_file_that_holds_no_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -322,4 +338,24 @@ fn a_file_that_holds_no_certificate_is_named() {
         let message = refused.err().unwrap().message;
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_look_ends_with_its_time_and_says_what_was_tried() {
+    let name = "ci".parse().unwrap();
+    let clock = Hand::default();
+    let done = web::look(&clock, Duration::ZERO, &name, "look", async { Ok(7) }).await;
+    assert_eq!(done.unwrap(), 7);
+    let failed = async { Err::<u8, _>(Failure::bad_answer("no list")) };
+    let failed = web::look(&clock, Duration::ZERO, &name, "look", failed).await;
+    assert_eq!(failed.unwrap_err().kind, Kind::BadAnswer);
+    clock.end_sleeps();
+    let never = std::future::pending::<Result<u8, Failure>>();
+    let late = web::look(&clock, Duration::from_secs(5), &name, "look", never).await;
+    let late = late.unwrap_err();
+    assert_eq!(late.kind, Kind::TimedOut);
+    assert_eq!(
+        late.to_string(),
+        "ci could not look: the probe took more than 5s"
+    );
 }
