@@ -12,6 +12,10 @@ use model::{
 use crate::config::Serves;
 use crate::convert::{Page, Runner};
 
+/// Jobs that are believed of one runner without having been named. A large machine takes some dozen; a number that is
+/// wrong must not fill the memory.
+const MOST_UNNAMED: u32 = 1_000;
+
 /// What one look has gathered so far.
 #[derive(Debug)]
 pub(crate) struct Sight {
@@ -74,7 +78,14 @@ impl Sight {
     /// what the pool serves, so that they are mapped to the pool whose machine they keep busy.
     pub(crate) fn add_unnamed(&mut self, runner: &Runner, entry: Option<&Serves>) {
         let labels = entry.map_or(&runner.executor.labels, |entry| &entry.tags);
-        for place in 0..runner.holds {
+        let held = runner.holds.min(MOST_UNNAMED);
+        if held < runner.holds {
+            self.doubt(format!(
+                "GitLab counts {} jobs on runner {}, which no machine takes: {held} of them are believed",
+                runner.holds, runner.executor.id
+            ));
+        }
+        for place in 0..held {
             self.add(Job {
                 id: JobId::new(format!("runner-{}-{place}", runner.executor.id)),
                 name: format!("unnamed job of runner {}", runner.executor.name),
@@ -192,6 +203,15 @@ mod tests {
                 jobs: vec![JobId::new("1")]
             }
         );
+    }
+
+    #[test]
+    fn a_number_of_jobs_that_no_machine_takes_is_a_doubt_and_no_flood() {
+        let mut sight = Sight::new();
+        sight.add_unnamed(&runner("7", 1_000_000_000), None);
+        let snapshot = sight.into_snapshot(Timestamp::UNIX_EPOCH, SnapshotCost::default());
+        assert_eq!(snapshot.jobs.len(), 1_000);
+        assert!(!snapshot.completeness.is_complete());
     }
 
     #[test]
