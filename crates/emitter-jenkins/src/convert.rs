@@ -205,22 +205,16 @@ pub(crate) fn running(computers: &[Computer]) -> Vec<Job> {
         .iter()
         .filter(|computer| !computer.is_controller() && !computer.is_ghost());
     let runs = agents.flat_map(|computer| {
-        let held = |(place, slot): (usize, &'_ crate::wire::Slot)| {
-            let run = slot.current_executable.as_ref()?;
-            let number = slot
-                .number
-                .unwrap_or_else(|| i64::try_from(place).unwrap_or(0));
-            // an idle executor may answer `{}`
-            (slot.idle == Some(false)).then(|| build(run, &computer.display_name, number))
-        };
-        computer
-            .executors
-            .iter()
-            .enumerate()
-            .filter_map(held)
-            .collect::<Vec<_>>()
+        held(computer).map(|(number, run)| build(run, &computer.display_name, number))
     });
     runs.collect()
+}
+
+/// What the executors of a node run, with their numbers.
+fn held(computer: &Computer) -> impl Iterator<Item = (i64, &Run)> {
+    (0i64..)
+        .zip(&computer.executors)
+        .filter_map(|(place, slot)| Some((slot.number.unwrap_or(place), slot.run()?)))
 }
 
 /// The id of what runs: its queue item's, which only builds of jobs tell; a pipeline step is told apart by its place.
@@ -313,17 +307,13 @@ fn executor(computer: &Computer, fleet: &FleetId, session: Option<&str>) -> Exec
 fn state(computer: &Computer, session: Option<&str>, owner: Option<&mark::Owner>) -> ExecutorState {
     // `idle` looks at flyweight executors too; an executor alone may be idle while its node is not
     if !computer.idle || computer.held() > 0 {
-        let jobs = (0i64..)
-            .zip(&computer.executors)
-            .filter_map(|(place, slot)| {
-                let run = slot.current_executable.as_ref();
-                let run = run.filter(|_| slot.idle == Some(false))?;
-                let number = slot.number.unwrap_or(place);
-                Some(run_id(run, &computer.display_name, number))
-            });
-        return ExecutorState::Busy {
-            jobs: jobs.collect(),
-        };
+        let jobs = held(computer);
+        let mut jobs: Vec<JobId> = jobs
+            .map(|(number, run)| run_id(run, &computer.display_name, number))
+            .collect();
+        jobs.sort();
+        jobs.dedup();
+        return ExecutorState::Busy { jobs };
     }
     if computer.is_connected() {
         return ExecutorState::Idle { since: None };
@@ -671,9 +661,20 @@ mod tests {
 
     #[test]
     fn a_row_of_another_shape_is_counted() {
-        let mut body = json!({ "items": [{ "id": 1 }, { "id": "x" }, 7, { "id": -1 }, { "id": 2, "task": null }] });
+        let item = |id: Value| json!({ "id": id, "blocked": false, "buildable": true });
+        let mut without_task = item(json!(2));
+        without_task["task"] = Value::Null;
+        let rows = [
+            item(json!(1)),
+            item(json!("x")),
+            json!(7),
+            item(json!(-1)),
+            json!({ "id": 3 }),
+            without_task,
+        ];
+        let mut body = json!({ "items": rows });
         let (rows, bad) = wire::rows::<Item>(&mut body, "items").unwrap();
-        assert_eq!((rows.len(), bad), (2, 3));
+        assert_eq!((rows.len(), bad), (2, 4));
         assert!(wire::rows::<Item>(&mut json!({ "items": {} }), "items").is_none());
     }
 }

@@ -145,7 +145,14 @@ impl JenkinsEmitter {
         if bad > 0 {
             seen.doubt(format!("{bad} computers have another shape"));
         }
-        if rows.len() + bad >= MOST_COMPUTERS {
+        let mut rows = rows;
+        let mut once = BTreeSet::new();
+        let listed = rows.len();
+        rows.retain(|node| once.insert(node.display_name.clone()));
+        if rows.len() < listed {
+            seen.doubt("a computer is listed twice, and the two may differ");
+        }
+        if listed + bad >= MOST_COMPUTERS {
             seen.doubt(format!("the computers beyond {MOST_COMPUTERS}"));
         }
         Ok((rows, session(&answer)))

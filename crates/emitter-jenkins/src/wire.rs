@@ -35,9 +35,8 @@ pub(crate) fn computers_tree() -> String {
 pub(crate) struct Item {
     pub(crate) id: u64,
     pub(crate) why: Option<String>,
-    #[serde(default)]
+    // every item of every version says both; an item that does not must not pass for one that has time
     pub(crate) blocked: bool,
-    #[serde(default)]
     pub(crate) buildable: bool,
     #[serde(default)]
     pub(crate) pending: bool,
@@ -128,6 +127,7 @@ impl Computer {
             .cloned()
             .collect();
         names.sort();
+        names.dedup();
         names
     }
 }
@@ -150,6 +150,21 @@ pub(crate) struct Slot {
     pub(crate) number: Option<i64>,
     pub(crate) idle: Option<bool>,
     pub(crate) current_executable: Option<Run>,
+}
+
+impl Slot {
+    /// What it runs; nothing is known of a build that has not begun yet, or that the user may not read. Only a word that
+    /// it is idle makes it free: an idle one may show an empty build.
+    pub(crate) fn run(&self) -> Option<&Run> {
+        static HIDDEN: Run = Run {
+            url: None,
+            full_display_name: None,
+            timestamp: None,
+            estimated_duration: None,
+            queue_id: None,
+        };
+        (self.idle != Some(true)).then(|| self.current_executable.as_ref().unwrap_or(&HIDDEN))
+    }
 }
 
 /// What an executor runs.
