@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
+use conformance::hostile::{PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
 use model::{ExecutorId, FleetId, JobId};
-use ports::{Emitter, ExecutorControl, Registration};
+use ports::{Clock, Emitter, ExecutorControl, Registration};
 use world::World;
 
 struct Harness {
@@ -91,6 +92,9 @@ impl EmitterHarness for Harness {
     async fn foreign(&self) -> Shown<ExecutorId> {
         Err(NAMES_ARE_FIXED)
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.url())
+    }
     fn left_out(&self, case: &str) -> Option<&'static str> {
         match case {
             "an_empty_server_is_a_complete_and_empty_look"
@@ -106,4 +110,14 @@ impl EmitterHarness for Harness {
     }
 }
 
+fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    let (emitter, control) = world::plugin_at(url, clock, PROBE_TIMEOUT);
+    Plugin {
+        emitter,
+        control: Some(control),
+        executor: ExecutorId::new("1"),
+    }
+}
+
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(plugin_at, start);

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
+use conformance::hostile::{AnotherPage, Answer, PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
-use fake_gitlab::{Fault, FaultKind, JobRequest, RunnerId, RunnerType};
+use fake_gitlab::{Fault, FaultKind, JobRequest, RunnerId};
 use model::{ExecutorId, FleetId, JobId};
 use ports::{Clock, Emitter, ExecutorControl, Registration};
+use serde_json::{Value, json};
 use support::World;
 
 /// More than one page of jobs, whatever the size of a page.
@@ -25,13 +27,16 @@ struct Harness {
 }
 
 async fn start() -> Result<Harness, String> {
-    let world = World::instance().await;
-    Ok(Harness {
+    Ok(harness(World::instance().await))
+}
+
+fn harness(world: World) -> Harness {
+    Harness {
         emitter: world.emitter(),
         control: world.control(),
         world,
         asked: Mutex::default(),
-    })
+    }
 }
 
 fn number(text: &str) -> u64 {
@@ -124,15 +129,73 @@ impl EmitterHarness for Harness {
         gitlab.runner_mut(runner).expect("a runner").paused = true;
         Ok(())
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.server.url())
+    }
+    fn another_page(&self) -> Option<AnotherPage> {
+        Some(another_page)
+    }
     async fn foreign(&self) -> Shown<ExecutorId> {
         let (executor, runner, _) = self.world.machine(77).await;
         let mut gitlab = self.world.lock();
         let runner = gitlab.runner_mut(runner).expect("a runner");
-        assert_eq!(runner.kind, RunnerType::Instance);
         runner.description = "mac-mini".to_owned();
         runner.tags = vec!["linux".to_owned()];
         Ok(executor)
     }
 }
 
+/// GraphQL says it in each `pageInfo`, REST in the header `Link` of a list.
+fn another_page(answer: &mut Answer, number: u64) {
+    fn step(value: &mut Value, number: u64) {
+        match value {
+            Value::Object(members) => {
+                if members.contains_key("hasNextPage") {
+                    members["hasNextPage"] = Value::Bool(true);
+                    members["endCursor"] = Value::from(format!("cursor-{number}"));
+                }
+                members.values_mut().for_each(|member| step(member, number));
+            }
+            Value::Array(rows) => rows.iter_mut().for_each(|row| step(row, number)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    step(&mut answer.body, number);
+    if answer.body.is_array() {
+        let link = format!("<http://gitlab.invalid/x?page={number}>; rel=\"next\"");
+        answer.headers.retain(|(name, _)| name != "link");
+        answer.headers.push(("link".to_owned(), link));
+    }
+}
+
+fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    at_scope(json!({ "instance": true }), url, clock)
+}
+
+fn at_scope(scope: Value, url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    let (emitter, control) = support::plugin_at(url, scope, clock, PROBE_TIMEOUT);
+    Plugin {
+        emitter,
+        control: Some(control),
+        executor: ExecutorId::new("1"),
+    }
+}
+
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(plugin_at, start);
+
+/// The same for the jobs of a group, whose calls are others.
+mod group {
+    use super::*;
+
+    async fn start() -> Result<Harness, String> {
+        Ok(harness(World::group().await))
+    }
+
+    fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+        at_scope(json!({ "groups": ["acme"] }), url, clock)
+    }
+
+    conformance::emitter_suite!(start);
+    conformance::hostile_suite!(plugin_at, start);
+}

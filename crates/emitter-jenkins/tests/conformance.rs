@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
+use conformance::hostile::{PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
 use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights};
 use model::{ExecutorId, FleetId, JobId};
-use ports::{Clock as _, Emitter, ExecutorControl, Registration};
+use ports::{Clock, Emitter, ExecutorControl, Registration};
 use support::{Still, World};
 
 struct Harness {
@@ -100,6 +101,9 @@ impl EmitterHarness for Harness {
         });
         Ok(())
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.server.url())
+    }
     async fn foreign(&self) -> Shown<ExecutorId> {
         let mut jenkins = self.world.lock();
         jenkins.add_node("mac-mini", &["linux", "docker"], 1);
@@ -109,4 +113,14 @@ impl EmitterHarness for Harness {
     }
 }
 
+fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    let (emitter, control) = support::plugin_at(url, clock, PROBE_TIMEOUT);
+    Plugin {
+        emitter,
+        control: Some(control),
+        executor: ExecutorId::new("linux-1795531234567-1-0"),
+    }
+}
+
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(plugin_at, start);

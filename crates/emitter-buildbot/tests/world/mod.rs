@@ -99,21 +99,21 @@ impl World {
     }
 
     fn config(&self) -> BuildbotConfig {
-        let config = json!({
-            "url": self.seen,
-            "manage": { "master": self.master, "password": "not-a-secret" },
-            "request_timeout": "10s",
-        });
-        serde_json::from_value(config).expect("a configuration")
+        config(&self.seen, &self.master)
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
-        Buildbot::emitter(self.config(), &context()).expect("an emitter")
+        Buildbot::emitter(self.config(), &real_context()).expect("an emitter")
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
-        let control = Buildbot::control(self.config(), &context()).expect("a control half");
+        let control = Buildbot::control(self.config(), &real_context()).expect("a control half");
         control.expect("the right to control")
+    }
+
+    /// Where the plugin finds the master.
+    pub(crate) fn url(&self) -> String {
+        self.seen.clone()
     }
 
     /// From now on nobody gets an answer.
@@ -356,14 +356,40 @@ pub(crate) fn machine(sequence: u32) -> InstanceName {
     name.parse().expect("a name")
 }
 
-fn context() -> EmitterContext {
+fn config(url: &str, master: &str) -> BuildbotConfig {
+    let config = json!({
+        "url": url,
+        "manage": { "master": master, "password": "not-a-secret" },
+        "request_timeout": "10s",
+    });
+    serde_json::from_value(config).expect("a configuration")
+}
+
+/// Both halves, pointed at another server than the master.
+pub(crate) fn plugin_at(
+    url: &str,
+    clock: Arc<dyn Clock>,
+    probe_timeout: Duration,
+) -> (Arc<dyn Emitter>, Arc<dyn ExecutorControl>) {
+    let config = config(url, "127.0.0.1:9989");
+    let context = context(clock, probe_timeout);
+    let emitter = Buildbot::emitter(config.clone(), &context).expect("an emitter");
+    let control = Buildbot::control(config, &context).expect("a control half");
+    (emitter, control.expect("the right to control"))
+}
+
+fn real_context() -> EmitterContext {
+    context(Arc::new(RealClock), Duration::from_secs(30))
+}
+
+fn context(clock: Arc<dyn Clock>, probe_timeout: Duration) -> EmitterContext {
     let serves = vec![json!({ "builders": [BUILDER] })];
     EmitterContext {
         name: "buildbot".parse().expect("a name"),
         fleet: "acme".parse().expect("a fleet"),
         pools: BTreeMap::from([("linux".parse().expect("a pool"), serves)]),
-        probe_timeout: Duration::from_secs(30),
-        clock: Arc::new(RealClock),
+        probe_timeout,
+        clock,
     }
 }
 

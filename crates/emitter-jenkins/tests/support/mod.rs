@@ -55,8 +55,7 @@ impl World {
         let server = Server::start(jenkins.clone(), || Still.now())
             .await
             .unwrap();
-        let config =
-            json!({ "url": server.url(), "user": "parmanu", "token": TOKEN, "manage": {} });
+        let config = config(&server.url());
         Self {
             jenkins,
             server,
@@ -69,27 +68,18 @@ impl World {
         self.lock().grant("parmanu", TOKEN, Rights::READ);
     }
 
-    fn context(&self) -> EmitterContext {
-        let serves = vec![json!({ "labels": ["linux", "docker"] })];
-        EmitterContext {
-            name: "jenkins".parse().unwrap(),
-            fleet: "acme-ci".parse().unwrap(),
-            pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),
-            probe_timeout: Duration::from_secs(20),
-            clock: Arc::new(Still),
-        }
-    }
-
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
-        let registry = EmitterRegistry::default().with::<Plugin>();
-        (registry.get("jenkins").unwrap().emitter)(&self.config, &self.context()).unwrap()
+        emitter(
+            &self.config,
+            &context(Arc::new(Still), Duration::from_secs(20)),
+        )
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
-        let registry = EmitterRegistry::default().with::<Plugin>();
-        (registry.get("jenkins").unwrap().control)(&self.config, &self.context())
-            .unwrap()
-            .unwrap()
+        control(
+            &self.config,
+            &context(Arc::new(Still), Duration::from_secs(20)),
+        )
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Jenkins> {
@@ -125,6 +115,43 @@ impl World {
         let name = registration.executor.as_str();
         assert!(self.lock().connect(name, &secret(registration)));
     }
+}
+
+fn config(url: &str) -> Value {
+    json!({ "url": url, "user": "parmanu", "token": TOKEN, "manage": {} })
+}
+
+fn context(clock: Arc<dyn Clock>, probe_timeout: Duration) -> EmitterContext {
+    let serves = vec![json!({ "labels": ["linux", "docker"] })];
+    EmitterContext {
+        name: "jenkins".parse().unwrap(),
+        fleet: "acme-ci".parse().unwrap(),
+        pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),
+        probe_timeout,
+        clock,
+    }
+}
+
+fn emitter(config: &Value, context: &EmitterContext) -> Arc<dyn Emitter> {
+    let registry = EmitterRegistry::default().with::<Plugin>();
+    (registry.get("jenkins").unwrap().emitter)(config, context).unwrap()
+}
+
+fn control(config: &Value, context: &EmitterContext) -> Arc<dyn ExecutorControl> {
+    let registry = EmitterRegistry::default().with::<Plugin>();
+    (registry.get("jenkins").unwrap().control)(config, context)
+        .unwrap()
+        .unwrap()
+}
+
+/// Both halves, pointed at another server than the fake's.
+pub(crate) fn plugin_at(
+    url: &str,
+    clock: Arc<dyn Clock>,
+    probe_timeout: Duration,
+) -> (Arc<dyn Emitter>, Arc<dyn ExecutorControl>) {
+    let (config, context) = (config(url), context(clock, probe_timeout));
+    (emitter(&config, &context), control(&config, &context))
 }
 
 pub(crate) fn instance(index: u32) -> InstanceName {
