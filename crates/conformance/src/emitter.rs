@@ -48,6 +48,10 @@ pub trait EmitterHarness: Send + Sync {
     async fn lose_a_page(&self) -> Shown;
     /// The right to see the jobs is taken away.
     async fn hide(&self) -> Shown;
+    /// One more job waits, which the token may not see; the others it still sees.
+    async fn hide_some(&self) -> Shown {
+        Err("its rights are all or none")
+    }
     /// Somebody else keeps the executor from taking jobs.
     async fn pause(&self, executor: &ExecutorId) -> Shown;
     /// An executor that Parmanu did not register.
@@ -83,6 +87,8 @@ macro_rules! emitter_suite {
             looking::a_server_that_fails_is_no_complete_look,
             looking::a_page_that_fails_is_no_complete_look,
             looking::a_look_without_rights_is_no_complete_look,
+            looking::a_look_that_jobs_are_hidden_from_is_no_complete_look,
+            looking::a_moment_is_read_in_the_servers_own_format,
             controlling::a_second_registration_of_a_name_is_found_by_the_name,
             controlling::a_cordon_asked_for_twice_is_one,
             controlling::a_cordon_leaves_running_jobs_alone,

@@ -1,8 +1,9 @@
 //! What an emitter must survive: a server that is broken, or means harm.
 //!
 //! A hostile CI server may make Parmanu blind for that emitter; it must not crash it, hold it up, fill its memory, get its
-//! token sent elsewhere or make it delete a machine. The cases come in two kinds: a server that answers everything with
-//! the same evil, and a server in between that changes single values of good answers.
+//! token sent elsewhere or make it delete a machine. The cases come in three kinds: a server that answers everything with
+//! the same evil; a server in between that changes single values of good answers; and one that holds an answer back while
+//! the queue moves on.
 //!
 //! Each case runs in a process of its own, which is asked at its end how much memory it ever had: the bound is on what is
 //! resident, decompressed and parsed, whatever the plugin's own limits count. The server runs in that process too, and
@@ -10,6 +11,7 @@
 
 mod distort;
 mod evil;
+mod moving;
 mod poisoned;
 mod server;
 mod suffering;
@@ -26,6 +28,7 @@ use model::ExecutorId;
 use ports::{Clock, Emitter, ExecutorControl};
 
 pub use distort::{AnotherPage, Answer};
+pub use moving::*;
 pub use poisoned::*;
 pub use suffering::*;
 
@@ -88,6 +91,8 @@ macro_rules! hostile_suite {
             half_an_answer_is_no_complete_look,
             pages_without_end_are_no_complete_look,
             a_page_that_names_itself_is_no_complete_look,
+            a_job_that_starts_during_a_look_is_not_lost,
+            jobs_that_leave_during_a_look_hide_no_others,
         }
     };
     (@evil $plugin:path; $($time:ident $case:ident),* $(,)?) => {

@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
 use conformance::hostile::{AnotherPage, Answer, PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
-use fake_gitlab::{Fault, FaultKind, JobRequest, RunnerId};
+use fake_gitlab::{Access, Fault, FaultKind, JobRequest, RunnerId};
 use model::{ExecutorId, FleetId, JobId};
 use ports::{Clock, Emitter, ExecutorControl, Registration};
 use serde_json::{Value, json};
@@ -24,18 +25,21 @@ struct Harness {
     control: Arc<dyn ExecutorControl>,
     /// Requests for a job that are open, by executor.
     asked: Mutex<BTreeMap<ExecutorId, JobRequest>>,
+    /// Whether it looks at the whole instance.
+    sees_all: bool,
 }
 
 async fn start() -> Result<Harness, String> {
-    Ok(harness(World::instance().await))
+    Ok(harness(World::instance().await, true))
 }
 
-fn harness(world: World) -> Harness {
+fn harness(world: World, sees_all: bool) -> Harness {
     Harness {
         emitter: world.emitter(),
         control: world.control(),
         world,
         asked: Mutex::default(),
+        sees_all,
     }
 }
 
@@ -123,6 +127,20 @@ impl EmitterHarness for Harness {
         self.world.lock().revoke(self.world.admin);
         Ok(())
     }
+    async fn hide_some(&self) -> Shown {
+        if self.sees_all {
+            return Err("an administrator sees all jobs, and others none");
+        }
+        let mut gitlab = self.world.lock();
+        gitlab.revoke(self.world.admin);
+        gitlab.grant(self.world.admin, self.world.project, Access::Maintainer);
+        let hidden = gitlab.add_project("acme/hidden");
+        drop(gitlab);
+        self.world.push_in(hidden);
+        // rights are proven again with each whole list of a group's projects
+        self.world.clock.forward(Duration::from_secs(301));
+        Ok(())
+    }
     async fn pause(&self, executor: &ExecutorId) -> Shown {
         let runner = RunnerId(number(executor.as_str()));
         let mut gitlab = self.world.lock();
@@ -189,7 +207,7 @@ mod group {
     use super::*;
 
     async fn start() -> Result<Harness, String> {
-        Ok(harness(World::group().await))
+        Ok(harness(World::group().await, false))
     }
 
     fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {

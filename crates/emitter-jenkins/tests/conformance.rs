@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
 use conformance::hostile::{PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
-use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights};
+use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights, Sight};
 use model::{ExecutorId, FleetId, JobId};
 use ports::{Clock, Emitter, ExecutorControl, Registration};
 use support::{Still, World};
@@ -88,6 +88,13 @@ impl EmitterHarness for Harness {
             ..Rights::ALL
         };
         self.world.lock().grant("parmanu", support::TOKEN, blind);
+        Ok(())
+    }
+    async fn hide_some(&self) -> Shown {
+        let hidden = self.world.push("linux && docker");
+        let mut jenkins = self.world.lock();
+        let item = jenkins.item_mut(hidden).expect("an item");
+        item.sight = Sight::Discoverable;
         Ok(())
     }
     async fn pause(&self, executor: &ExecutorId) -> Shown {
