@@ -66,6 +66,7 @@ macro_rules! hostile_suite {
             real a_body_of_a_gibibyte_is_cut,
             real a_queue_of_a_thousand_million_jobs_is_cut,
             real a_gzip_bomb_is_cut,
+            real a_document_of_empty_lists_is_refused,
             real a_document_of_brackets_is_refused,
             real a_refusal_without_end_is_a_refusal,
             real headers_without_end_are_cut,

@@ -5,10 +5,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Items of the queue that are read. More than these would be some 16 MiB; the look is then partial.
-pub(crate) const MOST_ITEMS: usize = 20_000;
-/// Computers that are read; the look is partial beyond.
-pub(crate) const MOST_COMPUTERS: usize = 10_000;
+/// Items of the queue that are asked for. These take some 24 MiB once they are parsed, and the client refuses what takes
+/// more than 32: a look that is cut here is partial, one that is refused there would be none.
+pub(crate) const MOST_ITEMS: usize = 10_000;
+/// Computers that are asked for, for the same reason; a computer has some more values than an item.
+pub(crate) const MOST_COMPUTERS: usize = 5_000;
 
 /// The queue.
 pub(crate) fn queue_tree() -> String {
