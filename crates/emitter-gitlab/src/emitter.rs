@@ -88,6 +88,7 @@ impl GitLabEmitter {
                 self.protection(&mut sight, meter).await;
                 self.runners(&mut sight, &[Owner::Instance], meter).await;
                 self.running(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
             Reach::Projects(paths) => {
                 self.scanned(&mut sight, &[], now, meter).await?;
@@ -95,6 +96,7 @@ impl GitLabEmitter {
                 let owners: Vec<_> = paths.iter().map(|path| Owner::Project(path)).collect();
                 self.runners(&mut sight, &owners, meter).await;
                 self.unseen(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
             Reach::Groups(paths) => {
                 self.scanned(&mut sight, paths, now, meter).await?;
@@ -102,6 +104,7 @@ impl GitLabEmitter {
                 let owners: Vec<_> = paths.iter().map(|path| Owner::Group(path)).collect();
                 self.runners(&mut sight, &owners, meter).await;
                 self.unseen(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
         }
         Ok(sight)

@@ -14,6 +14,7 @@
 //! Rights, cost and a sample are in the README of this crate.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod budget;
 mod client;
 mod config;

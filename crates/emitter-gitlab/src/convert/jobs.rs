@@ -63,7 +63,10 @@ pub(crate) fn project_page(body: &Value, project: &str, now: Timestamp) -> Optio
     Some(page)
 }
 
-fn graphql_row(row: &Value, executor: Option<&ExecutorId>) -> Result<Option<Job>, String> {
+pub(super) fn graphql_row(
+    row: &Value,
+    executor: Option<&ExecutorId>,
+) -> Result<Option<Job>, String> {
     // a bridge only starts another pipeline and never needs a runner; its tags are null
     if text(row, "kind") == Some("BRIDGE") {
         return Ok(None);
