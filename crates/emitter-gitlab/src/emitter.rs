@@ -20,6 +20,7 @@ use crate::client::{Client, Meter};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::protected::ProtectedRefs;
+use crate::rights::{Wanted, explained};
 use crate::roster::Roster;
 use crate::sight::Sight;
 use crate::supply::Owner;
@@ -59,7 +60,15 @@ impl Emitter for GitLabEmitter {
         let taken_at = self.clock.now();
         let began = self.clock.boottime();
         let meter = Meter::default();
-        let look = self.look(taken_at, &meter);
+        let look = async {
+            match self.look(taken_at, &meter).await {
+                Ok(sight) => Ok(sight),
+                Err(failure) => {
+                    let wanted = Wanted::to_look(&self.reach);
+                    Err(explained(&self.client, wanted, failure).await)
+                }
+            }
+        };
         let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, look).await;
         let took = self.clock.boottime().saturating_sub(began);
         if took > SLOW {

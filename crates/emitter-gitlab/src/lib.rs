@@ -27,6 +27,7 @@ mod mark;
 mod matcher;
 mod protected;
 mod queries;
+mod rights;
 mod roster;
 mod scan;
 mod sight;
