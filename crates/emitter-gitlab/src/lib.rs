@@ -73,6 +73,10 @@ impl EmitterPlugin for GitLab {
         config.check(problems);
     }
 
+    fn check_serves(serves: &[Serves], _slots: u32, problems: &mut Problems) {
+        config::check_serves(serves, problems);
+    }
+
     fn matcher(serves: Vec<Serves>) -> Box<dyn Matcher> {
         Box::new(GitLabMatcher::new(serves))
     }

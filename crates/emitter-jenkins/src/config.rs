@@ -176,6 +176,21 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Finds entries whose `executors` are not the pool's slots: Jenkins would run more jobs on a machine than it was sized
+/// for, or leave places empty that are counted as room.
+pub(crate) fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problems) {
+    for (index, entry) in serves.iter().enumerate() {
+        if entry.executors != slots {
+            let message = format!(
+                "{} executors, and a machine of this pool has {slots} slots: write `executors: {slots}`, or change \
+                 the machine's `slots`",
+                entry.executors
+            );
+            problems.error([index.into(), "executors".into()], message);
+        }
+    }
+}
+
 /// Reads the `serves:` entries of all pools.
 pub(crate) fn read_serves(
     pools: &BTreeMap<PoolName, Vec<Value>>,
@@ -190,19 +205,6 @@ pub(crate) fn read_serves(
             message: format!("the `serves` of pool {pool} cannot be read"),
             source: Some(Box::new(error)),
         })?;
-        if entries
-            .iter()
-            .any(|entry| entry.executors != entries[0].executors)
-        {
-            return Err(PluginError {
-                kind: KIND,
-                message: format!(
-                    "pool {pool} has `serves` entries that differ in `executors`, and a machine has one node: write \
-                     the same number"
-                ),
-                source: None,
-            });
-        }
         Ok((pool.clone(), entries))
     };
     pools.iter().map(entries).collect()
@@ -258,16 +260,18 @@ mod tests {
             let error = Serves::deserialize(&entry).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
-        let mixed = vec![
-            json!({ "labels": ["a"] }),
-            json!({ "labels": ["b"], "executors": 2 }),
-        ];
-        let pools = [("linux".parse().unwrap(), mixed)].into();
-        assert!(
-            read_serves(&pools)
-                .unwrap_err()
-                .message
-                .contains("same number")
-        );
+    }
+
+    #[test]
+    fn executors_that_are_not_the_slots_are_refused() {
+        let entry = |executors| Serves {
+            labels: vec!["linux".to_owned()],
+            executors,
+        };
+        let mut problems = Problems::default();
+        check_serves(&[entry(2), entry(1)], 2, &mut problems);
+        assert_eq!(problems.0.len(), 1);
+        assert_eq!(problems.0[0].path, [1.into(), "executors".into()]);
+        assert!(problems.0[0].message.contains("write `executors: 2`"));
     }
 }
