@@ -53,8 +53,8 @@ pub struct Manage {
     /// Folder of the agent on its machine.
     #[serde(default = "default_work_dir")]
     pub work_dir: String,
-    /// Keeps one offline node with a label nobody asks for, since Jenkins tells no labels while no node is registered.
-    /// Turn it off only if another permanent node exists.
+    /// Keeps one offline node with the labels of each pool. Jenkins tells no label while no node is registered, and while
+    /// one node alone has it only that node's name. Turn it off only if other permanent nodes have the same labels.
     #[serde(default = "yes")]
     pub placeholder: bool,
 }
@@ -189,6 +189,15 @@ pub(crate) fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problem
             problems.error([index.into(), "executors".into()], message);
         }
     }
+}
+
+/// The labels of a pool's nodes: those of all its entries, each once.
+pub(crate) fn labels(entries: &[Serves]) -> Vec<&str> {
+    let labels = entries.iter().flat_map(|entry| &entry.labels);
+    let mut labels: Vec<&str> = labels.map(String::as_str).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
 }
 
 /// Reads the `serves:` entries of all pools.

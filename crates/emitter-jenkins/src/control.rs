@@ -12,7 +12,7 @@ use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Registe
 use serde::Deserialize as _;
 
 use crate::client::{Client, Meter, session};
-use crate::config::{Manage, Serves};
+use crate::config::{Manage, Serves, labels};
 use crate::convert;
 use crate::error::Failure;
 use crate::mark;
@@ -87,18 +87,12 @@ impl JenkinsControl {
             let words = format!("pool {pool} has no `serves` here");
             Failure::new(EmitterErrorKind::Config, words)
         })?;
-        let mut labels: Vec<&str> = entries
-            .iter()
-            .flat_map(|entry| entry.labels.iter().map(String::as_str))
-            .collect();
-        labels.sort_unstable();
-        labels.dedup();
         let name = request.instance.to_string();
         let session = self.session().await?;
         let node = NewNode {
             name: &name,
             description: &mark::description(&self.fleet, session.as_deref()),
-            labels: &labels.join(" "),
+            labels: &labels(entries).join(" "),
             executors: entries[0].executors,
             work_dir: &self.manage.work_dir,
         };

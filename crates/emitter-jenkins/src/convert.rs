@@ -52,8 +52,14 @@ impl Nodes<'_> {
         })
     }
 
-    /// What taking the place of these nodes would ask for: they all must offer the same.
+    /// What taking the place of these nodes would ask for: they all must offer the same. A node that keeps the place of a
+    /// pool stands for that pool, unless a node is named beside it that can be had.
     fn like(&self, names: &[String]) -> Asks {
+        let keeps_a_place = |name: &&String| mark::is_placeholder(self.fleet, name);
+        let mut names: Vec<&String> = names.iter().collect();
+        if !names.iter().all(keeps_a_place) {
+            names.retain(|name| !keeps_a_place(name));
+        }
         let mut offered: Option<Asks> = None;
         for name in names {
             let Some(node) = self.named(name) else {
@@ -62,13 +68,12 @@ impl Nodes<'_> {
                 ));
             };
             let labels = node.labels();
-            let stands_in = node.is_controller() || *name == mark::placeholder(self.fleet);
-            if labels.is_empty() || stands_in {
+            if labels.is_empty() || node.is_controller() {
                 return Asks::Unknown(format!(
                     "Jenkins names the node ‘{name}’ instead of the label, and that node tells nothing of it"
                 ));
             }
-            let ours = is_ours(node, self.fleet);
+            let ours = is_ours(node, self.fleet) || mark::is_placeholder(self.fleet, name);
             let this = Asks::Like { ours, labels };
             if offered.as_ref().is_some_and(|before| *before != this) {
                 return Asks::Unknown(
@@ -272,17 +277,16 @@ fn decode(part: &str) -> String {
         .map_or_else(|| part.to_owned(), |(text, _)| text.into_owned())
 }
 
-/// The nodes as executors: without the controller, ghosts and our own placeholder.
+/// The nodes as executors: without the controller, ghosts and our own placeholders.
 pub(crate) fn executors(
     computers: &[Computer],
     fleet: &FleetId,
     session: Option<&str>,
 ) -> Vec<Executor> {
-    let placeholder = mark::placeholder(fleet);
     computers
         .iter()
         .filter(|computer| !computer.is_controller() && !computer.is_ghost())
-        .filter(|computer| computer.display_name != placeholder)
+        .filter(|computer| !mark::is_placeholder(fleet, &computer.display_name))
         .map(|computer| executor(computer, fleet, session))
         .collect()
 }
@@ -475,13 +479,34 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_keeps_the_place_of_a_pool_stands_for_the_pool() {
+        let ours = json!({ "description": "parmanu-fleet=acme-ci session=1" });
+        let nodes = [
+            controller(),
+            computer(
+                "parmanu-placeholder-acme-ci-linux",
+                &["linux", "docker"],
+                json!({}),
+            ),
+            computer("vm-1", &["gpu"], ours),
+        ];
+        let kept = "‘parmanu-placeholder-acme-ci-linux’ is offline";
+        for (why, like) in [
+            (kept.to_owned(), "like-our-node: docker linux"),
+            (format!("{kept}; ‘vm-1’ is offline"), "like-our-node: gpu"),
+        ] {
+            assert_eq!(asks(&nodes, item(1, STEP, &why, None)).1, [like], "{why}");
+        }
+        assert_eq!(executors(&nodes, &fleet(), None).len(), 1);
+    }
+
+    #[test]
     fn an_item_whose_label_cannot_be_known_says_so() {
-        let placeholder = computer("parmanu-placeholder-acme-ci", &["x"], json!({}));
         let nodes = [
             controller(),
             computer("vm-1", &["linux"], json!({})),
             computer("vm-2", &["mac"], json!({})),
-            placeholder,
+            computer("bare", &[], json!({})),
         ];
         let matrix = "hudson.matrix.MatrixConfiguration";
         for (computers, class, why, words) in [
@@ -509,12 +534,7 @@ mod tests {
                 "Waiting for next available executor on ‘master’",
                 "tells nothing",
             ),
-            (
-                &nodes,
-                STEP,
-                "‘parmanu-placeholder-acme-ci’ is offline",
-                "tells nothing",
-            ),
+            (&nodes, STEP, "‘bare’ is offline", "tells nothing"),
             (&nodes, STEP, "‘gone’ is offline", "no node now"),
             (
                 &nodes,
