@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Cordon, Executor, ExecutorId, ExecutorState, FleetId, Job, JobClass, JobId, Requirement,
-    Timestamp,
+    Cordon, Executor, ExecutorId, ExecutorState, FleetId, Health, Job, JobClass, JobId,
+    Requirement, Timestamp,
 };
 
 use crate::mark;
@@ -304,7 +304,10 @@ fn executor(computer: &Computer, fleet: &FleetId, session: Option<&str>) -> Exec
         protected_only: false,
         slots: computer.num_executors,
         cordon: mark::cordon(computer.temporarily_offline, reason, fleet),
-        health: None,
+        health: computer.memory_free().map(|free| Health {
+            memory_free: Some(free),
+            load_milli: None,
+        }),
     }
 }
 
@@ -662,6 +665,31 @@ mod tests {
         // cordoned and connected is idle
         let drained = json!({ "offline": true, "temporarilyOffline": true });
         assert!(matches!(state_of(drained), ExecutorState::Idle { .. }));
+    }
+
+    #[test]
+    fn free_memory_is_told_where_jenkins_measured_it() {
+        let told = |data: Value| {
+            let node = computer("vm-1", &["linux"], json!({ "monitorData": data }));
+            let health = executors(&[node], &fleet(), None)[0].health;
+            health.map(|health| (health.memory_free, health.load_milli))
+        };
+        let swap = |data: Value| json!({ "hudson.node_monitors.SwapSpaceMonitor": data });
+        // in the shape of an answer recorded from Jenkins 2.446
+        let measured = swap(
+            json!({ "_class": "hudson.node_monitors.SwapSpaceMonitor$MemoryUsage2", "availablePhysicalMemory": 482_213_888 }),
+        );
+        assert_eq!(told(measured), Some((Some(482_213_888), None)));
+        for odd in [
+            Value::Null,
+            json!({}),
+            json!("x"),
+            swap(Value::Null),
+            swap(json!({ "availablePhysicalMemory": -1 })),
+            swap(json!({ "availablePhysicalMemory": "much" })),
+        ] {
+            assert_eq!(told(odd.clone()), None, "{odd}");
+        }
     }
 
     #[test]

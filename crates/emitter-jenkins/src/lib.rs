@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex};
 use ports::strict::Problems;
 use ports::{
     Emitter, EmitterContext, EmitterFacts, EmitterPlugin, ExecutorControl, Matcher, PluginError,
+    Report,
 };
 
 pub use config::{DEFAULT_SETTLE, JenkinsConfig, Manage, Serves};
@@ -49,6 +50,8 @@ pub struct Jenkins;
 
 impl EmitterPlugin for Jenkins {
     const KIND: &'static str = KIND;
+    /// Core Jenkins measures free memory and no load.
+    const REPORTS: &'static [Report] = &[Report::Memory];
     type Config = JenkinsConfig;
     type Serves = Serves;
 

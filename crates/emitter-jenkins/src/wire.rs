@@ -23,7 +23,7 @@ pub(crate) fn queue_tree() -> String {
 pub(crate) const COMPUTER: &str = "displayName,description,offline,temporarilyOffline,offlineCauseReason,\
     offlineCause[timestamp],idle,numExecutors,absoluteRemotePath,assignedLabels[name],\
     executors[number,idle,currentExecutable[number,url,fullDisplayName,timestamp,estimatedDuration,queueId]],\
-    oneOffExecutors[idle]";
+    oneOffExecutors[idle],monitorData[hudson.node_monitors.SwapSpaceMonitor[availablePhysicalMemory]]";
 
 /// All computers.
 pub(crate) fn computers_tree() -> String {
@@ -96,9 +96,21 @@ pub(crate) struct Computer {
     pub(crate) assigned_labels: Vec<Label>,
     pub(crate) executors: Vec<Slot>,
     pub(crate) one_off_executors: Vec<Slot>,
+    /// Absent where the monitor is switched off, and while it has measured nothing. Nothing else depends on it, so it may
+    /// have any shape.
+    #[serde(default)]
+    monitor_data: Value,
 }
 
 impl Computer {
+    /// Bytes of memory that were free when Jenkins measured last. It has a value of minus one for what it cannot tell.
+    pub(crate) fn memory_free(&self) -> Option<u64> {
+        let swap = self
+            .monitor_data
+            .get("hudson.node_monitors.SwapSpaceMonitor")?;
+        swap.get("availablePhysicalMemory")?.as_u64()
+    }
+
     pub(crate) fn is_controller(&self) -> bool {
         self.class.ends_with("MasterComputer")
     }

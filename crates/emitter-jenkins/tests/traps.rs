@@ -215,6 +215,22 @@ async fn a_placeholder_follows_the_labels_of_its_pool_and_an_operators_node_is_l
 }
 
 #[tokio::test]
+async fn free_memory_is_asked_for_and_told() {
+    let world = World::start().await;
+    let made = world.machine(0).await;
+    let name = made.executor.as_str();
+    let look = world.emitter().probe().await.unwrap();
+    assert_eq!(look.executors[0].health, None);
+    world.lock().nodes.get_mut(name).unwrap().memory_free = Some(1 << 30);
+    let look = world.emitter().probe().await.unwrap();
+    let health = look.executors[0].health.unwrap();
+    assert_eq!(
+        (health.memory_free, health.load_milli),
+        (Some(1 << 30), None)
+    );
+}
+
+#[tokio::test]
 async fn a_connected_busy_node_is_not_removed_and_a_ghost_is_gone() {
     let world = World::start().await;
     let control = world.control();
