@@ -21,6 +21,8 @@ mod control;
 mod convert;
 mod emitter;
 mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod label;
 mod mark;
 mod matcher;
