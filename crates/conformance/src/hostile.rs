@@ -25,7 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use model::ExecutorId;
-use ports::{Clock, Emitter, ExecutorControl};
+use ports::{Clock, Emitter, EmitterContext, EmitterPlugin, EmitterRegistry, ExecutorControl};
+use serde_json::Value;
 
 pub use distort::{AnotherPage, Answer};
 pub use moving::*;
@@ -55,6 +56,31 @@ pub struct Plugin {
     pub control: Option<Arc<dyn ExecutorControl>>,
     /// A well-formed id of an executor.
     pub executor: ExecutorId,
+}
+
+impl Plugin {
+    /// The plugin with this configuration, which names the server. `context` is what its other tests give it, but for the
+    /// clock and the time of a look.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    pub fn of<P: EmitterPlugin>(
+        config: &Value,
+        mut context: EmitterContext,
+        clock: Arc<dyn Clock>,
+        executor: ExecutorId,
+    ) -> Self {
+        context.clock = clock;
+        context.probe_timeout = PROBE_TIMEOUT;
+        let registry = EmitterRegistry::default().with::<P>();
+        let entry = registry.get(P::KIND).expect("it was added just now");
+        Plugin {
+            emitter: (entry.emitter)(config, &context).expect("an emitter"),
+            control: (entry.control)(config, &context).expect("a control half, or none"),
+            executor,
+        }
+    }
 }
 
 /// Makes a test of every case. `$plugin` makes a [`Plugin`] for an address and a clock; `$start` is what

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
-use conformance::hostile::{PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
 use model::{ExecutorId, FleetId, JobId};
-use ports::{Clock, Emitter, ExecutorControl, Registration};
+use ports::{Emitter, ExecutorControl, Registration};
 use world::World;
 
 struct Harness {
@@ -110,14 +109,5 @@ impl EmitterHarness for Harness {
     }
 }
 
-fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
-    let (emitter, control) = world::plugin_at(url, clock, PROBE_TIMEOUT);
-    Plugin {
-        emitter,
-        control: Some(control),
-        executor: ExecutorId::new("1"),
-    }
-}
-
 conformance::emitter_suite!(start);
-conformance::hostile_suite!(plugin_at, start);
+conformance::hostile_suite!(world::plugin_at, start);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
-use conformance::hostile::{AnotherPage, Answer, PROBE_TIMEOUT, Plugin};
+use conformance::hostile::{AnotherPage, Answer, Plugin};
 use conformance::provider::Shown;
 use fake_gitlab::{Access, Fault, FaultKind, JobRequest, RunnerId};
 use model::{ExecutorId, FleetId, JobId};
@@ -187,16 +187,7 @@ fn another_page(answer: &mut Answer, number: u64) {
 }
 
 fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
-    at_scope(json!({ "instance": true }), url, clock)
-}
-
-fn at_scope(scope: Value, url: &str, clock: Arc<dyn Clock>) -> Plugin {
-    let (emitter, control) = support::plugin_at(url, scope, clock, PROBE_TIMEOUT);
-    Plugin {
-        emitter,
-        control: Some(control),
-        executor: ExecutorId::new("1"),
-    }
+    support::plugin_at(url, json!({ "instance": true }), clock)
 }
 
 conformance::emitter_suite!(start);
@@ -211,7 +202,7 @@ mod group {
     }
 
     fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
-        at_scope(json!({ "groups": ["acme"] }), url, clock)
+        support::plugin_at(url, json!({ "groups": ["acme"] }), clock)
     }
 
     conformance::emitter_suite!(start);

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
-use conformance::hostile::{PROBE_TIMEOUT, Plugin};
 use conformance::provider::Shown;
 use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights, Sight};
 use model::{ExecutorId, FleetId, JobId};
-use ports::{Clock, Emitter, ExecutorControl, Registration};
+use ports::{Clock as _, Emitter, ExecutorControl, Registration};
 use support::{Still, World};
 
 struct Harness {
@@ -120,14 +119,5 @@ impl EmitterHarness for Harness {
     }
 }
 
-fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
-    let (emitter, control) = support::plugin_at(url, clock, PROBE_TIMEOUT);
-    Plugin {
-        emitter,
-        control: Some(control),
-        executor: ExecutorId::new("linux-1795531234567-1-0"),
-    }
-}
-
 conformance::emitter_suite!(start);
-conformance::hostile_suite!(plugin_at, start);
+conformance::hostile_suite!(support::plugin_at, start);

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use conformance::hostile::Plugin;
 use emitter_buildbot::{Buildbot, BuildbotConfig};
 use model::{ExecutorId, InstanceName, JobId, Timestamp};
 use ports::{
@@ -99,15 +100,15 @@ impl World {
     }
 
     fn config(&self) -> BuildbotConfig {
-        config(&self.seen, &self.master)
+        serde_json::from_value(config(&self.seen, &self.master)).expect("a configuration")
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
-        Buildbot::emitter(self.config(), &real_context()).expect("an emitter")
+        Buildbot::emitter(self.config(), &context()).expect("an emitter")
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
-        let control = Buildbot::control(self.config(), &real_context()).expect("a control half");
+        let control = Buildbot::control(self.config(), &context()).expect("a control half");
         control.expect("the right to control")
     }
 
@@ -356,40 +357,28 @@ pub(crate) fn machine(sequence: u32) -> InstanceName {
     name.parse().expect("a name")
 }
 
-fn config(url: &str, master: &str) -> BuildbotConfig {
-    let config = json!({
+fn config(url: &str, master: &str) -> Value {
+    json!({
         "url": url,
         "manage": { "master": master, "password": "not-a-secret" },
         "request_timeout": "10s",
-    });
-    serde_json::from_value(config).expect("a configuration")
+    })
 }
 
-/// Both halves, pointed at another server than the master.
-pub(crate) fn plugin_at(
-    url: &str,
-    clock: Arc<dyn Clock>,
-    probe_timeout: Duration,
-) -> (Arc<dyn Emitter>, Arc<dyn ExecutorControl>) {
+/// The plugin, pointed at another server than the master.
+pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
     let config = config(url, "127.0.0.1:9989");
-    let context = context(clock, probe_timeout);
-    let emitter = Buildbot::emitter(config.clone(), &context).expect("an emitter");
-    let control = Buildbot::control(config, &context).expect("a control half");
-    (emitter, control.expect("the right to control"))
+    Plugin::of::<Buildbot>(&config, context(), clock, ExecutorId::new("1"))
 }
 
-fn real_context() -> EmitterContext {
-    context(Arc::new(RealClock), Duration::from_secs(30))
-}
-
-fn context(clock: Arc<dyn Clock>, probe_timeout: Duration) -> EmitterContext {
+fn context() -> EmitterContext {
     let serves = vec![json!({ "builders": [BUILDER] })];
     EmitterContext {
         name: "buildbot".parse().expect("a name"),
         fleet: "acme".parse().expect("a fleet"),
         pools: BTreeMap::from([("linux".parse().expect("a pool"), serves)]),
-        probe_timeout,
-        clock,
+        probe_timeout: Duration::from_secs(30),
+        clock: Arc::new(RealClock),
     }
 }
 

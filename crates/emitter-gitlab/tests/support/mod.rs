@@ -120,19 +120,19 @@ impl World {
     }
 
     fn context(&self) -> EmitterContext {
-        context(
-            self.pools.clone(),
-            self.clock.clone(),
-            Duration::from_secs(20),
-        )
+        context(self.pools.clone(), self.clock.clone())
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
-        emitter(&self.config, &self.context())
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("gitlab").unwrap().emitter)(&self.config, &self.context()).unwrap()
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
-        control(&self.config, &self.context())
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("gitlab").unwrap().control)(&self.config, &self.context())
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, GitLab> {
@@ -177,43 +177,26 @@ fn pools() -> BTreeMap<model::PoolName, Vec<Value>> {
     BTreeMap::from([("linux".parse().unwrap(), serves)])
 }
 
-fn context(
-    pools: BTreeMap<model::PoolName, Vec<Value>>,
-    clock: Arc<dyn Clock>,
-    probe_timeout: Duration,
-) -> EmitterContext {
+fn context(pools: BTreeMap<model::PoolName, Vec<Value>>, clock: Arc<dyn Clock>) -> EmitterContext {
     EmitterContext {
         name: "gitlab".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools,
-        probe_timeout,
+        probe_timeout: Duration::from_secs(20),
         clock,
     }
 }
 
-fn emitter(config: &Value, context: &EmitterContext) -> Arc<dyn Emitter> {
-    let registry = EmitterRegistry::default().with::<Plugin>();
-    (registry.get("gitlab").unwrap().emitter)(config, context).unwrap()
-}
-
-fn control(config: &Value, context: &EmitterContext) -> Arc<dyn ExecutorControl> {
-    let registry = EmitterRegistry::default().with::<Plugin>();
-    (registry.get("gitlab").unwrap().control)(config, context)
-        .unwrap()
-        .unwrap()
-}
-
-/// Both halves at this scope, pointed at another server than the fake's, with a budget that is out of the way.
+/// The plugin at this scope, pointed at another server than the fake, with a budget that is out of the way.
 pub(crate) fn plugin_at(
     url: &str,
     scope: Value,
     clock: Arc<dyn Clock>,
-    probe_timeout: Duration,
-) -> (Arc<dyn Emitter>, Arc<dyn ExecutorControl>) {
+) -> conformance::hostile::Plugin {
     let mut config = config(url, scope);
     config["budget"] = json!({ "per_probe": 1_000_000, "per_minute": 1_000_000 });
-    let context = context(pools(), clock, probe_timeout);
-    (emitter(&config, &context), control(&config, &context))
+    let context = context(pools(), clock.clone());
+    conformance::hostile::Plugin::of::<Plugin>(&config, context, clock, ExecutorId::new("1"))
 }
 
 pub(crate) fn register(index: u32) -> Register {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use emitter_jenkins::Jenkins as Plugin;
 use fake_jenkins::{Jenkins, Rights, Server, Task};
 use jiff::Timestamp;
-use model::{InstanceName, Job, Snapshot};
+use model::{ExecutorId, InstanceName, Job, Snapshot};
 use ports::{
     Clock, Credential, Emitter, EmitterContext, EmitterRegistry, ExecutorControl, Registration,
 };
@@ -69,17 +69,15 @@ impl World {
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
-        emitter(
-            &self.config,
-            &context(Arc::new(Still), Duration::from_secs(20)),
-        )
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("jenkins").unwrap().emitter)(&self.config, &context()).unwrap()
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
-        control(
-            &self.config,
-            &context(Arc::new(Still), Duration::from_secs(20)),
-        )
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        (registry.get("jenkins").unwrap().control)(&self.config, &context())
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Jenkins> {
@@ -121,37 +119,21 @@ fn config(url: &str) -> Value {
     json!({ "url": url, "user": "parmanu", "token": TOKEN, "manage": {} })
 }
 
-fn context(clock: Arc<dyn Clock>, probe_timeout: Duration) -> EmitterContext {
+fn context() -> EmitterContext {
     let serves = vec![json!({ "labels": ["linux", "docker"] })];
     EmitterContext {
         name: "jenkins".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),
-        probe_timeout,
-        clock,
+        probe_timeout: Duration::from_secs(20),
+        clock: Arc::new(Still),
     }
 }
 
-fn emitter(config: &Value, context: &EmitterContext) -> Arc<dyn Emitter> {
-    let registry = EmitterRegistry::default().with::<Plugin>();
-    (registry.get("jenkins").unwrap().emitter)(config, context).unwrap()
-}
-
-fn control(config: &Value, context: &EmitterContext) -> Arc<dyn ExecutorControl> {
-    let registry = EmitterRegistry::default().with::<Plugin>();
-    (registry.get("jenkins").unwrap().control)(config, context)
-        .unwrap()
-        .unwrap()
-}
-
-/// Both halves, pointed at another server than the fake's.
-pub(crate) fn plugin_at(
-    url: &str,
-    clock: Arc<dyn Clock>,
-    probe_timeout: Duration,
-) -> (Arc<dyn Emitter>, Arc<dyn ExecutorControl>) {
-    let (config, context) = (config(url), context(clock, probe_timeout));
-    (emitter(&config, &context), control(&config, &context))
+/// The plugin, pointed at another server than the fake.
+pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> conformance::hostile::Plugin {
+    let executor = ExecutorId::new("linux-1795531234567-1-0");
+    conformance::hostile::Plugin::of::<Plugin>(&config(url), context(), clock, executor)
 }
 
 pub(crate) fn instance(index: u32) -> InstanceName {
