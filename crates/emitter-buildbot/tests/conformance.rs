@@ -103,7 +103,8 @@ impl EmitterHarness for Harness {
             // which of several waiting builds a worker gets is the master's choice
             "every_open_job_is_seen_once"
             | "an_idle_executor_is_certainly_idle"
-            | "a_running_job_is_work" => Some(MASTER_DECIDES),
+            | "a_running_job_is_work"
+            | "a_job_that_starts_during_a_look_is_not_lost" => Some(MASTER_DECIDES),
             _ => None,
         }
     }

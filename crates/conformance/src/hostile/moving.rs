@@ -83,10 +83,8 @@ pub async fn a_job_that_starts_during_a_look_is_not_lost(
     let server = Server::start(turnstile.clone()).await;
     let clock = RuntimeClock::start();
     let plugin = at(server.url(), clock.clone());
+    let executor = machine(harness, 0).await.executor;
     for request in 0.. {
-        let executor = machine(harness, u32::try_from(request).unwrap_or(0))
-            .await
-            .executor;
         let job = harness.queue().await;
         turnstile.hold(request);
         let probe = ports::timeout(&*clock, PROBE_TIMEOUT * 2, plugin.emitter.probe());
