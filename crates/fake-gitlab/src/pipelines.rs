@@ -120,3 +120,71 @@ impl GitLab {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: &[&str] = &[];
+
+    fn job<'a>(name: &'a str, stage: &'a str, needs: Option<&'a [&'a str]>) -> PipelineJob<'a> {
+        PipelineJob {
+            name,
+            stage,
+            tags: NONE,
+            needs,
+        }
+    }
+
+    fn states(gitlab: &GitLab) -> Vec<&'static str> {
+        gitlab.jobs().map(|job| job.state.word()).collect()
+    }
+
+    fn world() -> (GitLab, crate::RunnerId, Vec<JobId>) {
+        let mut gitlab = GitLab::new();
+        let project = gitlab.add_project("acme/app");
+        let now = Timestamp::UNIX_EPOCH;
+        let user = gitlab.add_user("admin", true);
+        gitlab.add_token(user, "t", &[crate::Scope::Api]);
+        let mut request = crate::Request::new("POST", "/api/v4/user/runners").with_token("t");
+        request.body = br#"{"runner_type":"instance_type","run_untagged":true}"#.to_vec();
+        assert_eq!(gitlab.handle(&request, now).status, 201);
+        let jobs = [
+            job("compile", "build", None),
+            job("lint", "build", None),
+            job("unit", "test", Some(&["compile"])),
+            job("ship", "deploy", None),
+        ];
+        let ids = gitlab.push_pipeline(project, &jobs, now);
+        let runner = gitlab.runners().next().map(|runner| runner.id);
+        (gitlab, runner.unwrap(), ids)
+    }
+
+    #[test]
+    fn a_job_is_pending_when_what_it_needs_or_every_earlier_stage_is_done() {
+        let (mut gitlab, runner, ids) = world();
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(
+            states(&gitlab),
+            ["pending", "pending", "created", "created"]
+        );
+        for (id, after) in [
+            (0, ["success", "pending", "pending", "created"]),
+            (2, ["success", "pending", "success", "created"]),
+            (1, ["success", "success", "success", "pending"]),
+        ] {
+            assert!(gitlab.start_job(runner, ids[id], now));
+            assert!(gitlab.finish_job(ids[id], true, now));
+            assert_eq!(states(&gitlab), after);
+        }
+    }
+
+    #[test]
+    fn what_follows_a_failed_job_is_skipped() {
+        let (mut gitlab, runner, ids) = world();
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(gitlab.start_job(runner, ids[0], now));
+        assert!(gitlab.finish_job(ids[0], false, now));
+        assert_eq!(states(&gitlab), ["failed", "pending", "skipped", "skipped"]);
+    }
+}
