@@ -5,11 +5,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Items of the queue that are asked for. These take some 24 MiB once they are parsed, and the client refuses what takes
+/// Items of the queue that are asked for. These take some 20 MiB once they are parsed, and the client refuses what takes
 /// more than 32: a look that is cut here is partial, one that is refused there would be none.
 pub(crate) const MOST_ITEMS: usize = 10_000;
-/// Computers that are asked for, for the same reason; a computer has some more values than an item.
-pub(crate) const MOST_COMPUTERS: usize = 5_000;
+/// Computers that are asked for, for the same reason: one with four executors and four labels takes 14 KiB.
+pub(crate) const MOST_COMPUTERS: usize = 2_000;
 
 /// The queue.
 pub(crate) fn queue_tree() -> String {

@@ -11,8 +11,8 @@ use crate::failure::{Advice, Failure, of_status};
 use crate::link;
 
 /// Most memory that a document may take once it is parsed, beside its texts, which its bytes bound. A body of 16 MiB that
-/// is nothing but empty objects would take a gigabyte. This is some 13,000 queued items of Jenkins or 4,000 of its nodes
-/// in one answer; half of it would refuse large servers, twice as much would not fit into a small container.
+/// is nothing but empty objects would take a gigabyte. This is some 15,000 queued items of Jenkins or 2,300 of its
+/// nodes with four executors in one answer; half of it would refuse large servers, twice as much would not fit into a small container.
 const LARGEST_DOCUMENT: usize = 32 << 20;
 
 /// One answer whose status was looked at by nobody yet. Its body is bounded and unpacked.
