@@ -160,6 +160,23 @@ async fn a_node_that_a_pipeline_waits_for_by_name_is_never_certainly_idle() {
     assert_eq!(control.read(&made.executor).await.unwrap().work, Work::None);
 }
 
+#[tokio::test]
+async fn a_queue_that_is_not_read_to_its_end_makes_no_node_idle() {
+    let world = World::start().await;
+    let control = world.control();
+    let made = world.machine(0).await;
+    control.cordon(&made.executor, EPOCH).await.unwrap();
+    world.step(Some(made.executor.as_str()));
+    for _ in 0..10_000 {
+        world.push("other");
+    }
+    // the list is newest first and its end is cut, where a resumed pipeline may stand
+    let work = control.read(&made.executor).await.unwrap().work;
+    assert!(matches!(work, Work::Unknown { .. }), "{work:?}");
+    let look = world.emitter().probe().await.unwrap();
+    assert!(!look.completeness.is_complete());
+}
+
 /// With `max: 1` and one machine on its way out: a new step could otherwise neither run there, nor let the machine go,
 /// and no other machine may be made before it is gone.
 #[tokio::test]
