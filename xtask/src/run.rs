@@ -42,6 +42,11 @@ const VARIABLES: [&str; 10] = [
     SKIPS,
 ];
 
+/// How many cases of each property proptest tries: 256 unless it is set.
+const CASES: &str = "PROPTEST_CASES";
+/// What `--extended` asks for: minutes instead of seconds on two cores, and well within the time limit of one test.
+const EXTENDED_CASES: &str = "5000";
+
 /// Binaries and tests in one go: built apart they would differ in features, half of the tree would be compiled twice, and
 /// the tests would meet other binaries than the ones that were built with them.
 pub(crate) const BUILD: [&str; 5] = ["build", "--workspace", "--locked", "--bins", "--tests"];
@@ -71,6 +76,9 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         run.set(LXD_URL, lab.url());
         run.set(LXD_CLIENT, lab.certificates());
     }
+    if extended && std::env::var_os(CASES).is_none() {
+        run.set(CASES, EXTENDED_CASES);
+    }
     let built = run.build();
     if built {
         run.tests(runner);
@@ -83,7 +91,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds the chain with Debian machines that run systemd and cloud-init";
+        let what = "--extended adds the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())

@@ -1117,6 +1117,47 @@ fn what_is_not_yaml_is_told_where() {
 }
 
 #[test]
+fn entries_of_a_pool_that_no_one_executor_can_be_are_refused() {
+    check_after(
+        &[(
+            "serves: [{ tags: [linux, docker], run_untagged: true }]",
+            "serves: [{ tags: [linux] }, { tags: [deploy], protected: true }]",
+        )],
+        expect![[r#"
+            error: it differs from the first entry, and a machine has one runner for all of them: make two pools
+              --> parmanu.yaml:21:62
+               |
+            21 |     serves: [{ tags: [linux] }, { tags: [deploy], protected: true }]
+               |                                                              ^^^^
+
+        "#]],
+    );
+    check_after(
+        &[
+            ("kind: gitlab", "kind: jenkins"),
+            ("    scope: { instance: true }\n", "    user: parmanu\n"),
+            (
+                "    manage_token: \"${env:GITLAB_TOKEN}\"\n",
+                "    manage: {}\n",
+            ),
+            ("slots: 1", "slots: 4"),
+            (
+                "serves: [{ tags: [linux, docker], run_untagged: true }]",
+                "serves: [{ labels: [linux], executors: 2 }]",
+            ),
+        ],
+        expect![[r#"
+            error: 2 executors, and a machine of this pool has 4 slots: write `executors: 4`, or change the machine's `slots`
+              --> parmanu.yaml:21:44
+               |
+            21 |     serves: [{ labels: [linux], executors: 2 }]
+               |                                            ^
+
+        "#]],
+    );
+}
+
+#[test]
 fn a_long_line_is_cut_around_the_mistake() {
     let many: Vec<String> = (0..80).map(|n| format!("tag-{n}")).collect();
     check_after(

@@ -260,6 +260,40 @@ fn a_limit_beyond_the_pool_and_one_that_says_nothing_are_told() {
 }
 
 #[test]
+fn jenkins_reports_the_free_memory_and_no_load() {
+    let jenkins = [
+        ("kind: gitlab", "kind: jenkins"),
+        ("    scope: { instance: true }\n", "    user: parmanu\n"),
+        (
+            "    manage_token: \"${env:GITLAB_TOKEN}\"\n",
+            "    manage: {}\n",
+        ),
+        (
+            "serves: [{ tags: [linux, docker], run_untagged: true }]",
+            "serves: [{ labels: [linux] }]",
+        ),
+    ];
+    let with = |rule| [&jenkins[..], &[("kind: scale-in, idle_for: 10m", rule)]].concat();
+    check_after(
+        &with("kind: memory, free_below: 2GiB"),
+        expect![[r#"
+        good
+    "#]],
+    );
+    check_after(
+        &with("kind: load, over: 1.5"),
+        expect![[r#"
+        error: `gentle` asks for the load of the machines, which this pool's emitter does not report: it would never hold
+          --> parmanu.yaml:24:13
+           |
+        24 |     rules: [gentle]
+           |             ^^^^^^
+
+    "#]],
+    );
+}
+
+#[test]
 fn what_no_machine_reports_is_refused() {
     check_rules(
         "a, b, c",

@@ -12,6 +12,7 @@ use model::{
 };
 use ports::{Emitter, EmitterErrorKind, ExecutorControl, Register, Registration};
 
+use crate::hostile::AnotherPage;
 pub use crate::provider::Shown;
 
 /// A CI server with one pool, without jobs and executors at the start, and what a test may do to it.
@@ -47,10 +48,22 @@ pub trait EmitterHarness: Send + Sync {
     async fn lose_a_page(&self) -> Shown;
     /// The right to see the jobs is taken away.
     async fn hide(&self) -> Shown;
+    /// One more job waits, which the token may not see; the others it still sees.
+    async fn hide_some(&self) -> Shown {
+        Err("its rights are all or none")
+    }
     /// Somebody else keeps the executor from taking jobs.
     async fn pause(&self, executor: &ExecutorId) -> Shown;
     /// An executor that Parmanu did not register.
     async fn foreign(&self) -> Shown<ExecutorId>;
+    /// Where the CI server answers, for the cases of [`crate::hostile`] that change its answers.
+    fn url(&self) -> Shown<String> {
+        Err("the address of its server is not told")
+    }
+    /// How its answers say that another page follows; `None` where every list is one page.
+    fn another_page(&self) -> Option<AnotherPage> {
+        None
+    }
     /// Why a whole case makes no sense here, if so.
     fn left_out(&self, case: &str) -> Option<&'static str> {
         let _ = case;
@@ -74,6 +87,8 @@ macro_rules! emitter_suite {
             looking::a_server_that_fails_is_no_complete_look,
             looking::a_page_that_fails_is_no_complete_look,
             looking::a_look_without_rights_is_no_complete_look,
+            looking::a_look_that_jobs_are_hidden_from_is_no_complete_look,
+            looking::a_moment_is_read_in_the_servers_own_format,
             controlling::a_second_registration_of_a_name_is_found_by_the_name,
             controlling::a_cordon_asked_for_twice_is_one,
             controlling::a_cordon_leaves_running_jobs_alone,
@@ -120,13 +135,13 @@ macro_rules! emitter_suite {
 }
 
 /// The epoch that the cases act in.
-const EPOCH: Epoch = Epoch(1_795_531_234_567);
+pub(crate) const EPOCH: Epoch = Epoch(1_795_531_234_567);
 
 /// A later one.
 const LATER: Epoch = Epoch(1_795_531_234_568);
 
 /// The name of machine number `index` of the pool `linux`.
-fn instance(index: u32) -> InstanceName {
+pub(crate) fn instance(index: u32) -> InstanceName {
     let name = format!("linux-{EPOCH}-1-{index}");
     name.parse().expect("the name of a machine")
 }
@@ -139,7 +154,7 @@ async fn register(harness: &dyn EmitterHarness, index: u32) -> Registration {
 }
 
 /// A machine that is up.
-async fn machine(harness: &dyn EmitterHarness, index: u32) -> Registration {
+pub(crate) async fn machine(harness: &dyn EmitterHarness, index: u32) -> Registration {
     let registration = register(harness, index).await;
     harness.join(&registration).await;
     registration
@@ -167,7 +182,7 @@ async fn read(harness: &dyn EmitterHarness, executor: &ExecutorId) -> Reading {
     reading.unwrap_or_else(|error| panic!("executor {executor} was not read: {error:?}"))
 }
 
-async fn cordon(harness: &dyn EmitterHarness, executor: &ExecutorId, epoch: Epoch) {
+pub(crate) async fn cordon(harness: &dyn EmitterHarness, executor: &ExecutorId, epoch: Epoch) {
     let done = harness.control().cordon(executor, epoch).await;
     done.unwrap_or_else(|error| panic!("executor {executor} was not cordoned: {error:?}"));
 }
@@ -181,6 +196,6 @@ fn refused(done: Result<(), ports::EmitterError>) {
 }
 
 /// Whether a reading allows a deletion.
-fn is_idle(reading: &Reading) -> bool {
+pub(crate) fn is_idle(reading: &Reading) -> bool {
     matches!(reading.cordon, Cordon::Ours { .. }) && reading.work == Work::None
 }

@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod emitter;
+pub mod hostile;
 pub mod provider;
 pub mod store;

@@ -44,7 +44,8 @@ pub(crate) struct Builder {
     #[serde(rename = "builderid")]
     pub(crate) id: u64,
     pub(crate) name: String,
-    #[serde(default, rename = "masterids")]
+    /// Empty for one that stands in no configuration any more, so a row without it must not be read as that.
+    #[serde(rename = "masterids")]
     pub(crate) masters: Vec<u64>,
 }
 
@@ -193,12 +194,14 @@ pub(crate) fn executor(
     builders: &BTreeMap<u64, Builder>,
     fleet: &FleetId,
 ) -> Option<Executor> {
-    let held: Vec<JobId> = builds
+    let mut held: Vec<JobId> = builds
         .into_iter()
         .flatten()
         .filter(|build| build.worker == worker.id && !build.complete)
         .map(|build| JobId::new(build.request.to_string()))
         .collect();
+    held.sort();
+    held.dedup();
     let state = match (held.is_empty(), worker.is_connected(), builds) {
         (false, _, _) => ExecutorState::Busy { jobs: held },
         (true, true, Some(_)) => ExecutorState::Idle { since: None },

@@ -3,7 +3,7 @@
 //! A request that moves between two reads is counted twice, never not at all. A read that failed makes the look
 //! partial, with the reason; without the requests or the names of the builders there is no look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,8 +70,14 @@ impl BuildbotEmitter {
             completeness.doubt(format!("workers: {}", failure.message));
         }
         let builds = builds.ok();
+        let mut workers = workers.unwrap_or_default();
+        let listed = workers.len();
+        let mut once = BTreeSet::new();
+        workers.retain(|worker| once.insert(worker.id));
+        if workers.len() < listed {
+            completeness.doubt("a worker is listed twice, and the two may differ");
+        }
         let executors = workers
-            .unwrap_or_default()
             .iter()
             .filter_map(|worker| {
                 convert::executor(worker, builds.as_deref(), &builders, &self.fleet)

@@ -91,6 +91,9 @@ impl EmitterHarness for Harness {
     async fn foreign(&self) -> Shown<ExecutorId> {
         Err(NAMES_ARE_FIXED)
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.url())
+    }
     fn left_out(&self, case: &str) -> Option<&'static str> {
         match case {
             "an_empty_server_is_a_complete_and_empty_look"
@@ -100,10 +103,12 @@ impl EmitterHarness for Harness {
             // which of several waiting builds a worker gets is the master's choice
             "every_open_job_is_seen_once"
             | "an_idle_executor_is_certainly_idle"
-            | "a_running_job_is_work" => Some(MASTER_DECIDES),
+            | "a_running_job_is_work"
+            | "a_job_that_starts_during_a_look_is_not_lost" => Some(MASTER_DECIDES),
             _ => None,
         }
     }
 }
 
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(world::plugin_at, start);

@@ -294,6 +294,20 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Finds entries of one pool that no one runner can serve.
+pub(crate) fn check_serves(serves: &[Serves], problems: &mut Problems) {
+    let first = serves.first().map(|entry| entry.protected);
+    let other = serves
+        .iter()
+        .position(|entry| Some(entry.protected) != first);
+    if let Some(index) = other {
+        problems.error(
+            [index.into(), "protected".into()],
+            "it differs from the first entry, and a machine has one runner for all of them: make two pools",
+        );
+    }
+}
+
 /// Reads the `serves:` entries of all pools.
 pub(crate) fn read_serves(
     pools: &BTreeMap<PoolName, Vec<Value>>,
@@ -308,19 +322,6 @@ pub(crate) fn read_serves(
             message: format!("the `serves` of pool {pool} cannot be read"),
             source: Some(Box::new(error)),
         })?;
-        if entries
-            .iter()
-            .any(|entry| entry.protected != entries[0].protected)
-        {
-            return Err(PluginError {
-                kind: KIND,
-                message: format!(
-                    "pool {pool} has `serves` entries that differ in `protected`, and a machine has \
-                     one runner for all of them: make two pools"
-                ),
-                source: None,
-            });
-        }
         Ok((pool.clone(), entries))
     };
     pools.iter().map(entries).collect()
@@ -425,17 +426,22 @@ mod tests {
 
     #[test]
     fn entries_that_no_one_runner_can_serve_are_refused() {
-        let mixed = vec![
-            json!({ "tags": ["a"], "protected": true }),
-            json!({ "tags": ["b"] }),
-        ];
-        let pools = [("linux".parse().unwrap(), mixed)].into();
-        assert!(
-            read_serves(&pools)
-                .unwrap_err()
-                .message
-                .contains("make two pools")
-        );
+        let entry = |tag: &str, protected| Serves {
+            tags: vec![tag.to_owned()],
+            protected,
+            ..Serves::default()
+        };
+        let found = |serves: &[Serves]| {
+            let mut problems = Problems::default();
+            check_serves(serves, &mut problems);
+            problems.0
+        };
+        let mixed = found(&[entry("a", true), entry("b", true), entry("c", false)]);
+        assert_eq!(mixed[0].path, [2.into(), "protected".into()]);
+        assert!(mixed[0].message.contains("make two pools"));
+        for good in [&[][..], &[entry("a", true), entry("b", true)]] {
+            assert!(found(good).is_empty());
+        }
     }
 
     #[test]

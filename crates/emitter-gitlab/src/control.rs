@@ -18,6 +18,7 @@ use crate::client::{Client, Meter, next_query, refuses};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::mark;
+use crate::rights::{Wanted, explained};
 use crate::scan::encoded;
 
 /// Pages of one runner's jobs that are read. The first with a row decides, so this many empty pages
@@ -52,21 +53,18 @@ struct Details {
 #[async_trait]
 impl ExecutorControl for GitLabControl {
     async fn register(&self, request: &Register) -> Result<Registration, EmitterError> {
-        self.create(request)
-            .await
-            .map_err(|failure| failure.into_error(&self.name, "register a runner"))
+        let done = self.create(request).await;
+        self.told(done, "register a runner").await
     }
 
     async fn cordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
-        self.pause(executor, epoch)
-            .await
-            .map_err(|failure| failure.into_error(&self.name, "pause a runner"))
+        let done = self.pause(executor, epoch).await;
+        self.told(done, "pause a runner").await
     }
 
     async fn uncordon(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
-        self.resume(executor, epoch)
-            .await
-            .map_err(|failure| failure.into_error(&self.name, "let a runner take jobs again"))
+        let done = self.resume(executor, epoch).await;
+        self.told(done, "let a runner take jobs again").await
     }
 
     async fn read(&self, executor: &ExecutorId) -> Result<Reading, EmitterError> {
@@ -92,13 +90,28 @@ impl ExecutorControl for GitLabControl {
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
-        self.delete(executor)
-            .await
-            .map_err(|failure| failure.into_error(&self.name, "remove a runner"))
+        let done = self.delete(executor).await;
+        self.told(done, "remove a runner").await
     }
 }
 
 impl GitLabControl {
+    /// A refusal says what the token lacks.
+    async fn told<T>(
+        &self,
+        done: Result<T, Failure>,
+        operation: &'static str,
+    ) -> Result<T, EmitterError> {
+        match done {
+            Ok(done) => Ok(done),
+            Err(failure) => {
+                let wanted = Wanted::to_manage(&self.reach);
+                let failure = explained(&self.client, wanted, failure).await;
+                Err(failure.into_error(&self.name, operation))
+            }
+        }
+    }
+
     async fn create(&self, request: &Register) -> Result<Registration, Failure> {
         let pool = request.instance.pool();
         let entries = self.pools.get(pool).filter(|entries| !entries.is_empty());

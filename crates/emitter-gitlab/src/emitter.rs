@@ -20,6 +20,7 @@ use crate::client::{Client, Meter};
 use crate::config::{Reach, Serves};
 use crate::error::Failure;
 use crate::protected::ProtectedRefs;
+use crate::rights::{Wanted, explained};
 use crate::roster::Roster;
 use crate::sight::Sight;
 use crate::supply::Owner;
@@ -59,7 +60,15 @@ impl Emitter for GitLabEmitter {
         let taken_at = self.clock.now();
         let began = self.clock.boottime();
         let meter = Meter::default();
-        let look = self.look(taken_at, &meter);
+        let look = async {
+            match self.look(taken_at, &meter).await {
+                Ok(sight) => Ok(sight),
+                Err(failure) => {
+                    let wanted = Wanted::to_look(&self.reach);
+                    Err(explained(&self.client, wanted, failure).await)
+                }
+            }
+        };
         let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, look).await;
         let took = self.clock.boottime().saturating_sub(began);
         if took > SLOW {
@@ -88,6 +97,7 @@ impl GitLabEmitter {
                 self.protection(&mut sight, meter).await;
                 self.runners(&mut sight, &[Owner::Instance], meter).await;
                 self.running(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
             Reach::Projects(paths) => {
                 self.scanned(&mut sight, &[], now, meter).await?;
@@ -95,6 +105,7 @@ impl GitLabEmitter {
                 let owners: Vec<_> = paths.iter().map(|path| Owner::Project(path)).collect();
                 self.runners(&mut sight, &owners, meter).await;
                 self.unseen(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
             Reach::Groups(paths) => {
                 self.scanned(&mut sight, paths, now, meter).await?;
@@ -102,6 +113,7 @@ impl GitLabEmitter {
                 let owners: Vec<_> = paths.iter().map(|path| Owner::Group(path)).collect();
                 self.runners(&mut sight, &owners, meter).await;
                 self.unseen(&mut sight, meter).await;
+                self.ahead(&mut sight, meter).await;
             }
         }
         Ok(sight)

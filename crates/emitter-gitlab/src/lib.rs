@@ -14,6 +14,7 @@
 //! Rights, cost and a sample are in the README of this crate.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod budget;
 mod client;
 mod config;
@@ -26,6 +27,7 @@ mod mark;
 mod matcher;
 mod protected;
 mod queries;
+mod rights;
 mod roster;
 mod scan;
 mod sight;
@@ -69,6 +71,10 @@ impl EmitterPlugin for GitLab {
 
     fn check(config: &GitLabConfig, problems: &mut Problems) {
         config.check(problems);
+    }
+
+    fn check_serves(serves: &[Serves], _slots: u32, problems: &mut Problems) {
+        config::check_serves(serves, problems);
     }
 
     fn matcher(serves: Vec<Serves>) -> Box<dyn Matcher> {

@@ -18,6 +18,18 @@ pub(crate) fn pending() -> String {
     )
 }
 
+/// The jobs of one project's running pipelines that have not ended. Not the words of newer servers (`CANCELING`,
+/// `WAITING_FOR_CALLBACK`), which older ones refuse; not `previousStageJobsOrNeeds`, which is deprecated and larger than
+/// what it is made of.
+pub(crate) fn ahead() -> String {
+    format!(
+        "query Ahead($path: ID!) {{ project(fullPath: $path) {{ pipelines(status: RUNNING, first: 10) {{ nodes {{ \
+         stages(first: 50) {{ {PAGE} nodes {{ name }} }} \
+         jobs(statuses: [CREATED, WAITING_FOR_RESOURCE, PREPARING, SCHEDULED, PENDING, RUNNING], first: 100) {{ {PAGE} \
+         nodes {{ {JOB} schedulingType stage {{ name }} needs(first: 50) {{ {PAGE} nodes {{ name }} }} }} }} }} }} }} }}"
+    )
+}
+
 /// The jobs that hold one runner.
 pub(crate) fn runner_jobs(holding: &str) -> String {
     format!(

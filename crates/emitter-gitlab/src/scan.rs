@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use model::Timestamp;
@@ -63,7 +64,8 @@ impl GitLabEmitter {
         {
             return Err(failure);
         }
-        self.projects(sight, &picked, &proven, wall, meter).await?;
+        self.projects(sight, &picked, &proven, now, wall, meter)
+            .await?;
         let doubts = self.roster().doubts(now, self.rescan);
         doubts.into_iter().for_each(|doubt| sight.doubt(doubt));
         Ok(())
@@ -155,16 +157,17 @@ impl GitLabEmitter {
     }
 
     /// The jobs of these projects. An error only if none of them could be read. A project of a group
-    /// in `proven` that refuses its jobs has CI switched off: its member may read all that there is.
+    /// in `proven` that refuses its jobs has CI switched off: its member may read all that there is. `now` is the look's
+    /// beginning on the clock's boot time, by which the roster knows whom this look has asked.
     async fn projects(
         &self,
         sight: &mut Sight,
         paths: &[String],
         proven: &BTreeSet<&str>,
+        now: Duration,
         wall: Timestamp,
         meter: &Meter,
     ) -> Result<(), Failure> {
-        let now = self.clock.boottime();
         let looks = paths.iter().map(|path| {
             async move {
                 let mut own = Vec::new();

@@ -12,6 +12,10 @@ use model::{
 use crate::config::Serves;
 use crate::convert::{Page, Runner};
 
+/// Jobs that are believed of one runner without having been named. A large machine takes some dozen; a number that is
+/// wrong must not fill the memory.
+const MOST_UNNAMED: u32 = 1_000;
+
 /// What one look has gathered so far.
 #[derive(Debug)]
 pub(crate) struct Sight {
@@ -52,6 +56,33 @@ impl Sight {
         self.jobs.values().map(|job| job.project.clone()).collect()
     }
 
+    /// How many jobs run in each project, as far as they are named.
+    pub(crate) fn running_in(&self) -> BTreeMap<String, usize> {
+        let mut running = BTreeMap::new();
+        for job in self.jobs.values() {
+            if matches!(job.class, JobClass::Running { .. }) && !job.project.is_empty() {
+                *running.entry(job.project.clone()).or_default() += 1;
+            }
+        }
+        running
+    }
+
+    /// Adds jobs that wait for others. A job that was seen before keeps what was seen, and one that waits for a job which
+    /// was not seen has no parents that anybody could reckon with: absent would read as ended.
+    pub(crate) fn add_ahead(&mut self, jobs: Vec<Job>) {
+        let added: BTreeSet<JobId> = jobs.iter().map(|job| job.id.clone()).collect();
+        for mut job in jobs {
+            if let JobClass::Blocked { parents, .. } = &mut job.class
+                && !parents
+                    .iter()
+                    .all(|id| added.contains(id) || self.jobs.contains_key(id))
+            {
+                parents.clear();
+            }
+            self.add(job);
+        }
+    }
+
     /// How many jobs were seen on each runner so far.
     pub(crate) fn held(&self) -> BTreeMap<ExecutorId, u32> {
         let mut held = BTreeMap::new();
@@ -74,7 +105,14 @@ impl Sight {
     /// what the pool serves, so that they are mapped to the pool whose machine they keep busy.
     pub(crate) fn add_unnamed(&mut self, runner: &Runner, entry: Option<&Serves>) {
         let labels = entry.map_or(&runner.executor.labels, |entry| &entry.tags);
-        for place in 0..runner.holds {
+        let held = runner.holds.min(MOST_UNNAMED);
+        if held < runner.holds {
+            self.doubt(format!(
+                "GitLab counts {} jobs on runner {}, which no machine takes: {held} of them are believed",
+                runner.holds, runner.executor.id
+            ));
+        }
+        for place in 0..held {
             self.add(Job {
                 id: JobId::new(format!("runner-{}-{place}", runner.executor.id)),
                 name: format!("unnamed job of runner {}", runner.executor.name),
@@ -192,6 +230,44 @@ mod tests {
                 jobs: vec![JobId::new("1")]
             }
         );
+    }
+
+    #[test]
+    fn a_number_of_jobs_that_no_machine_takes_is_a_doubt_and_no_flood() {
+        let mut sight = Sight::new();
+        sight.add_unnamed(&runner("7", 1_000_000_000), None);
+        let snapshot = sight.into_snapshot(Timestamp::UNIX_EPOCH, SnapshotCost::default());
+        assert_eq!(snapshot.jobs.len(), 1_000);
+        assert!(!snapshot.completeness.is_complete());
+    }
+
+    #[test]
+    fn what_waits_for_a_job_that_was_not_seen_has_no_parents() {
+        let waits = |id: &str, parents: &[&str]| {
+            let class = JobClass::Blocked {
+                by: String::new(),
+                parents: parents.iter().map(|id| JobId::new(*id)).collect(),
+            };
+            job(id, class)
+        };
+        let mut sight = Sight::new();
+        sight.add(job("1", on("7")));
+        sight.add(job("5", JobClass::Runnable));
+        let ahead = [
+            waits("2", &["1"]),
+            waits("3", &["1", "9"]),
+            waits("4", &["2"]),
+            waits("5", &["1"]),
+        ];
+        sight.add_ahead(ahead.into());
+        let snapshot = sight.into_snapshot(Timestamp::UNIX_EPOCH, SnapshotCost::default());
+        let parents = |job: &Job| match &job.class {
+            JobClass::Blocked { parents, .. } => parents.len(),
+            _ => 100,
+        };
+        let parents: Vec<usize> = snapshot.jobs.iter().map(parents).collect();
+        assert_eq!(parents, [100, 1, 0, 1, 100]);
+        assert!(snapshot.completeness.is_complete());
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl GitLabEmitter {
                 let variables = json!({ "path": path, "tags": tag_list, "after": after });
                 let query = |holding: &str| queries::runners_of(kind, holding);
                 let (mut data, errors) = self.ask(query, &variables, meter).await?;
-                let found = data[kind].take();
+                let found = data.get_mut(kind).map(Value::take).unwrap_or(Value::Null);
                 if found.is_null() && errors.is_empty() {
                     let words = format!(
                         "the {kind} is hidden from the token, or has moved: write its present path"

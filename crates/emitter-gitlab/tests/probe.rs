@@ -369,8 +369,8 @@ async fn many_busy_machines_are_counted_though_not_all_are_named() {
             .iter()
             .all(|executor| jobs(executor) == 2)
     );
-    // one page of jobs, two lists of runners, twenty runners asked by name
-    assert_eq!(snapshot.cost.requests, 23);
+    // one page of jobs, two lists of runners, twenty runners asked by name, and what will wait in their project
+    assert_eq!(snapshot.cost.requests, 24);
 }
 
 #[tokio::test]
@@ -394,8 +394,8 @@ async fn a_project_is_read_without_the_administrator() {
         snapshot.executors[0].state,
         ExecutorState::Busy { jobs: vec![id] }
     );
-    // two pages of jobs, two lists of runners
-    assert_eq!(snapshot.cost.requests, 4);
+    // two pages of jobs, two lists of runners, and what will wait in the project where a job runs
+    assert_eq!(snapshot.cost.requests, 5);
 }
 
 #[tokio::test]

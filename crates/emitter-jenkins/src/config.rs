@@ -53,8 +53,8 @@ pub struct Manage {
     /// Folder of the agent on its machine.
     #[serde(default = "default_work_dir")]
     pub work_dir: String,
-    /// Keeps one offline node with a label nobody asks for, since Jenkins tells no labels while no node is registered.
-    /// Turn it off only if another permanent node exists.
+    /// Keeps one offline node with the labels of each pool. Jenkins tells no label while no node is registered, and while
+    /// one node alone has it only that node's name. Turn it off only if other permanent nodes have the same labels.
     #[serde(default = "yes")]
     pub placeholder: bool,
 }
@@ -176,6 +176,30 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Finds entries whose `executors` are not the pool's slots: Jenkins would run more jobs on a machine than it was sized
+/// for, or leave places empty that are counted as room.
+pub(crate) fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problems) {
+    for (index, entry) in serves.iter().enumerate() {
+        if entry.executors != slots {
+            let message = format!(
+                "{} executors, and a machine of this pool has {slots} slots: write `executors: {slots}`, or change \
+                 the machine's `slots`",
+                entry.executors
+            );
+            problems.error([index.into(), "executors".into()], message);
+        }
+    }
+}
+
+/// The labels of a pool's nodes: those of all its entries, each once.
+pub(crate) fn labels(entries: &[Serves]) -> Vec<&str> {
+    let labels = entries.iter().flat_map(|entry| &entry.labels);
+    let mut labels: Vec<&str> = labels.map(String::as_str).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
+}
+
 /// Reads the `serves:` entries of all pools.
 pub(crate) fn read_serves(
     pools: &BTreeMap<PoolName, Vec<Value>>,
@@ -190,19 +214,6 @@ pub(crate) fn read_serves(
             message: format!("the `serves` of pool {pool} cannot be read"),
             source: Some(Box::new(error)),
         })?;
-        if entries
-            .iter()
-            .any(|entry| entry.executors != entries[0].executors)
-        {
-            return Err(PluginError {
-                kind: KIND,
-                message: format!(
-                    "pool {pool} has `serves` entries that differ in `executors`, and a machine has one node: write \
-                     the same number"
-                ),
-                source: None,
-            });
-        }
         Ok((pool.clone(), entries))
     };
     pools.iter().map(entries).collect()
@@ -258,16 +269,18 @@ mod tests {
             let error = Serves::deserialize(&entry).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
-        let mixed = vec![
-            json!({ "labels": ["a"] }),
-            json!({ "labels": ["b"], "executors": 2 }),
-        ];
-        let pools = [("linux".parse().unwrap(), mixed)].into();
-        assert!(
-            read_serves(&pools)
-                .unwrap_err()
-                .message
-                .contains("same number")
-        );
+    }
+
+    #[test]
+    fn executors_that_are_not_the_slots_are_refused() {
+        let entry = |executors| Serves {
+            labels: vec!["linux".to_owned()],
+            executors,
+        };
+        let mut problems = Problems::default();
+        check_serves(&[entry(2), entry(1)], 2, &mut problems);
+        assert_eq!(problems.0.len(), 1);
+        assert_eq!(problems.0[0].path, [1.into(), "executors".into()]);
+        assert!(problems.0[0].message.contains("write `executors: 2`"));
     }
 }

@@ -12,13 +12,13 @@ use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Registe
 use serde::Deserialize as _;
 
 use crate::client::{Client, Meter, session};
-use crate::config::{Manage, Serves};
+use crate::config::{Manage, Serves, labels};
 use crate::convert;
 use crate::error::Failure;
 use crate::mark;
 use crate::nodes::{NewNode, secret};
 use crate::why::{self, Why};
-use crate::wire::{self, COMPUTER, Computer, Item, Task};
+use crate::wire::{self, COMPUTER, Computer, Item, MOST_COMPUTERS, MOST_ITEMS, Task};
 
 /// Controls the nodes of one fleet at one controller.
 pub(crate) struct JenkinsControl {
@@ -87,18 +87,12 @@ impl JenkinsControl {
             let words = format!("pool {pool} has no `serves` here");
             Failure::new(EmitterErrorKind::Config, words)
         })?;
-        let mut labels: Vec<&str> = entries
-            .iter()
-            .flat_map(|entry| entry.labels.iter().map(String::as_str))
-            .collect();
-        labels.sort_unstable();
-        labels.dedup();
         let name = request.instance.to_string();
         let session = self.session().await?;
         let node = NewNode {
             name: &name,
             description: &mark::description(&self.fleet, session.as_deref()),
-            labels: &labels.join(" "),
+            labels: &labels(entries).join(" "),
             executors: entries[0].executors,
             work_dir: &self.manage.work_dir,
         };
@@ -254,6 +248,11 @@ impl JenkinsControl {
             let words = format!("{} answered no whole list of items", answer.endpoint);
             return Err(Failure::bad_answer(words));
         };
+        if items.len() >= MOST_ITEMS {
+            // the one that waits for this node may be among those that were not asked for
+            let words = format!("the queue has more than {MOST_ITEMS} items");
+            return Err(Failure::new(EmitterErrorKind::TooLarge, words));
+        }
         let names_it = |item: &Item| {
             let words = item.why.as_deref().unwrap_or("");
             item.task.as_ref().is_some_and(Task::is_step)
@@ -303,7 +302,7 @@ impl JenkinsControl {
         let rows = wire::rows::<Computer>(&mut answer.json()?, "computer");
         let still = |node: &Computer| node.display_name == executor.as_str() && !node.is_ghost();
         match rows {
-            Some((nodes, 0)) if !nodes.iter().any(still) => Ok(()),
+            Some((nodes, 0)) if nodes.len() < MOST_COMPUTERS && !nodes.iter().any(still) => Ok(()),
             _ => Err(failure),
         }
     }

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Cordon, Executor, ExecutorId, ExecutorState, FleetId, Job, JobClass, JobId, Requirement,
-    Timestamp,
+    Cordon, Executor, ExecutorId, ExecutorState, FleetId, Health, Job, JobClass, JobId,
+    Requirement, Timestamp,
 };
 
 use crate::mark;
@@ -52,8 +52,14 @@ impl Nodes<'_> {
         })
     }
 
-    /// What taking the place of these nodes would ask for: they all must offer the same.
+    /// What taking the place of these nodes would ask for: they all must offer the same. A node that keeps the place of a
+    /// pool stands for that pool, unless a node is named beside it that can be had.
     fn like(&self, names: &[String]) -> Asks {
+        let keeps_a_place = |name: &&String| mark::is_placeholder(self.fleet, name);
+        let mut names: Vec<&String> = names.iter().collect();
+        if !names.iter().all(keeps_a_place) {
+            names.retain(|name| !keeps_a_place(name));
+        }
         let mut offered: Option<Asks> = None;
         for name in names {
             let Some(node) = self.named(name) else {
@@ -62,13 +68,12 @@ impl Nodes<'_> {
                 ));
             };
             let labels = node.labels();
-            let stands_in = node.is_controller() || *name == mark::placeholder(self.fleet);
-            if labels.is_empty() || stands_in {
+            if labels.is_empty() || node.is_controller() {
                 return Asks::Unknown(format!(
                     "Jenkins names the node ‘{name}’ instead of the label, and that node tells nothing of it"
                 ));
             }
-            let ours = is_ours(node, self.fleet);
+            let ours = is_ours(node, self.fleet) || mark::is_placeholder(self.fleet, name);
             let this = Asks::Like { ours, labels };
             if offered.as_ref().is_some_and(|before| *before != this) {
                 return Asks::Unknown(
@@ -205,22 +210,16 @@ pub(crate) fn running(computers: &[Computer]) -> Vec<Job> {
         .iter()
         .filter(|computer| !computer.is_controller() && !computer.is_ghost());
     let runs = agents.flat_map(|computer| {
-        let held = |(place, slot): (usize, &'_ crate::wire::Slot)| {
-            let run = slot.current_executable.as_ref()?;
-            let number = slot
-                .number
-                .unwrap_or_else(|| i64::try_from(place).unwrap_or(0));
-            // an idle executor may answer `{}`
-            (slot.idle == Some(false)).then(|| build(run, &computer.display_name, number))
-        };
-        computer
-            .executors
-            .iter()
-            .enumerate()
-            .filter_map(held)
-            .collect::<Vec<_>>()
+        held(computer).map(|(number, run)| build(run, &computer.display_name, number))
     });
     runs.collect()
+}
+
+/// What the executors of a node run, with their numbers.
+fn held(computer: &Computer) -> impl Iterator<Item = (i64, &Run)> {
+    (0i64..)
+        .zip(&computer.executors)
+        .filter_map(|(place, slot)| Some((slot.number.unwrap_or(place), slot.run()?)))
 }
 
 /// The id of what runs: its queue item's, which only builds of jobs tell; a pipeline step is told apart by its place.
@@ -278,17 +277,16 @@ fn decode(part: &str) -> String {
         .map_or_else(|| part.to_owned(), |(text, _)| text.into_owned())
 }
 
-/// The nodes as executors: without the controller, ghosts and our own placeholder.
+/// The nodes as executors: without the controller, ghosts and our own placeholders.
 pub(crate) fn executors(
     computers: &[Computer],
     fleet: &FleetId,
     session: Option<&str>,
 ) -> Vec<Executor> {
-    let placeholder = mark::placeholder(fleet);
     computers
         .iter()
         .filter(|computer| !computer.is_controller() && !computer.is_ghost())
-        .filter(|computer| computer.display_name != placeholder)
+        .filter(|computer| !mark::is_placeholder(fleet, &computer.display_name))
         .map(|computer| executor(computer, fleet, session))
         .collect()
 }
@@ -306,24 +304,23 @@ fn executor(computer: &Computer, fleet: &FleetId, session: Option<&str>) -> Exec
         protected_only: false,
         slots: computer.num_executors,
         cordon: mark::cordon(computer.temporarily_offline, reason, fleet),
-        health: None,
+        health: computer.memory_free().map(|free| Health {
+            memory_free: Some(free),
+            load_milli: None,
+        }),
     }
 }
 
 fn state(computer: &Computer, session: Option<&str>, owner: Option<&mark::Owner>) -> ExecutorState {
     // `idle` looks at flyweight executors too; an executor alone may be idle while its node is not
     if !computer.idle || computer.held() > 0 {
-        let jobs = (0i64..)
-            .zip(&computer.executors)
-            .filter_map(|(place, slot)| {
-                let run = slot.current_executable.as_ref();
-                let run = run.filter(|_| slot.idle == Some(false))?;
-                let number = slot.number.unwrap_or(place);
-                Some(run_id(run, &computer.display_name, number))
-            });
-        return ExecutorState::Busy {
-            jobs: jobs.collect(),
-        };
+        let jobs = held(computer);
+        let mut jobs: Vec<JobId> = jobs
+            .map(|(number, run)| run_id(run, &computer.display_name, number))
+            .collect();
+        jobs.sort();
+        jobs.dedup();
+        return ExecutorState::Busy { jobs };
     }
     if computer.is_connected() {
         return ExecutorState::Idle { since: None };
@@ -485,13 +482,34 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_keeps_the_place_of_a_pool_stands_for_the_pool() {
+        let ours = json!({ "description": "parmanu-fleet=acme-ci session=1" });
+        let nodes = [
+            controller(),
+            computer(
+                "parmanu-placeholder-acme-ci-linux",
+                &["linux", "docker"],
+                json!({}),
+            ),
+            computer("vm-1", &["gpu"], ours),
+        ];
+        let kept = "‘parmanu-placeholder-acme-ci-linux’ is offline";
+        for (why, like) in [
+            (kept.to_owned(), "like-our-node: docker linux"),
+            (format!("{kept}; ‘vm-1’ is offline"), "like-our-node: gpu"),
+        ] {
+            assert_eq!(asks(&nodes, item(1, STEP, &why, None)).1, [like], "{why}");
+        }
+        assert_eq!(executors(&nodes, &fleet(), None).len(), 1);
+    }
+
+    #[test]
     fn an_item_whose_label_cannot_be_known_says_so() {
-        let placeholder = computer("parmanu-placeholder-acme-ci", &["x"], json!({}));
         let nodes = [
             controller(),
             computer("vm-1", &["linux"], json!({})),
             computer("vm-2", &["mac"], json!({})),
-            placeholder,
+            computer("bare", &[], json!({})),
         ];
         let matrix = "hudson.matrix.MatrixConfiguration";
         for (computers, class, why, words) in [
@@ -519,12 +537,7 @@ mod tests {
                 "Waiting for next available executor on ‘master’",
                 "tells nothing",
             ),
-            (
-                &nodes,
-                STEP,
-                "‘parmanu-placeholder-acme-ci’ is offline",
-                "tells nothing",
-            ),
+            (&nodes, STEP, "‘bare’ is offline", "tells nothing"),
             (&nodes, STEP, "‘gone’ is offline", "no node now"),
             (
                 &nodes,
@@ -655,6 +668,31 @@ mod tests {
     }
 
     #[test]
+    fn free_memory_is_told_where_jenkins_measured_it() {
+        let told = |data: Value| {
+            let node = computer("vm-1", &["linux"], json!({ "monitorData": data }));
+            let health = executors(&[node], &fleet(), None)[0].health;
+            health.map(|health| (health.memory_free, health.load_milli))
+        };
+        let swap = |data: Value| json!({ "hudson.node_monitors.SwapSpaceMonitor": data });
+        // in the shape of an answer recorded from Jenkins 2.446
+        let measured = swap(
+            json!({ "_class": "hudson.node_monitors.SwapSpaceMonitor$MemoryUsage2", "availablePhysicalMemory": 482_213_888 }),
+        );
+        assert_eq!(told(measured), Some((Some(482_213_888), None)));
+        for odd in [
+            Value::Null,
+            json!({}),
+            json!("x"),
+            swap(Value::Null),
+            swap(json!({ "availablePhysicalMemory": -1 })),
+            swap(json!({ "availablePhysicalMemory": "much" })),
+        ] {
+            assert_eq!(told(odd.clone()), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn ghosts_and_the_controller_are_no_executors() {
         let ghost = json!({ "assignedLabels": [], "numExecutors": 0, "idle": false,
             "executors": [{ "idle": false, "currentExecutable": { "url": "job/a/1/" } }] });
@@ -671,9 +709,20 @@ mod tests {
 
     #[test]
     fn a_row_of_another_shape_is_counted() {
-        let mut body = json!({ "items": [{ "id": 1 }, { "id": "x" }, 7, { "id": -1 }, { "id": 2, "task": null }] });
+        let item = |id: Value| json!({ "id": id, "blocked": false, "buildable": true });
+        let mut without_task = item(json!(2));
+        without_task["task"] = Value::Null;
+        let rows = [
+            item(json!(1)),
+            item(json!("x")),
+            json!(7),
+            item(json!(-1)),
+            json!({ "id": 3 }),
+            without_task,
+        ];
+        let mut body = json!({ "items": rows });
         let (rows, bad) = wire::rows::<Item>(&mut body, "items").unwrap();
-        assert_eq!((rows.len(), bad), (2, 3));
+        assert_eq!((rows.len(), bad), (2, 4));
         assert!(wire::rows::<Item>(&mut json!({ "items": {} }), "items").is_none());
     }
 }

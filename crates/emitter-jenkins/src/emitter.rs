@@ -13,11 +13,9 @@ use model::{Completeness, EmitterName, FleetId, JobId, Snapshot};
 use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
 
 use crate::client::{Client, Meter, session};
-use crate::config::Manage;
 use crate::convert::{self, Nodes};
 use crate::error::Failure;
-use crate::mark;
-use crate::nodes::NewNode;
+use crate::placeholders::{Kept, Placeholders};
 use crate::wire::{self, Computer, Item, MOST_COMPUTERS, MOST_ITEMS};
 
 /// Probes one controller.
@@ -25,8 +23,8 @@ pub(crate) struct JenkinsEmitter {
     pub(crate) name: EmitterName,
     pub(crate) fleet: FleetId,
     pub(crate) client: Client,
-    /// `Some` when the placeholder node is ours to keep.
-    pub(crate) keeps_placeholder: Option<Manage>,
+    /// `Some` when the placeholder nodes are ours to keep.
+    pub(crate) keeps: Option<Placeholders>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe_timeout: Duration,
     /// The label of each queue item as far as it was ever told. An item keeps its id while its words change; the memory of
@@ -67,23 +65,23 @@ impl JenkinsEmitter {
             let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
             convert::queued(&items, &nodes, &mut labels)
         };
-        let unkept = match &computers {
-            Some(computers) => self.keep_placeholder(computers).await,
-            None => None,
+        let kept = match (&self.keeps, &computers) {
+            (Some(placeholders), Some(computers)) => {
+                Some(placeholders.keep(&self.client, computers).await)
+            }
+            _ => None,
         };
         if convert::any_unknown(&jobs) && nodes.any() != Some(true) {
             let mut words =
                 "the labels of waiting jobs: Jenkins tells none while no node is registered"
                     .to_owned();
-            match unkept {
-                Some(why) => {
-                    words.push_str(&format!("; the placeholder node could not be made: {why}"));
-                }
-                None if self.keeps_placeholder.is_some() => {
-                    words.push_str("; a placeholder node was made just now");
-                }
-                None => words
+            match kept.unwrap_or_default() {
+                Kept {
+                    failed: Some(why), ..
+                } => words.push_str(&format!("; a placeholder node could not be made: {why}")),
+                Kept { made: 0, .. } => words
                     .push_str("; keep one permanent node, which may be offline, or give `manage`"),
+                Kept { .. } => words.push_str("; placeholder nodes were made just now"),
             }
             seen.doubt(words);
         }
@@ -145,7 +143,14 @@ impl JenkinsEmitter {
         if bad > 0 {
             seen.doubt(format!("{bad} computers have another shape"));
         }
-        if rows.len() + bad >= MOST_COMPUTERS {
+        let mut rows = rows;
+        let mut once = BTreeSet::new();
+        let listed = rows.len();
+        rows.retain(|node| once.insert(node.display_name.clone()));
+        if rows.len() < listed {
+            seen.doubt("a computer is listed twice, and the two may differ");
+        }
+        if listed + bad >= MOST_COMPUTERS {
             seen.doubt(format!("the computers beyond {MOST_COMPUTERS}"));
         }
         Ok((rows, session(&answer)))
@@ -169,32 +174,5 @@ impl JenkinsEmitter {
                 }
             }
         }
-    }
-
-    /// Makes the placeholder node where it is missing. Says why it could not.
-    async fn keep_placeholder(&self, computers: &[Computer]) -> Option<String> {
-        let manage = self.keeps_placeholder.as_ref()?;
-        let name = mark::placeholder(&self.fleet);
-        if computers.iter().any(|node| node.display_name == name) {
-            return None;
-        }
-        let node = NewNode {
-            name: &name,
-            description: "keeps Jenkins telling the labels of waiting jobs; never connected (parmanu)",
-            labels: "parmanu-placeholder",
-            executors: 1,
-            work_dir: &manage.work_dir,
-        };
-        let asked = self
-            .client
-            .post(&["computer", "doCreateItem"], &[], &node.form())
-            .await;
-        let why = match asked {
-            Ok(answer) if matches!(answer.status, 200..=399) => return None,
-            Ok(answer) => answer.failure().message,
-            Err(failure) => failure.message,
-        };
-        tracing::warn!(emitter = %self.name, why, "the placeholder node could not be made");
-        Some(why)
     }
 }

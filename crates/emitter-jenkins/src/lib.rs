@@ -5,7 +5,8 @@
 //!
 //! - *The label of a pipeline step is nowhere but in the words of `why`*, and not always there (see `convert`). A job whose
 //!   label nobody can know is reported as fitting no pool; it is never left out.
-//! - *Without any node no label is told.* So one offline placeholder node is kept where the configuration allows it.
+//! - *A label is told only where two nodes have it, or none does.* So one offline placeholder node is kept for each pool,
+//!   where the configuration allows it: with it each machine's labels are those of at least two nodes.
 //! - *The cordon is a toggle or a cause.* It is always set as a cause, which carries our mark (see `control`).
 //! - *A restart forgets*: cordons until the agents are back, and why a node is offline. A node that reads uncordoned is
 //!   uncordoned, and whether a machine ever joined is told by the session in its mark (see `mark`).
@@ -20,10 +21,13 @@ mod control;
 mod convert;
 mod emitter;
 mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod label;
 mod mark;
 mod matcher;
 mod nodes;
+mod placeholders;
 mod why;
 mod wire;
 
@@ -32,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use ports::strict::Problems;
 use ports::{
     Emitter, EmitterContext, EmitterFacts, EmitterPlugin, ExecutorControl, Matcher, PluginError,
+    Report,
 };
 
 pub use config::{DEFAULT_SETTLE, JenkinsConfig, Manage, Serves};
@@ -39,6 +44,7 @@ pub use matcher::JenkinsMatcher;
 
 use crate::client::Client;
 use crate::config::{KIND, read_serves};
+use crate::placeholders::Placeholders;
 
 /// The plugin of kind `jenkins`.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub struct Jenkins;
 
 impl EmitterPlugin for Jenkins {
     const KIND: &'static str = KIND;
+    /// Core Jenkins measures free memory and no load.
+    const REPORTS: &'static [Report] = &[Report::Memory];
     type Config = JenkinsConfig;
     type Serves = Serves;
 
@@ -60,6 +68,10 @@ impl EmitterPlugin for Jenkins {
         config.check(problems);
     }
 
+    fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problems) {
+        config::check_serves(serves, slots, problems);
+    }
+
     fn matcher(serves: Vec<Serves>) -> Box<dyn Matcher> {
         Box::new(JenkinsMatcher::new(serves))
     }
@@ -69,15 +81,16 @@ impl EmitterPlugin for Jenkins {
         context: &EmitterContext,
     ) -> Result<Arc<dyn Emitter>, PluginError> {
         let client = client(&config, context)?;
-        read_serves(&context.pools)?;
+        let pools = read_serves(&context.pools)?;
         let keeps = config
             .manage
-            .filter(|manage| manage.placeholder && !context.pools.is_empty());
+            .filter(|manage| manage.placeholder)
+            .map(|manage| Placeholders::of(&context.fleet, &pools, manage.work_dir));
         Ok(Arc::new(emitter::JenkinsEmitter {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
             client,
-            keeps_placeholder: keeps,
+            keeps,
             clock: context.clock.clone(),
             probe_timeout: context.probe_timeout,
             labels: Mutex::default(),

@@ -4,7 +4,7 @@
 //! label expression can see. Beside it stands the controller's session at the time the node was made: a node that is not
 //! connected and says no reason has never joined only if the controller was not restarted since.
 
-use model::{Cordon, Epoch, FleetId};
+use model::{Cordon, Epoch, FleetId, PoolName};
 
 const FLEET: &str = "parmanu-fleet=";
 const CORDON: &str = "parmanu-cordon fleet=";
@@ -54,14 +54,41 @@ pub(crate) fn cordon(temporarily_offline: bool, reason: &str, fleet: &FleetId) -
     mark.map_or(Cordon::Foreign, |epoch| Cordon::Ours { epoch })
 }
 
-/// The name of the node that is kept so that Jenkins tells labels at all.
-pub(crate) fn placeholder(fleet: &FleetId) -> String {
-    format!("parmanu-placeholder-{fleet}")
+/// What a node's description says that only keeps a place.
+pub(crate) const PLACEHOLDER: &str =
+    "keeps Jenkins telling the labels of waiting jobs; never connected (parmanu)";
+
+/// The name of the node that is kept for a pool, so that Jenkins tells labels.
+pub(crate) fn placeholder(fleet: &FleetId, pool: &PoolName) -> String {
+    format!("parmanu-placeholder-{fleet}-{pool}")
+}
+
+/// Whether a node is kept for a pool of this fleet.
+pub(crate) fn is_placeholder(fleet: &FleetId, node: &str) -> bool {
+    let rest = node
+        .strip_prefix("parmanu-placeholder-")
+        .and_then(|rest| rest.strip_prefix(fleet.as_str()));
+    rest.is_some_and(|rest| rest.starts_with('-') && rest.len() > 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_placeholder_is_known_by_its_name() {
+        let fleet: FleetId = "acme-ci".parse().unwrap();
+        let name = placeholder(&fleet, &"linux".parse().unwrap());
+        assert!(is_placeholder(&fleet, &name), "{name}");
+        for other in [
+            "parmanu-placeholder-acme-ci",
+            "parmanu-placeholder-acme-cix-linux",
+            "linux",
+            "",
+        ] {
+            assert!(!is_placeholder(&fleet, other), "{other}");
+        }
+    }
 
     #[test]
     fn marks_are_read_as_they_were_written() {

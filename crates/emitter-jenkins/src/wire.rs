@@ -5,10 +5,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Items of the queue that are read. More than these would be some 16 MiB; the look is then partial.
-pub(crate) const MOST_ITEMS: usize = 20_000;
-/// Computers that are read; the look is partial beyond.
-pub(crate) const MOST_COMPUTERS: usize = 10_000;
+/// Items of the queue that are asked for. These take some 20 MiB once they are parsed, and the client refuses what takes
+/// more than 32: a look that is cut here is partial, one that is refused there would be none.
+pub(crate) const MOST_ITEMS: usize = 10_000;
+/// Computers that are asked for, for the same reason: one with four executors and four labels takes 14 KiB.
+pub(crate) const MOST_COMPUTERS: usize = 2_000;
 
 /// The queue.
 pub(crate) fn queue_tree() -> String {
@@ -22,7 +23,7 @@ pub(crate) fn queue_tree() -> String {
 pub(crate) const COMPUTER: &str = "displayName,description,offline,temporarilyOffline,offlineCauseReason,\
     offlineCause[timestamp],idle,numExecutors,absoluteRemotePath,assignedLabels[name],\
     executors[number,idle,currentExecutable[number,url,fullDisplayName,timestamp,estimatedDuration,queueId]],\
-    oneOffExecutors[idle]";
+    oneOffExecutors[idle],monitorData[hudson.node_monitors.SwapSpaceMonitor[availablePhysicalMemory]]";
 
 /// All computers.
 pub(crate) fn computers_tree() -> String {
@@ -35,9 +36,8 @@ pub(crate) fn computers_tree() -> String {
 pub(crate) struct Item {
     pub(crate) id: u64,
     pub(crate) why: Option<String>,
-    #[serde(default)]
+    // every item of every version says both; an item that does not must not pass for one that has time
     pub(crate) blocked: bool,
-    #[serde(default)]
     pub(crate) buildable: bool,
     #[serde(default)]
     pub(crate) pending: bool,
@@ -96,9 +96,21 @@ pub(crate) struct Computer {
     pub(crate) assigned_labels: Vec<Label>,
     pub(crate) executors: Vec<Slot>,
     pub(crate) one_off_executors: Vec<Slot>,
+    /// Absent where the monitor is switched off, and while it has measured nothing. Nothing else depends on it, so it may
+    /// have any shape.
+    #[serde(default)]
+    monitor_data: Value,
 }
 
 impl Computer {
+    /// Bytes of memory that were free when Jenkins measured last. It has a value of minus one for what it cannot tell.
+    pub(crate) fn memory_free(&self) -> Option<u64> {
+        let swap = self
+            .monitor_data
+            .get("hudson.node_monitors.SwapSpaceMonitor")?;
+        swap.get("availablePhysicalMemory")?.as_u64()
+    }
+
     pub(crate) fn is_controller(&self) -> bool {
         self.class.ends_with("MasterComputer")
     }
@@ -128,6 +140,7 @@ impl Computer {
             .cloned()
             .collect();
         names.sort();
+        names.dedup();
         names
     }
 }
@@ -150,6 +163,21 @@ pub(crate) struct Slot {
     pub(crate) number: Option<i64>,
     pub(crate) idle: Option<bool>,
     pub(crate) current_executable: Option<Run>,
+}
+
+impl Slot {
+    /// What it runs; nothing is known of a build that has not begun yet, or that the user may not read. Only a word that
+    /// it is idle makes it free: an idle one may show an empty build.
+    pub(crate) fn run(&self) -> Option<&Run> {
+        static HIDDEN: Run = Run {
+            url: None,
+            full_display_name: None,
+            timestamp: None,
+            estimated_duration: None,
+            queue_id: None,
+        };
+        (self.idle != Some(true)).then(|| self.current_executable.as_ref().unwrap_or(&HIDDEN))
+    }
 }
 
 /// What an executor runs.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
 use conformance::provider::Shown;
-use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights};
+use fake_jenkins::{Fault, FaultKind, OfflineCause, Rights, Sight};
 use model::{ExecutorId, FleetId, JobId};
 use ports::{Clock as _, Emitter, ExecutorControl, Registration};
 use support::{Still, World};
@@ -89,6 +89,13 @@ impl EmitterHarness for Harness {
         self.world.lock().grant("parmanu", support::TOKEN, blind);
         Ok(())
     }
+    async fn hide_some(&self) -> Shown {
+        let hidden = self.world.push("linux && docker");
+        let mut jenkins = self.world.lock();
+        let item = jenkins.item_mut(hidden).expect("an item");
+        item.sight = Sight::Discoverable;
+        Ok(())
+    }
     async fn pause(&self, executor: &ExecutorId) -> Shown {
         let mut jenkins = self.world.lock();
         let node = jenkins.nodes.get_mut(executor.as_str()).expect("a node");
@@ -100,6 +107,9 @@ impl EmitterHarness for Harness {
         });
         Ok(())
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.server.url())
+    }
     async fn foreign(&self) -> Shown<ExecutorId> {
         let mut jenkins = self.world.lock();
         jenkins.add_node("mac-mini", &["linux", "docker"], 1);
@@ -110,3 +120,4 @@ impl EmitterHarness for Harness {
 }
 
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(support::plugin_at, start);

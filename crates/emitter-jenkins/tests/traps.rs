@@ -29,7 +29,7 @@ async fn a_placeholder_node_is_kept_so_that_labels_are_told() {
     let id = world.step(Some("linux&&docker"));
     let first = emitter.probe().await.unwrap();
     assert!(missing(job(&first, id))[0].contains("no node is registered"));
-    assert!(first.completeness.doubts()[0].contains("placeholder node was made"));
+    assert!(first.completeness.doubts()[0].contains("placeholder nodes were made"));
     let second = emitter.probe().await.unwrap();
     assert!(
         second.completeness.is_complete(),
@@ -38,7 +38,9 @@ async fn a_placeholder_node_is_kept_so_that_labels_are_told() {
     );
     assert_eq!(missing(job(&second, id)), [""; 0]);
     assert_eq!(second.executors, []);
-    assert!(world.lock().nodes["parmanu-placeholder-acme-ci"].exclusive);
+    let placeholder = &world.lock().nodes["parmanu-placeholder-acme-ci-linux"];
+    assert!(placeholder.exclusive);
+    assert_eq!(placeholder.labels, ["docker", "linux"]);
 }
 
 #[tokio::test]
@@ -156,6 +158,93 @@ async fn a_node_that_a_pipeline_waits_for_by_name_is_never_certainly_idle() {
     assert!(matches!(work, Work::Unknown { .. }), "{work:?}");
     world.lock().items.retain(|item| item.id != id);
     assert_eq!(control.read(&made.executor).await.unwrap().work, Work::None);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_not_read_to_its_end_makes_no_node_idle() {
+    let world = World::start().await;
+    let control = world.control();
+    let made = world.machine(0).await;
+    control.cordon(&made.executor, EPOCH).await.unwrap();
+    world.step(Some(made.executor.as_str()));
+    for _ in 0..10_000 {
+        world.push("other");
+    }
+    // the list is newest first and its end is cut, where a resumed pipeline may stand
+    let work = control.read(&made.executor).await.unwrap().work;
+    assert!(matches!(work, Work::Unknown { .. }), "{work:?}");
+    let look = world.emitter().probe().await.unwrap();
+    assert!(!look.completeness.is_complete());
+}
+
+/// With `max: 1` and one machine on its way out: a new step could otherwise neither run there, nor let the machine go,
+/// and no other machine may be made before it is gone.
+#[tokio::test]
+async fn a_new_step_does_not_hold_the_only_machine_of_its_pool_that_leaves() {
+    let world = World::start().await;
+    let (emitter, control) = (world.emitter(), world.control());
+    emitter.probe().await.unwrap();
+    let made = world.machine(0).await;
+    control.cordon(&made.executor, EPOCH).await.unwrap();
+    let id = world.step(Some("linux && !windows"));
+    let reading = control.read(&made.executor).await.unwrap();
+    assert_eq!(reading.work, Work::None);
+    let look = emitter.probe().await.unwrap();
+    assert_eq!(missing(job(&look, id)), [""; 0]);
+
+    // without its placeholder Jenkins names the machine, and that is how a pipeline looks that was resumed
+    let placeholder = "parmanu-placeholder-acme-ci-linux";
+    assert!(world.lock().nodes.remove(placeholder).is_some());
+    let reading = control.read(&made.executor).await.unwrap();
+    assert!(matches!(reading.work, Work::Unknown { .. }), "{reading:?}");
+}
+
+#[tokio::test]
+async fn a_placeholder_follows_the_labels_of_its_pool_and_an_operators_node_is_left_alone() {
+    let world = World::start().await;
+    let emitter = world.emitter();
+    emitter.probe().await.unwrap();
+    let name = "parmanu-placeholder-acme-ci-linux";
+    let labels = |world: &World| world.lock().nodes[name].labels.clone();
+    world.lock().nodes.get_mut(name).unwrap().labels = vec!["other".to_owned()];
+    emitter.probe().await.unwrap();
+    assert!(!world.lock().nodes.contains_key(name));
+    emitter.probe().await.unwrap();
+    assert_eq!(labels(&world), ["docker", "linux"]);
+
+    let node = |change: fn(&mut fake_jenkins::Node)| {
+        let mut jenkins = world.lock();
+        let node = jenkins.nodes.get_mut(name).unwrap();
+        node.labels = vec!["other".to_owned()];
+        change(node);
+    };
+    for change in [
+        (|node| node.connected = true) as fn(&mut fake_jenkins::Node),
+        |node| node.description = "mine".to_owned(),
+    ] {
+        node(change);
+        for _ in 0..2 {
+            emitter.probe().await.unwrap();
+            assert_eq!(labels(&world), ["other"]);
+        }
+        world.lock().nodes.get_mut(name).unwrap().connected = false;
+    }
+}
+
+#[tokio::test]
+async fn free_memory_is_asked_for_and_told() {
+    let world = World::start().await;
+    let made = world.machine(0).await;
+    let name = made.executor.as_str();
+    let look = world.emitter().probe().await.unwrap();
+    assert_eq!(look.executors[0].health, None);
+    world.lock().nodes.get_mut(name).unwrap().memory_free = Some(1 << 30);
+    let look = world.emitter().probe().await.unwrap();
+    let health = look.executors[0].health.unwrap();
+    assert_eq!(
+        (health.memory_free, health.load_milli),
+        (Some(1 << 30), None)
+    );
 }
 
 #[tokio::test]

@@ -45,6 +45,9 @@ impl GitLab {
         let job = Job {
             id,
             project,
+            pipeline: id.0,
+            stage: "test".to_owned(),
+            needs: None,
             name: name.to_owned(),
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             ref_name: ref_name.to_owned(),
@@ -110,7 +113,10 @@ impl GitLab {
             (_, true) => Ending::Success,
             (_, false) => Ending::Failed,
         };
-        end(job, ending, now)
+        let pipeline = job.pipeline;
+        let ended = end(job, ending, now);
+        self.advance(pipeline, now);
+        ended
     }
 
     /// Cancels a job: at once when no runner holds it, else it becomes `canceling` until its runner

@@ -205,6 +205,12 @@ impl<'a> Walk<'a> {
                 let jobs: Vec<_> = jobs.filter(|job| job.project == project.id).collect();
                 self.jobs(field, &jobs)
             }
+            "pipelines" => {
+                let visible = project.public || may(Access::Reporter);
+                let all = self.gitlab.running_pipelines(project.id);
+                let all = if visible { all } else { Vec::new() };
+                self.pipelines(field, &all)
+            }
             _ if may(Access::Maintainer) => {
                 let runners = self.gitlab.runners.values().rev();
                 let runners: Vec<_> = runners.filter(|runner| project.sees(runner)).collect();
@@ -215,6 +221,48 @@ impl<'a> Walk<'a> {
                 Value::Null
             }
         }
+    }
+
+    /// Only running ones can be asked for.
+    fn pipelines(&mut self, field: &Field, all: &[u64]) -> Value {
+        if field.text("status") != Some("RUNNING") {
+            self.errors
+                .push("this fake lists running pipelines only".to_owned());
+            return Value::Null;
+        }
+        let shown = &all[..all.len().min(page_size(field))];
+        let more = shown.len() < all.len();
+        let gitlab = self.gitlab;
+        self.connection(&field.fields, more, None, |walk, fields| {
+            let nodes = shown.iter().map(|id| {
+                walk.object(fields, |walk, field| match field.name.as_str() {
+                    "id" => json!(format!("gid://gitlab/Ci::Pipeline/{id}")),
+                    "ref" => json!("main"),
+                    "stages" => {
+                        let stages = gitlab.stages(*id);
+                        walk.names(field, &stages)
+                    }
+                    _ => {
+                        let jobs = gitlab.jobs.values().rev();
+                        let jobs: Vec<_> = jobs.filter(|job| job.pipeline == *id).collect();
+                        walk.jobs(field, &jobs)
+                    }
+                })
+            });
+            nodes.collect()
+        })
+    }
+
+    /// A connection whose rows have nothing but a name.
+    fn names(&mut self, field: &Field, names: &[&str]) -> Value {
+        let shown = &names[..names.len().min(page_size(field))];
+        let more = shown.len() < names.len();
+        self.connection(&field.fields, more, None, |walk, fields| {
+            let nodes = shown
+                .iter()
+                .map(|name| walk.object(fields, |_, _| json!(name)));
+            nodes.collect()
+        })
     }
 
     /// A group, with the runners of it and of all that lies below it.
@@ -360,7 +408,7 @@ impl<'a> Walk<'a> {
                 None => Value::Null,
             },
             "pipeline" => self.object(&field.fields, |_, field| match field.name.as_str() {
-                "id" => json!(format!("gid://gitlab/Ci::Pipeline/{}", job.id)),
+                "id" => json!(format!("gid://gitlab/Ci::Pipeline/{}", job.pipeline)),
                 _ => json!(job.ref_name),
             }),
             "project" => match gitlab.projects.get(&job.project) {
@@ -369,7 +417,13 @@ impl<'a> Walk<'a> {
                 }
                 None => Value::Null,
             },
-            _ => self.object(&field.fields, |_, _| json!("test")),
+            "schedulingType" => json!(if job.needs.is_some() { "dag" } else { "stage" }),
+            "needs" => {
+                let needs = job.needs.iter().flatten();
+                let needs: Vec<&str> = needs.map(String::as_str).collect();
+                self.names(field, &needs)
+            }
+            _ => self.object(&field.fields, |_, _| json!(job.stage)),
         }
     }
 

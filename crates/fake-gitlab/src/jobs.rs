@@ -99,7 +99,7 @@ impl GitLab {
             "id": job.id.0,
             "queued_duration": waited,
             "status": job.state.word(),
-            "stage": "test",
+            "stage": job.stage,
             "name": job.name,
             "ref": job.ref_name,
             "tag": job.git_tag,
@@ -107,7 +107,7 @@ impl GitLab {
             "started_at": started,
             "finished_at": finished,
             "failure_reason": job.failure_reason,
-            "pipeline": { "id": job.id.0, "project_id": job.project.0, "ref": job.ref_name },
+            "pipeline": { "id": job.pipeline, "project_id": job.project.0, "ref": job.ref_name },
         })
     }
 }

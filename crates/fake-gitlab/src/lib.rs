@@ -20,6 +20,7 @@ mod groups;
 mod http;
 mod jobs;
 mod paging;
+mod pipelines;
 mod query;
 mod route;
 mod runners;
@@ -31,6 +32,7 @@ pub use auth::{Access, Scope, User};
 pub use dispatch::JobRequest;
 pub use fault::{Fault, FaultKind, RateLimit};
 pub use http::{Request, Response, Transport};
+pub use pipelines::PipelineJob;
 pub use server::Server;
 pub use world::{
     Ending, GitLab, Group, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,

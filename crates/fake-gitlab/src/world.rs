@@ -172,6 +172,12 @@ pub struct Job {
     pub id: JobId,
     /// Its project.
     pub project: ProjectId,
+    /// The number of its pipeline.
+    pub pipeline: u64,
+    /// Its stage; the stages of a pipeline run in the order of their first jobs.
+    pub stage: String,
+    /// The jobs it needs, by name, where it does not simply wait for the earlier stages.
+    pub needs: Option<Vec<String>>,
     /// Its name in the pipeline.
     pub name: String,
     /// The runner tags it requires.
@@ -359,6 +365,11 @@ impl GitLab {
                 scopes: scopes.to_vec(),
             },
         );
+    }
+
+    /// Takes a token away.
+    pub fn revoke_token(&mut self, value: &str) {
+        self.tokens.remove(value);
     }
 
     /// Adds a private project.

@@ -141,6 +141,12 @@ impl Jenkins {
             .collect();
         let cause = node.cause.as_ref();
         let reason = cause.map_or("", |cause| cause.message.as_str());
+        let memory = node.memory_free.map(|free| {
+            json!({
+                "_class": "hudson.node_monitors.SwapSpaceMonitor$MemoryUsage2",
+                "availablePhysicalMemory": free, "availableSwapSpace": 0,
+            })
+        });
         let path = (node.connected && rights.agent_connect).then_some("/home/ci");
         json!({
             "_class": "hudson.slaves.SlaveComputer", "assignedLabels": labels,
@@ -152,6 +158,7 @@ impl Jenkins {
             "offlineCause": cause.map(|cause| json!({ "_class": cause.class, "timestamp": cause.at.as_millisecond() })),
             "offlineCauseReason": reason,
             "temporarilyOffline": node.temporarily_offline, "absoluteRemotePath": path,
+            "monitorData": { "hudson.node_monitors.SwapSpaceMonitor": memory },
         })
     }
 }

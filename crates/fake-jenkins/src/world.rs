@@ -85,6 +85,8 @@ pub struct Node {
     pub(crate) kept_cause: Option<OfflineCause>,
     /// Deleted while busy: listed until its work has ended.
     pub ghost: bool,
+    /// Bytes of memory that were free when it was last measured.
+    pub memory_free: Option<u64>,
 }
 
 impl Node {
@@ -298,6 +300,7 @@ impl Jenkins {
             cause: None,
             kept_cause: None,
             ghost: false,
+            memory_free: None,
         };
         self.nodes.insert(name.to_owned(), node);
     }

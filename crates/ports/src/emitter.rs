@@ -160,6 +160,11 @@ pub trait EmitterPlugin: 'static {
     fn facts(config: &Self::Config) -> EmitterFacts;
     /// Finds what is wrong beyond the types. Paths are relative to the emitter's entry.
     fn check(config: &Self::Config, problems: &mut Problems);
+    /// Finds what is wrong with the entries of one pool taken together, each of which was read: what no one executor can
+    /// be. `slots` is the number of jobs that a machine of the pool runs at a time. Paths are relative to the list.
+    fn check_serves(serves: &[Self::Serves], slots: u32, problems: &mut Problems) {
+        let _ = (serves, slots, problems);
+    }
     /// The matcher of one pool; jobs fit the pool when they fit any of the entries.
     fn matcher(serves: Vec<Self::Serves>) -> Box<dyn Matcher>;
     /// The probing half. Makes no request yet.

@@ -35,6 +35,8 @@ pub struct EmitterEntry {
     pub check: fn(&Value, &mut Problems) -> Option<EmitterFacts>,
     /// Checks one `serves:` entry.
     pub check_serves: fn(&Value, &mut Problems),
+    /// Checks the entries of a pool together, with its slots per machine; says nothing of entries that cannot be read.
+    pub check_pool: fn(&[Value], u32, &mut Problems),
     /// Makes a pool's matcher from checked entries.
     pub matcher: fn(&[Value]) -> Made<Box<dyn Matcher>>,
     /// Makes the probing half from a checked configuration.
@@ -86,6 +88,14 @@ impl EmitterRegistry {
             },
             check_serves: |value, problems| {
                 let _: Option<P::Serves> = strict::read(value, problems);
+            },
+            check_pool: |values, slots, problems| {
+                let serves: Result<Vec<P::Serves>, _> =
+                    values.iter().map(|value| typed(P::KIND, value)).collect();
+                // one that cannot be read is reported where it stands
+                if let Ok(serves) = serves {
+                    P::check_serves(&serves, slots, problems);
+                }
             },
             matcher: |serves| {
                 let serves: Result<Vec<P::Serves>, _> =

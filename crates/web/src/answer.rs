@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use ports::EmitterErrorKind;
 use reqwest::header::{self, HeaderMap};
 use serde_json::Value;
 use url::Url;
 
 use crate::failure::{Advice, Failure, of_status};
 use crate::link;
+
+/// Most memory that a document may take once it is parsed, beside its texts, which its bytes bound. A body of 16 MiB that
+/// is nothing but empty objects would take a gigabyte. This is some 15,000 queued items of Jenkins or 2,300 of its
+/// nodes with four executors in one answer; half of it would refuse large servers, twice as much would not fit into a small container.
+const LARGEST_DOCUMENT: usize = 32 << 20;
 
 /// One answer whose status was looked at by nobody yet. Its body is bounded and unpacked.
 pub struct Answer {
@@ -39,8 +45,8 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// Fails with the meaning of another status, and with what is not JSON or is nested deeper than serde_json follows
-    /// (128 levels), which bounds the stack.
+    /// Fails with the meaning of another status, with what is not JSON or is nested deeper than serde_json follows (128
+    /// levels), which bounds the stack, and with what would be too large once it is parsed.
     pub fn json(&self) -> Result<Value, Failure> {
         self.good()?;
         self.any_json()
@@ -52,6 +58,13 @@ impl Answer {
     ///
     /// As [`Answer::json`], without a look at the status.
     pub fn any_json(&self) -> Result<Value, Failure> {
+        if weight(&self.body) > LARGEST_DOCUMENT {
+            let message = format!(
+                "{} answered JSON of more values than {LARGEST_DOCUMENT} bytes hold",
+                self.endpoint
+            );
+            return Err(Failure::new(EmitterErrorKind::TooLarge, message));
+        }
         // not the parser's error: it may quote the body
         serde_json::from_slice(&self.body).map_err(|_| {
             Failure::bad_answer(format!(
@@ -110,5 +123,41 @@ impl Answer {
                     .all(|byte| byte.is_ascii_alphanumeric() || b"/+-.".contains(&byte))
         };
         kind.filter(plain).unwrap_or("something")
+    }
+}
+
+/// About the memory that the values of a document take when they are parsed, counted without parsing them. A value has 32
+/// bytes and a list grows by doubling; an object has a tree whose smallest node holds eleven members.
+fn weight(body: &[u8]) -> usize {
+    const ELEMENT: usize = 64;
+    const OBJECT: usize = 640;
+    let (mut weight, mut quoted, mut escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' => weight += OBJECT,
+            b'[' | b',' => weight += ELEMENT,
+            _ => {}
+        }
+    }
+    weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_weighs_nothing_and_an_object_much() {
+        for (body, expected) in [
+            ("7", 0),
+            (r#"["a,b","[{\"{",2]"#, 3 * 64),
+            (r#"{"a":{},"b":"\\"}"#, 2 * 640 + 64),
+        ] {
+            assert_eq!(weight(body.as_bytes()), expected, "{body}");
+        }
     }
 }

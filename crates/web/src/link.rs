@@ -46,4 +46,14 @@ mod tests {
             assert_eq!(next(link), found, "{link}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_panics_and_what_is_found_stands_in_it(link in "(<|>|;|,| |=|\"|rel|next|REL|https://g/x\\?a=b|\\PC){0,24}") {
+            if let Some(found) = next(&link) {
+                let bracketed = format!("<{found}>");
+                proptest::prop_assert!(link.contains(&bracketed), "{}", link);
+            }
+        }
+    }
 }

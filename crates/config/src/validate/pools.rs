@@ -64,7 +64,7 @@ impl Maker<'_> {
                     Some(emitter) => Some(emitters.get(emitter)?),
                     None => None,
                 };
-                maker.serves(&pool, emitter, problems);
+                maker.serves(&pool, machine, emitter, problems);
                 maker.bootstrap(&pool, machine, emitter, problems);
                 Some(make_pool(name, pool, machine, emitter, rules, problems))
             },
@@ -118,7 +118,13 @@ impl Maker<'_> {
         }
     }
 
-    fn serves(&self, pool: &raw::Pool, emitter: Option<&EmitterSettings>, problems: &mut Problems) {
+    fn serves(
+        &self,
+        pool: &raw::Pool,
+        parts: &MachineParts,
+        emitter: Option<&EmitterSettings>,
+        problems: &mut Problems,
+    ) {
         let Some(emitter) = emitter else {
             if !pool.serves.is_empty() {
                 problems.error(
@@ -142,6 +148,12 @@ impl Maker<'_> {
             (entry.check_serves)(value, &mut inner);
             problems.append(&["serves".into(), index.into()], inner);
         }
+        // what is wrong with the slots themselves is reported where they are taken
+        let slots = &mut Problems::default();
+        let slots = slots::of_pool(pool, &pool.machine, &parts.machine, slots);
+        let mut together = Problems::default();
+        (entry.check_pool)(&pool.serves, slots, &mut together);
+        problems.append(&["serves".into()], together);
     }
 
     fn bootstrap(

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
 use model::{Cordon, ExecutorState, JobClass, JobId};
 
 use super::{EPOCH, EmitterHarness, Shown, cordon, instance, look, machine, register, seen};
+
+/// A server's clock may differ from ours, but not by this.
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Without it "nothing to do" is never certain, and no machine ever leaves.
 pub async fn an_empty_server_is_a_complete_and_empty_look(harness: &dyn EmitterHarness) -> Shown {
@@ -141,6 +145,35 @@ pub async fn a_look_without_rights_is_no_complete_look(harness: &dyn EmitterHarn
     harness.queue().await;
     assert_eq!(look(harness).await.jobs.len(), 1);
     harness.hide().await?;
+    if let Ok(snapshot) = harness.emitter().probe().await {
+        assert!(!snapshot.completeness.is_complete(), "{snapshot:?}");
+    }
+    Ok(())
+}
+
+/// Without it waits are counted from 1970 or from the year 58000, since every server writes its moments in another way.
+pub async fn a_moment_is_read_in_the_servers_own_format(harness: &dyn EmitterHarness) -> Shown {
+    let registration = machine(harness, 0).await;
+    let running = harness.queue().await;
+    harness.start(&running, &registration.executor).await;
+    let waiting = harness.queue().await;
+    let snapshot = look(harness).await;
+    let near = |at: Timestamp| at.duration_since(snapshot.taken_at).abs() < HOUR;
+    for job in &snapshot.jobs {
+        assert!(job.queued_at.is_none_or(near), "{job:?}");
+        assert!(job.started_at.is_none_or(near), "{job:?}");
+        assert!(job.id != waiting || job.queued_at.is_some(), "{job:?}");
+    }
+    Ok(())
+}
+
+/// Without it a token that lost half of its rights halves the pools.
+pub async fn a_look_that_jobs_are_hidden_from_is_no_complete_look(
+    harness: &dyn EmitterHarness,
+) -> Shown {
+    harness.queue().await;
+    assert_eq!(look(harness).await.jobs.len(), 1);
+    harness.hide_some().await?;
     if let Ok(snapshot) = harness.emitter().probe().await {
         assert!(!snapshot.completeness.is_complete(), "{snapshot:?}");
     }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use conformance::hostile::Plugin;
 use emitter_buildbot::{Buildbot, BuildbotConfig};
 use model::{ExecutorId, InstanceName, JobId, Timestamp};
 use ports::{
@@ -99,12 +100,7 @@ impl World {
     }
 
     fn config(&self) -> BuildbotConfig {
-        let config = json!({
-            "url": self.seen,
-            "manage": { "master": self.master, "password": "not-a-secret" },
-            "request_timeout": "10s",
-        });
-        serde_json::from_value(config).expect("a configuration")
+        serde_json::from_value(config(&self.seen, &self.master)).expect("a configuration")
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
@@ -114,6 +110,11 @@ impl World {
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
         let control = Buildbot::control(self.config(), &context()).expect("a control half");
         control.expect("the right to control")
+    }
+
+    /// Where the plugin finds the master.
+    pub(crate) fn url(&self) -> String {
+        self.seen.clone()
     }
 
     /// From now on nobody gets an answer.
@@ -354,6 +355,20 @@ impl Drop for World {
 pub(crate) fn machine(sequence: u32) -> InstanceName {
     let name = format!("linux-7-{sequence}-0");
     name.parse().expect("a name")
+}
+
+fn config(url: &str, master: &str) -> Value {
+    json!({
+        "url": url,
+        "manage": { "master": master, "password": "not-a-secret" },
+        "request_timeout": "10s",
+    })
+}
+
+/// The plugin, pointed at another server than the master.
+pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    let config = config(url, "127.0.0.1:9989");
+    Plugin::of::<Buildbot>(&config, context(), clock, ExecutorId::new("1"))
 }
 
 fn context() -> EmitterContext {

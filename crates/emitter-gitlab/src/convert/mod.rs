@@ -3,10 +3,12 @@
 //! A row that cannot be read is a doubt about the whole look, never a row less in silence.
 
 mod jobs;
+mod pipelines;
 mod projects;
 mod runners;
 
 pub(crate) use jobs::{Page, pending_page, project_page, runner_page_jobs};
+pub(crate) use pipelines::waiting;
 pub(crate) use projects::{is_below, project_list};
 pub(crate) use runners::{Runner, RunnerPage, runner_page};
 

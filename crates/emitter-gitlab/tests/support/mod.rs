@@ -97,13 +97,7 @@ impl World {
         let server = Server::start(gitlab.clone(), move || hands.now())
             .await
             .unwrap();
-        let config = json!({
-            "url": server.url(), "token": TOKEN, "manage_token": MANAGE, "scope": scope,
-        });
-        let pools = [(
-            "linux".parse().unwrap(),
-            vec![json!({ "tags": ["linux", "docker"] })],
-        )];
+        let config = config(&server.url(), scope);
         Self {
             gitlab,
             clock,
@@ -111,7 +105,7 @@ impl World {
             admin: user,
             server,
             config,
-            pools: pools.into(),
+            pools: pools(),
             registrar: OnceLock::new(),
         }
     }
@@ -126,13 +120,7 @@ impl World {
     }
 
     fn context(&self) -> EmitterContext {
-        EmitterContext {
-            name: "gitlab".parse().unwrap(),
-            fleet: "acme-ci".parse().unwrap(),
-            pools: self.pools.clone(),
-            probe_timeout: Duration::from_secs(20),
-            clock: self.clock.clone(),
-        }
+        context(self.pools.clone(), self.clock.clone())
     }
 
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
@@ -178,6 +166,37 @@ impl World {
     pub(crate) fn nobody_was_killed(&self) {
         assert_eq!(self.lock().killed().count(), 0);
     }
+}
+
+fn config(url: &str, scope: Value) -> Value {
+    json!({ "url": url, "token": TOKEN, "manage_token": MANAGE, "scope": scope })
+}
+
+fn pools() -> BTreeMap<model::PoolName, Vec<Value>> {
+    let serves = vec![json!({ "tags": ["linux", "docker"] })];
+    BTreeMap::from([("linux".parse().unwrap(), serves)])
+}
+
+fn context(pools: BTreeMap<model::PoolName, Vec<Value>>, clock: Arc<dyn Clock>) -> EmitterContext {
+    EmitterContext {
+        name: "gitlab".parse().unwrap(),
+        fleet: "acme-ci".parse().unwrap(),
+        pools,
+        probe_timeout: Duration::from_secs(20),
+        clock,
+    }
+}
+
+/// The plugin at this scope, pointed at another server than the fake, with a budget that is out of the way.
+pub(crate) fn plugin_at(
+    url: &str,
+    scope: Value,
+    clock: Arc<dyn Clock>,
+) -> conformance::hostile::Plugin {
+    let mut config = config(url, scope);
+    config["budget"] = json!({ "per_probe": 1_000_000, "per_minute": 1_000_000 });
+    let context = context(pools(), clock.clone());
+    conformance::hostile::Plugin::of::<Plugin>(&config, context, clock, ExecutorId::new("1"))
 }
 
 pub(crate) fn register(index: u32) -> Register {

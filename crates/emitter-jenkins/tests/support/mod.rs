@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use emitter_jenkins::Jenkins as Plugin;
 use fake_jenkins::{Jenkins, Rights, Server, Task};
 use jiff::Timestamp;
-use model::{InstanceName, Job, Snapshot};
+use model::{ExecutorId, InstanceName, Job, Snapshot};
 use ports::{
     Clock, Credential, Emitter, EmitterContext, EmitterRegistry, ExecutorControl, Registration,
 };
@@ -55,8 +55,7 @@ impl World {
         let server = Server::start(jenkins.clone(), || Still.now())
             .await
             .unwrap();
-        let config =
-            json!({ "url": server.url(), "user": "parmanu", "token": TOKEN, "manage": {} });
+        let config = config(&server.url());
         Self {
             jenkins,
             server,
@@ -69,25 +68,14 @@ impl World {
         self.lock().grant("parmanu", TOKEN, Rights::READ);
     }
 
-    fn context(&self) -> EmitterContext {
-        let serves = vec![json!({ "labels": ["linux", "docker"] })];
-        EmitterContext {
-            name: "jenkins".parse().unwrap(),
-            fleet: "acme-ci".parse().unwrap(),
-            pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),
-            probe_timeout: Duration::from_secs(20),
-            clock: Arc::new(Still),
-        }
-    }
-
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
         let registry = EmitterRegistry::default().with::<Plugin>();
-        (registry.get("jenkins").unwrap().emitter)(&self.config, &self.context()).unwrap()
+        (registry.get("jenkins").unwrap().emitter)(&self.config, &context()).unwrap()
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
         let registry = EmitterRegistry::default().with::<Plugin>();
-        (registry.get("jenkins").unwrap().control)(&self.config, &self.context())
+        (registry.get("jenkins").unwrap().control)(&self.config, &context())
             .unwrap()
             .unwrap()
     }
@@ -125,6 +113,27 @@ impl World {
         let name = registration.executor.as_str();
         assert!(self.lock().connect(name, &secret(registration)));
     }
+}
+
+fn config(url: &str) -> Value {
+    json!({ "url": url, "user": "parmanu", "token": TOKEN, "manage": {} })
+}
+
+fn context() -> EmitterContext {
+    let serves = vec![json!({ "labels": ["linux", "docker"] })];
+    EmitterContext {
+        name: "jenkins".parse().unwrap(),
+        fleet: "acme-ci".parse().unwrap(),
+        pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),
+        probe_timeout: Duration::from_secs(20),
+        clock: Arc::new(Still),
+    }
+}
+
+/// The plugin, pointed at another server than the fake.
+pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> conformance::hostile::Plugin {
+    let executor = ExecutorId::new("linux-1795531234567-1-0");
+    conformance::hostile::Plugin::of::<Plugin>(&config(url), context(), clock, executor)
 }
 
 pub(crate) fn instance(index: u32) -> InstanceName {
