@@ -204,6 +204,23 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// An agent is in one agent pool and runs one build at a time.
+pub(crate) fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problems) {
+    if serves.len() != 1 {
+        let message = format!(
+            "{} entries: write one, since an agent is in one agent pool",
+            serves.len()
+        );
+        problems.error([], message);
+    }
+    if slots != 1 {
+        problems.error(
+            [],
+            format!("a TeamCity agent runs one build at a time, and a machine of this pool has {slots} slots: write `slots: 1`"),
+        );
+    }
+}
+
 /// Reads the `serves:` entries of all pools: one each, and no two alike.
 pub(crate) fn read_serves(
     pools: &BTreeMap<PoolName, Vec<Value>>,

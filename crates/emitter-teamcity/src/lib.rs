@@ -71,6 +71,10 @@ impl EmitterPlugin for TeamCity {
         config.check(problems);
     }
 
+    fn check_serves(serves: &[Serves], slots: u32, problems: &mut Problems) {
+        config::check_serves(serves, slots, problems);
+    }
+
     fn matcher(serves: Vec<Serves>) -> Box<dyn Matcher> {
         Box::new(TeamCityMatcher::new(serves))
     }

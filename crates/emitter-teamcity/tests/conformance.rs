@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
+use conformance::hostile::{AnotherPage, Answer};
 use conformance::provider::Shown;
 use fake_teamcity::{Fault, FaultKind, Rights, State};
 use model::{ExecutorId, FleetId, JobId};
@@ -113,6 +114,15 @@ impl EmitterHarness for Harness {
         self.world.lock().add_agent("mac-mini", pool, LINUX, now);
         Ok(ExecutorId::new("mac-mini"))
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.world.server.url())
+    }
+    fn another_page(&self) -> Option<AnotherPage> {
+        Some(another_page)
+    }
+    async fn hide_some(&self) -> Shown {
+        Err("what waits of a hidden project leaves no trace in TeamCity")
+    }
     fn left_out(&self, case: &str) -> Option<&'static str> {
         match case {
             "a_second_registration_of_a_name_is_found_by_the_name"
@@ -123,7 +133,15 @@ impl EmitterHarness for Harness {
     }
 }
 
+/// Every list says it in `nextHref`.
+fn another_page(answer: &mut Answer, number: u64) {
+    if answer.body.get("count").is_some() {
+        answer.body["nextHref"] = format!("/app/rest/x?locator=count:1,start:{number}").into();
+    }
+}
+
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(support::plugin_at, start);
 
 /// The harness itself: a fresh build waits.
 #[tokio::test]

@@ -6,7 +6,7 @@
 //! to all of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -37,6 +37,9 @@ const LONGEST_BODY: usize = 1 << 20;
 /// Longest time a body may take to come.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
 
+/// A refused hook is said so often at most: whoever tries secrets must not fill a log.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 /// Where senders put the secret: GitLab's own header, the usual one, and one that nothing else uses.
 const HEADERS: [&str; 2] = ["x-gitlab-token", "x-parmanu-token"];
 
@@ -49,6 +52,8 @@ struct Inner {
     /// One for each emitter that has a secret.
     heard: BTreeMap<EmitterName, Notify>,
     places: Semaphore,
+    /// When it was last said that a hook of this emitter was refused.
+    said: Mutex<BTreeMap<EmitterName, Duration>>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
@@ -65,6 +70,7 @@ impl Hooks {
             heard: heard.collect(),
             secrets,
             places: Semaphore::new(AT_ONCE),
+            said: Mutex::default(),
             metrics,
             clock,
         }))
@@ -123,6 +129,20 @@ impl Hooks {
     }
 }
 
+impl Inner {
+    /// Whether it is time to say once more that a hook of this emitter was refused; the metric counts them all.
+    fn may_say(&self, emitter: &EmitterName) -> bool {
+        let now = self.clock.boottime();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = said.get(emitter);
+        let may = last.is_none_or(|last| now.saturating_sub(*last) >= SAID_EVERY);
+        if may {
+            said.insert(emitter.clone(), now);
+        }
+        may
+    }
+}
+
 async fn take(
     State(Hooks(hooks)): State<Hooks>,
     Path(emitter): Path<String>,
@@ -152,7 +172,7 @@ async fn take(
                 heard.notify_one();
             }
         }
-        ("refused", Some((name, _))) => {
+        ("refused", Some((name, _))) if hooks.may_say(name) => {
             warn!(emitter = %name, "a hook without the right secret was refused: compare `hook: {{ secret }}` with the sender's");
         }
         ("refused", None) => {

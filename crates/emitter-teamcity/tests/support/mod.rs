@@ -223,3 +223,18 @@ pub(crate) async fn doubts(emitter: &Arc<dyn Emitter>) -> String {
     let snapshot = emitter.probe().await.unwrap();
     snapshot.completeness.doubts().join("; ")
 }
+
+/// The plugin, pointed at another server than the fake.
+pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> conformance::hostile::Plugin {
+    let executor = model::ExecutorId::new("linux-1795531234567-1-0");
+    let config = json!({ "url": url, "token": TOKEN, "manage": {} });
+    let serves = vec![json!({ "agent_pool": "Linux" })];
+    let context = EmitterContext {
+        name: "teamcity".parse().unwrap(),
+        fleet: "acme-ci".parse().unwrap(),
+        pools: [("linux".parse().unwrap(), serves)].into(),
+        probe_timeout: Duration::from_secs(20),
+        clock: clock.clone(),
+    };
+    conformance::hostile::Plugin::of::<Plugin>(&config, context, clock, executor)
+}
