@@ -370,7 +370,7 @@ fn news_is_heard_by_those_who_remember_the_offer() {
         pool("knows-quota", "max 9 | queued 0 | no instances"),
         pool("knows-none", "max 9 | queued 0 | no instances"),
     ];
-    worlds[0].news = vec![news.clone()];
+    worlds[0].news = vec![news];
     aside(&mut worlds[0], 0, 1, "before");
     aside(&mut worlds[1], 0, 1, "before");
     let quota = QuotaMemory {
