@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use conformance::emitter::EmitterHarness;
+use conformance::hostile::Plugin;
 use conformance::provider::Shown;
+use emitter_http::Http;
 use model::{Epoch, ExecutorId, FleetId, JobId, Reading};
-use ports::{Emitter, EmitterError, ExecutorControl, Register, Registration};
+use ports::{Clock, Emitter, EmitterError, ExecutorControl, Register, Registration};
 use serde_json::{Value, json};
 use support::{Asked, Reply, Server};
 
@@ -113,7 +115,7 @@ struct Harness {
     world: Arc<Mutex<World>>,
     emitter: Arc<dyn Emitter>,
     hand: Hand,
-    _server: Server,
+    server: Server,
 }
 
 /// The operator's own hand at the server, where a plugin with a control half would act.
@@ -157,7 +159,7 @@ async fn start() -> Result<Harness, String> {
         emitter: support::emitter(&support::config(CONFIG, &server)),
         hand: Hand(world.clone()),
         world,
-        _server: server,
+        server,
     })
 }
 
@@ -232,6 +234,9 @@ impl EmitterHarness for Harness {
         world.agents.get_mut(executor.as_str()).expect("an agent").1 = true;
         Ok(())
     }
+    fn url(&self) -> Shown<String> {
+        Ok(self.server.url.trim_end_matches("/api").to_owned())
+    }
     async fn foreign(&self) -> Shown<ExecutorId> {
         let name = "mac-mini".to_owned();
         lock(&self.world).agents.insert(name.clone(), (true, false));
@@ -254,4 +259,13 @@ impl EmitterHarness for Harness {
     }
 }
 
+/// The plugin, pointed at another server than the little one.
+fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
+    let mut config: Value = serde_yaml::from_str(CONFIG).expect("the keys");
+    config["url"] = format!("{url}/api").into();
+    let executor = ExecutorId::new("linux-1795531234567-1-0");
+    Plugin::of::<Http>(&config, support::context(), clock, executor)
+}
+
 conformance::emitter_suite!(start);
+conformance::hostile_suite!(plugin_at, start);

@@ -173,14 +173,18 @@ pub(crate) fn problems(config: &Value) -> Vec<String> {
     problems.0.iter().map(line).collect()
 }
 
-pub(crate) fn emitter(config: &Value) -> Arc<dyn Emitter> {
-    let context = EmitterContext {
+pub(crate) fn context() -> EmitterContext {
+    EmitterContext {
         name: "ci".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools: BTreeMap::from([("linux".parse().unwrap(), vec![])]),
         probe_timeout: Duration::from_secs(20),
         clock: Arc::new(Still),
-    };
+    }
+}
+
+pub(crate) fn emitter(config: &Value) -> Arc<dyn Emitter> {
+    let context = context();
     let registry = EmitterRegistry::default().with::<Http>();
     let entry = registry.get("http").unwrap();
     assert!((entry.control)(config, &context).unwrap().is_none());
