@@ -286,3 +286,6 @@ fn per_joined(offer: &OfferPolicy, known: &OfferMemory) -> u64 {
     let price = u128::from(price.micros()) * u128::from(known.made + 1) / u128::from(joined + 1);
     u64::try_from(price).unwrap_or(u64::MAX - 1)
 }
+
+#[cfg(test)]
+mod tests;
