@@ -98,12 +98,13 @@ fn a_machine_costs_no_more_than_it_has_lived() {
 #[test]
 fn a_machine_of_an_unknown_offer_is_taken_for_the_dearest() {
     let fleet = fleet("100", &["linux"]);
-    let mut world = priced("max 10 | queued 0 running 2 | busy x2", &["0.20", "0.60"]);
+    let mut world = priced("max 10 | queued 0 running 3 | busy x3", &["0.20", "0.60"]);
     world.instances[0].offer = Some(offer(0, "aws").id);
-    world.instances[1].offer = Some(offer(7, "aws").id);
+    world.instances[1].offer = Some(offer(0, "aws").id);
+    world.instances[2].offer = Some(offer(7, "aws").id);
     counted(&mut world, "1", 0, 900);
-    // 0.05 and 0.15
-    assert_eq!(remembered(&world, &fleet).amount, money("1.20"));
+    // twice 0.05 and 0.15
+    assert_eq!(remembered(&world, &fleet).amount, money("1.25"));
 }
 
 /// Spend changes with every tick and is written every ten seconds; a new period is written at once.
