@@ -445,3 +445,19 @@ fn a_machine_leaves_no_sooner_than_it_is_billed() {
         assert_eq!(leaves(offer, age), goes, "offer {offer} at {age} s");
     }
 }
+
+/// What is too dear for a pool is not what its cheapest offer is told from, and what it can afford is.
+#[test]
+fn the_cheapest_offer_is_one_that_the_pool_may_buy() {
+    let fleet = fleet("100", &["linux"]);
+    for (prices, from) in [(&["0.20"][..], 0), (&["0.25", "0.20"], 1)] {
+        let mut world = priced("max 10 bootstrap shared | queued 1 | no instances", prices);
+        world.policy.standing.max_price = Some(money("0.22"));
+        counted(&mut world, "91", 0, 0);
+        assert_eq!(
+            parts(&plan_fleet(&[world], &fleet)[0]),
+            [(from, 1)],
+            "{prices:?}"
+        );
+    }
+}
