@@ -318,14 +318,16 @@ fn the_longest_time_aside_counts_for_every_pool() {
     }
 }
 
-/// A pool that the store says more of keeps the longer time.
+/// A pool that the store says more of keeps the longer time, and takes the longer one that a memory says.
 #[test]
 fn what_the_store_says_of_an_offer_is_not_shortened() {
-    let mut world = pool("linux", "max 9 | queued 1 | no instances | aside 0");
-    aside(&mut world, 0, 60, "shorter");
-    let plans = plan_fleet(&[world], &FleetPolicy::default());
-    let unavailable = &plans[0].seen.unavailable[&offer(0, "aws").id];
-    assert_eq!(unavailable.remaining, span("2m"));
+    for (remembered, counts) in [(60, 120), (300, 300)] {
+        let mut world = pool("linux", "max 9 | queued 1 | no instances | aside 0");
+        aside(&mut world, 0, remembered, "remembered");
+        let plans = plan_fleet(&[world], &FleetPolicy::default());
+        let unavailable = &plans[0].seen.unavailable[&offer(0, "aws").id];
+        assert_eq!(unavailable.remaining, Duration::from_secs(counts));
+    }
 }
 
 /// Of two quotas that pools remember of one provider the smaller one is the cap.
