@@ -260,3 +260,12 @@ fn strays_are_counted_if_they_are_alive() {
     assert_eq!(strays("busy x2, gone"), [("aws".to_owned(), 2)]);
     assert!(strays("gone x2").is_empty());
 }
+
+/// That other machines are listed says nothing of this one; that it is listed as gone does, though the listing is not whole.
+#[test]
+fn a_machine_is_gone_by_its_own_row() {
+    let partial = planned("max 9 | queued 0 running 1 | vanished 2m, busy | listing partial");
+    assert!(partial.end.is_empty(), "{partial}");
+    let listed = planned("max 9 | queued 0 | gone 2m | listing partial");
+    assert_eq!(words(&listed), ["remove_executor"], "{listed}");
+}
