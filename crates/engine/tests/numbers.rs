@@ -463,3 +463,33 @@ fn the_cheapest_offer_is_one_that_the_pool_may_buy() {
         );
     }
 }
+
+/// A price at the ceiling is within it.
+#[test]
+fn an_offer_at_the_price_ceiling_is_bought() {
+    for (price, bought) in [("0.22", 1), ("0.220001", 0)] {
+        let mut world = priced(
+            "max 10 bootstrap shared | queued 1 | no instances",
+            &[price],
+        );
+        world.policy.standing.max_price = Some(money("0.22"));
+        let plans = plan_fleet(&[world], &FleetPolicy::default());
+        assert_eq!(granted(&plans), [bought], "{price}");
+    }
+}
+
+/// An offer of which half of at least four machines never joined comes after the others.
+#[test]
+fn an_offer_whose_machines_do_not_join_comes_last() {
+    for (made, failed, first) in [(8, 4, 1), (8, 3, 0), (3, 3, 0), (4, 2, 1)] {
+        let mut world = World::parse("max 10 bootstrap shared offers 2 | queued 1 | no instances");
+        let known = OfferMemory {
+            made,
+            failed,
+            ..OfferMemory::default()
+        };
+        world.memory.offers.insert(offer(0, "aws").id, known);
+        let plans = plan_fleet(&[world], &FleetPolicy::default());
+        assert_eq!(parts(&plans[0]), [(first, 1)], "{failed} of {made}");
+    }
+}

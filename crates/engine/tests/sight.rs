@@ -253,6 +253,7 @@ fn a_cliff_is_more_than_half_of_four() {
         (5, 2, true),
         (3, 0, false),
         (9, 4, true),
+        (10, 5, false),
     ] {
         let mut world = World::parse(&format!("max 20 | queued {now} | idle 1h x9"));
         world.memory.believed_work = before;
