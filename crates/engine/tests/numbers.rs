@@ -493,3 +493,24 @@ fn an_offer_whose_machines_do_not_join_comes_last() {
         assert_eq!(parts(&plans[0]), [(first, 1)], "{failed} of {made}");
     }
 }
+
+/// Just as much free memory as asked for is enough, and just as much load as allowed is not too much.
+#[test]
+fn pressure_begins_beyond_its_bound() {
+    for (rule, report, grows) in [
+        ("memory 2048:2", "free 2048", false),
+        ("memory 2048:2", "free 2047", true),
+        ("load 1500:2", "load 1500", false),
+        ("load 1500:2", "load 1501", true),
+    ] {
+        let world = World::parse(&format!(
+            "max 9 {rule} | queued 0 running 3 | busy x3 | {report}"
+        ));
+        assert_eq!(
+            world.plan().summary.target == 5,
+            grows,
+            "{rule}, {report}: {}",
+            world.plan()
+        );
+    }
+}
