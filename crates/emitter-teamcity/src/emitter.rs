@@ -19,6 +19,7 @@ use crate::convert;
 use crate::error::Failure;
 use crate::matcher::as_good_as;
 use crate::oracle::{Kind, Oracle};
+use crate::reason;
 use crate::walk::List;
 use crate::wire::{self, Agent, Build, Pool};
 
@@ -44,6 +45,8 @@ pub(crate) struct Memory {
     /// The server's words when it last refused to authorise, and when.
     pub(crate) refused: Option<(Duration, String)>,
     pub(crate) strangers: BTreeSet<u64>,
+    /// Wait reasons that nobody knows and that were said.
+    pub(crate) reasons: BTreeSet<String>,
 }
 
 /// What one look read, besides the queue.
@@ -75,6 +78,7 @@ impl TeamCityEmitter {
         let meter = Meter::default();
         let mut doubts = Completeness::Complete;
         let mut seen = self.read(&mut doubts, &meter).await?;
+        self.say_reasons(&seen.queued);
         self.sight(&seen, &mut doubts, &meter).await;
         self.let_in(&mut seen, &meter).await;
 
@@ -107,6 +111,17 @@ impl TeamCityEmitter {
 
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say_reasons(&self, queued: &[Build]) {
+        let texts = queued.iter().map(|build| build.wait_reason.as_deref());
+        for words in reason::news(texts, &mut self.memory().reasons) {
+            tracing::warn!(
+                emitter = %self.name,
+                reason = words,
+                "builds wait for something that Parmanu does not know: no machine is made for them"
+            );
+        }
     }
 
     /// Demand first, executors last.

@@ -3,6 +3,8 @@
 //! The list is open: the texts are English prose that public sources show. One that nobody knows asks for no machine, and
 //! is passed on word for word, so that an operator sees what his builds wait for.
 
+use std::collections::BTreeSet;
+
 use crate::error::line;
 
 /// What a build in the queue waits for.
@@ -60,6 +62,28 @@ pub(crate) fn read(text: Option<&str>) -> Waits {
     }
 }
 
+/// Texts that are said in the log for one run of the program: some of them carry names, and a log is read by people.
+const SAID: usize = 32;
+
+/// The texts among these that nobody knows and that were not said before. If the server words one differently after an
+/// upgrade, its builds wait for no machine, and somebody must hear of it.
+pub(crate) fn news<'a>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+    said: &mut BTreeSet<String>,
+) -> Vec<String> {
+    let unknown = texts.filter_map(|text| match read(text) {
+        Waits::Unknown(words) => Some(words),
+        Waits::Agent | Waits::Chain | Waits::Other(_) => None,
+    });
+    let mut new = Vec::new();
+    for words in unknown {
+        if said.len() < SAID && said.insert(words.clone()) {
+            new.push(words);
+        }
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +123,22 @@ mod tests {
             };
             assert!(found.contains(words));
         }
+    }
+
+    #[test]
+    fn an_unknown_text_is_said_once_and_not_without_end() {
+        let mut said = BTreeSet::new();
+        let texts = [
+            None,
+            Some("There are no compatible agents"),
+            Some("Moon"),
+            Some("Moon"),
+        ];
+        assert_eq!(news(texts.into_iter(), &mut said), ["Moon"]);
+        assert!(news(texts.into_iter(), &mut said).is_empty());
+        let many: Vec<String> = (0..100).map(|n| format!("Moon {n}")).collect();
+        let new = news(many.iter().map(|text| Some(text.as_str())), &mut said);
+        assert_eq!(new.len(), SAID - 1);
     }
 
     #[test]
