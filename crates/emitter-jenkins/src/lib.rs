@@ -84,7 +84,7 @@ impl EmitterPlugin for Jenkins {
         let pools = read_serves(&context.pools)?;
         let keeps = config
             .manage
-            .filter(|manage| manage.placeholder)
+            .filter(|manage| manage.placeholder && context.upkeep)
             .map(|manage| Placeholders::of(&context.fleet, &pools, manage.work_dir));
         Ok(Arc::new(emitter::JenkinsEmitter {
             name: context.name.clone(),

@@ -22,6 +22,19 @@ fn missing(job: &Job) -> Vec<String> {
     }
 }
 
+/// An operator's look makes no node, and says what it cannot tell without one.
+#[tokio::test]
+async fn a_look_without_upkeep_makes_no_placeholder() {
+    let world = World::start().await;
+    let before = world.lock().nodes.len();
+    let id = world.step(Some("linux&&docker"));
+    let look = world.onlooker().probe().await.unwrap();
+    assert!(missing(job(&look, id))[0].contains("no node is registered"));
+    assert_eq!(world.lock().nodes.len(), before);
+    world.emitter().probe().await.unwrap();
+    assert_eq!(world.lock().nodes.len(), before + 1);
+}
+
 #[tokio::test]
 async fn a_placeholder_node_is_kept_so_that_labels_are_told() {
     let world = World::start().await;

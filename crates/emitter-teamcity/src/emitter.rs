@@ -30,6 +30,8 @@ pub(crate) struct TeamCityEmitter {
     pub(crate) client: Client,
     /// With the right to let agents in.
     pub(crate) manages: Option<Client>,
+    /// Whether a look lets them in.
+    pub(crate) upkeep: bool,
     /// Whether agents are let in by their names alone.
     pub(crate) trusts_names: bool,
     pub(crate) pools: BTreeMap<PoolName, Serves>,
@@ -80,7 +82,9 @@ impl TeamCityEmitter {
         let mut seen = self.read(&mut doubts, &meter).await?;
         self.say_reasons(&seen.queued);
         self.sight(&seen, &mut doubts, &meter).await;
-        self.let_in(&mut seen, &meter).await;
+        if self.upkeep {
+            self.let_in(&mut seen, &meter).await;
+        }
 
         let kinds = self.kinds(&seen, &mut doubts);
         self.ask_about_bonds(&seen, &meter).await;

@@ -91,6 +91,7 @@ impl EmitterPlugin for TeamCity {
             fleet: context.fleet.clone(),
             client: client(&config, config.token.clone(), context)?,
             manages,
+            upkeep: context.upkeep,
             trusts_names: config
                 .manage
                 .as_ref()

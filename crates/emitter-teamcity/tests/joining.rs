@@ -50,6 +50,19 @@ async fn a_new_agent_is_let_in_with_a_token_and_without() {
     }
 }
 
+/// An operator's look shows what there is and lets nobody in.
+#[tokio::test]
+async fn a_look_without_upkeep_lets_nobody_in() {
+    let world = World::start().await;
+    world.lock().makes_tokens = false;
+    let machine = world.machine(0).await;
+    let agent = world.agent_id(machine.executor.as_str());
+    world.onlooker().probe().await.unwrap();
+    assert!(!world.lock().agents[&agent].authorized);
+    world.emitter().probe().await.unwrap();
+    assert!(world.lock().agents[&agent].authorized);
+}
+
 #[tokio::test]
 async fn whoever_is_interrupted_while_letting_an_agent_in_goes_on_where_he_was() {
     // the agent is disabled, authorised, and then the pool, the look or the last word fails

@@ -121,6 +121,9 @@ pub struct EmitterContext {
     pub pools: BTreeMap<PoolName, Vec<Value>>,
     /// Longest time one probe may take in all.
     pub probe_timeout: Duration,
+    /// Whether a probe also does what the service needs at the CI server (Jenkins: placeholder nodes; TeamCity: letting
+    /// agents in). Without it a probe only reads, as when an operator asks for a look.
+    pub upkeep: bool,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

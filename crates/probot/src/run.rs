@@ -75,12 +75,13 @@ impl Probot {
                 info!(emitter = %name, "no pool uses this emitter: it is not looked at");
                 continue;
             }
-            emitters.extend(Probot::emitter(settings, registries, clock, name)?);
+            emitters.extend(Probot::emitter(settings, registries, clock, name, true)?);
         }
         Ok(emitters)
     }
 
     /// Makes one emitter of a checked configuration, whether or not any pool uses it; `None` if it has none of this name.
+    /// Without `upkeep` its looks only read ([`EmitterContext::upkeep`]).
     ///
     /// # Errors
     ///
@@ -90,6 +91,7 @@ impl Probot {
         registries: &Registries,
         clock: &Arc<dyn Clock>,
         name: &EmitterName,
+        upkeep: bool,
     ) -> Result<Option<Polled>, PluginError> {
         let Some(emitter) = settings.emitters.get(name) else {
             return Ok(None);
@@ -107,6 +109,7 @@ impl Probot {
             });
         }
         let context = EmitterContext {
+            upkeep,
             name: name.clone(),
             fleet: settings.fleet.clone(),
             pools,

@@ -66,6 +66,7 @@ impl World {
         let plugin = registry.get("teamcity").unwrap();
         let serves: Vec<Value> = vec![json!({ "agent_pool": "Linux" })];
         let context = EmitterContext {
+            upkeep: true,
             name: "teamcity".parse().unwrap(),
             fleet: "acme-ci".parse().unwrap(),
             pools: [("linux".parse().unwrap(), serves.clone())].into(),

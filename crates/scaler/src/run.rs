@@ -196,6 +196,7 @@ impl Scaler {
         for (name, emitter) in &settings.emitters {
             let entry = registries.emitters.require(&emitter.kind)?;
             let context = EmitterContext {
+                upkeep: true,
                 name: name.clone(),
                 fleet: settings.fleet.clone(),
                 pools: settings.serves_of(name),

@@ -374,6 +374,7 @@ pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> Plugin {
 fn context() -> EmitterContext {
     let serves = vec![json!({ "builders": [BUILDER] })];
     EmitterContext {
+        upkeep: true,
         name: "buildbot".parse().expect("a name"),
         fleet: "acme".parse().expect("a fleet"),
         pools: BTreeMap::from([("linux".parse().expect("a pool"), serves)]),

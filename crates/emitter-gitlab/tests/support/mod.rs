@@ -179,6 +179,7 @@ fn pools() -> BTreeMap<model::PoolName, Vec<Value>> {
 
 fn context(pools: BTreeMap<model::PoolName, Vec<Value>>, clock: Arc<dyn Clock>) -> EmitterContext {
     EmitterContext {
+        upkeep: true,
         name: "gitlab".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools,

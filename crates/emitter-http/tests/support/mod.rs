@@ -175,6 +175,7 @@ pub(crate) fn problems(config: &Value) -> Vec<String> {
 
 pub(crate) fn context() -> EmitterContext {
     EmitterContext {
+        upkeep: true,
         name: "ci".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools: BTreeMap::from([("linux".parse().unwrap(), vec![])]),

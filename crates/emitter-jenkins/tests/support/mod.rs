@@ -73,6 +73,16 @@ impl World {
         (registry.get("jenkins").unwrap().emitter)(&self.config, &context()).unwrap()
     }
 
+    /// Somebody who only asks for a look.
+    pub(crate) fn onlooker(&self) -> Arc<dyn Emitter> {
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        let context = EmitterContext {
+            upkeep: false,
+            ..context()
+        };
+        (registry.get("jenkins").unwrap().emitter)(&self.config, &context).unwrap()
+    }
+
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
         let registry = EmitterRegistry::default().with::<Plugin>();
         (registry.get("jenkins").unwrap().control)(&self.config, &context())
@@ -122,6 +132,7 @@ fn config(url: &str) -> Value {
 fn context() -> EmitterContext {
     let serves = vec![json!({ "labels": ["linux", "docker"] })];
     EmitterContext {
+        upkeep: true,
         name: "jenkins".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools: BTreeMap::from([("linux".parse().unwrap(), serves)]),

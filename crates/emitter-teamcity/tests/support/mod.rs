@@ -95,6 +95,7 @@ impl World {
             (name.parse().unwrap(), entries)
         });
         EmitterContext {
+            upkeep: true,
             name: "teamcity".parse().unwrap(),
             fleet: "acme-ci".parse().unwrap(),
             pools: pools.collect(),
@@ -107,6 +108,16 @@ impl World {
     pub(crate) fn emitter(&self) -> Arc<dyn Emitter> {
         let registry = EmitterRegistry::default().with::<Plugin>();
         (registry.get("teamcity").unwrap().emitter)(&self.config, &self.context()).unwrap()
+    }
+
+    /// Somebody who only asks for a look.
+    pub(crate) fn onlooker(&self) -> Arc<dyn Emitter> {
+        let registry = EmitterRegistry::default().with::<Plugin>();
+        let context = EmitterContext {
+            upkeep: false,
+            ..self.context()
+        };
+        (registry.get("teamcity").unwrap().emitter)(&self.config, &context).unwrap()
     }
 
     pub(crate) fn control(&self) -> Arc<dyn ExecutorControl> {
@@ -230,6 +241,7 @@ pub(crate) fn plugin_at(url: &str, clock: Arc<dyn Clock>) -> conformance::hostil
     let config = json!({ "url": url, "token": TOKEN, "manage": {} });
     let serves = vec![json!({ "agent_pool": "Linux" })];
     let context = EmitterContext {
+        upkeep: true,
         name: "teamcity".parse().unwrap(),
         fleet: "acme-ci".parse().unwrap(),
         pools: [("linux".parse().unwrap(), serves)].into(),

@@ -90,7 +90,7 @@ fn polled(
     clock: &Arc<dyn Clock>,
     name: &EmitterName,
 ) -> anyhow::Result<Polled> {
-    let found = Probot::emitter(settings, &service::registries(), clock, name)?;
+    let found = Probot::emitter(settings, &service::registries(), clock, name, false)?;
     found.with_context(|| {
         let known = settings.emitters.keys().map(ToString::to_string);
         let known = known.collect::<Vec<_>>().join(", ");
