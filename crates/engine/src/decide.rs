@@ -331,6 +331,7 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             | Phase::Busy { .. }
             | Phase::Cordoned { .. }
             | Phase::ForeignCordon
+            | Phase::Preempted { .. }
             | Phase::Deleting
             | Phase::Stuck
             | Phase::Lost

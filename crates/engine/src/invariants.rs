@@ -175,11 +175,14 @@ impl Judge<'_> {
     }
 
     /// I1: a machine with a job is neither deleted nor begun to leave, and a deletion rests on a cordon of ours, a
-    /// settle time, and a first read.
+    /// settle time, and a first read. One that its provider takes back is cordoned all the same: its job is left to
+    /// finish, and the next one would be lost.
     fn i1_no_deletion_without_proof(&mut self) {
         for action in &self.plan.actions {
             match action {
-                Action::Cordon { instance, .. } if self.looks_busy(instance) => {
+                Action::Cordon { instance, .. }
+                    if self.looks_busy(instance) && !self.is_taken_back(instance) =>
+                {
                     self.violated("I1", format!("{instance} is busy and begins to leave"));
                 }
                 Action::Delete {
@@ -196,6 +199,11 @@ impl Judge<'_> {
                 | Action::RemoveExecutor { .. } => {}
             }
         }
+    }
+
+    fn is_taken_back(&self, name: &InstanceName) -> bool {
+        self.instance(name)
+            .is_some_and(|instance| instance.notice.is_some())
     }
 
     fn looks_busy(&self, name: &InstanceName) -> bool {

@@ -106,7 +106,8 @@ impl Context<'_> {
                 LeaveStep::Cordoning => leaving.age >= RETRY_AFTER,
                 LeaveStep::Deleting | LeaveStep::Removing => false,
             });
-        alive && running && may && machine.executor_ref.is_some()
+        let stays = machine.listed.is_some_and(|listed| !listed.noticed);
+        alive && running && stays && may && machine.executor_ref.is_some()
     }
 
     /// Carries every departure one step further.
@@ -127,6 +128,17 @@ impl Context<'_> {
                 (Phase::Busy { unknown: Some(why) }, None) => {
                     let (instance, why) = (machine.name.clone(), why.clone());
                     plan.reasons.push(Reason::Unclear { instance, why });
+                }
+                (Phase::Preempted { notice, busy }, leaving) => {
+                    plan.reasons.push(Reason::Preempted {
+                        instance: machine.name.clone(),
+                        notice: notice.clone(),
+                        busy: *busy,
+                    });
+                    // its cordon was lifted: it is set again, as long as the notice stands
+                    if leaving.is_some() {
+                        self.give_up(machine, plan);
+                    }
                 }
                 (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
                 (Phase::Cordoned { epoch, .. }, None) => {
@@ -398,6 +410,8 @@ impl Context<'_> {
                 Phase::Stuck => LeaveWhy::Stuck,
                 Phase::Lost => LeaveWhy::Lost,
                 Phase::Stopped => LeaveWhy::Stopped,
+                // what serves without an executor, or is not up yet, is left to the provider
+                Phase::Preempted { .. } if machine.executor_ref.is_some() => LeaveWhy::Preempted,
                 _ => continue,
             };
             let controls = self.settle().is_some() || why == LeaveWhy::Stopped;
@@ -549,6 +563,9 @@ fn is_running(machine: &Machine) -> bool {
 }
 
 fn why_bad(machine: &Machine) -> LeaveWhy {
+    if machine.listed.is_some_and(|listed| listed.noticed) {
+        return LeaveWhy::Preempted;
+    }
     match machine.agent.map(|agent| agent.does) {
         Some(Does::NeverJoined) => LeaveWhy::Stuck,
         Some(Does::Offline) => LeaveWhy::Lost,

@@ -137,6 +137,8 @@ pub enum LeaveWhy {
     Lost,
     /// It is powered off.
     Stopped,
+    /// Its provider takes it back soon.
+    Preempted,
 }
 
 impl fmt::Display for LeaveWhy {
@@ -146,6 +148,7 @@ impl fmt::Display for LeaveWhy {
             LeaveWhy::Stuck => "it never joined within the boot deadline",
             LeaveWhy::Lost => "its executor went offline",
             LeaveWhy::Stopped => "it is powered off",
+            LeaveWhy::Preempted => "its provider takes it back",
         })
     }
 }

@@ -411,6 +411,15 @@ pub enum Reason {
         /// The machine.
         instance: InstanceName,
     },
+    /// Its provider takes this machine back: it gets no new job, and another takes its place.
+    Preempted {
+        /// The machine.
+        instance: InstanceName,
+        /// What the provider, or the guest, said.
+        notice: String,
+        /// Whether a job may run on it.
+        busy: bool,
+    },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
         /// The batch in words.
@@ -560,6 +569,7 @@ impl Reason {
             Reason::Adopted { .. } => "adopted",
             Reason::Unclear { .. } => "unclear",
             Reason::ForeignCordon { .. } => "foreign_cordon",
+            Reason::Preempted { .. } => "preempted",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -868,6 +878,17 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "{instance} is left alone: somebody else keeps it from taking jobs"
+                )
+            }
+            Reason::Preempted {
+                instance,
+                notice,
+                busy,
+            } => {
+                let job = if *busy { ", and may run a job" } else { "" };
+                write!(
+                    f,
+                    "{instance} serves no longer, since its provider takes it back{job}: {notice}"
                 )
             }
             Reason::CreationSettled { batch, how } => {

@@ -46,6 +46,13 @@ pub enum Phase {
     },
     /// Kept from new jobs by somebody else: never touched.
     ForeignCordon,
+    /// Its provider takes it back soon: left to finish what it runs, never given a new job.
+    Preempted {
+        /// What the provider, or the guest, said.
+        notice: String,
+        /// Whether a job may run on it.
+        busy: bool,
+    },
     /// Its deletion was asked for, or the cloud is stopping it.
     Deleting,
     /// No executor within the boot deadline.
@@ -72,6 +79,7 @@ impl Phase {
             Phase::Busy { .. } => "busy",
             Phase::Cordoned { .. } => "cordoned",
             Phase::ForeignCordon => "foreign_cordon",
+            Phase::Preempted { .. } => "preempted",
             Phase::Deleting => "deleting",
             Phase::Stuck => "stuck",
             Phase::Lost => "lost",
@@ -81,7 +89,7 @@ impl Phase {
     }
 
     /// All words of [`Phase::as_str`], so that a phase without machines can be shown as zero.
-    pub const ALL: [&'static str; 12] = [
+    pub const ALL: [&'static str; 13] = [
         "requested",
         "provisioning",
         "booting",
@@ -89,6 +97,7 @@ impl Phase {
         "busy",
         "cordoned",
         "foreign_cordon",
+        "preempted",
         "deleting",
         "stuck",
         "lost",
@@ -150,6 +159,8 @@ pub struct Listed {
     pub running: bool,
     /// Whether it is powered off.
     pub stopped: bool,
+    /// Whether its provider takes it back soon.
+    pub noticed: bool,
 }
 
 /// What a look says of a machine's executor.
@@ -294,6 +305,7 @@ impl Supply {
                     created_at: instance.created_at,
                     running: instance.state == InstanceState::Running,
                     stopped: instance.state == InstanceState::Stopped,
+                    noticed: instance.notice.is_some(),
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,
@@ -585,17 +597,26 @@ impl Look<'_> {
             return Phase::Deleting;
         }
         if self.policy.executors == ExecutorMode::None {
-            return if self.is_pending() {
-                Phase::Provisioning
-            } else {
-                let since = self.idle_since();
-                Phase::Idle { since }
-            };
+            if self.is_pending() {
+                return self.coming();
+            }
+            let since = self.idle_since();
+            return self.preempted(false).unwrap_or(Phase::Idle { since });
         }
         match self.executor {
             Some(executor) => self.phase_with(executor),
             None => self.phase_without(),
         }
+    }
+
+    /// A machine on its way up.
+    fn coming(&self) -> Phase {
+        let on_its_way = if self.is_pending() {
+            Phase::Provisioning
+        } else {
+            Phase::Booting
+        };
+        self.preempted(false).unwrap_or(on_its_way)
     }
 
     fn is_pending(&self) -> bool {
@@ -606,6 +627,12 @@ impl Look<'_> {
     fn idle_since(&self) -> Timestamp {
         let known = self.seen.seen.memory.idle_since.get(&self.instance.name);
         known.copied().unwrap_or(self.now)
+    }
+
+    /// A machine that would serve, were it not taken back.
+    fn preempted(&self, busy: bool) -> Option<Phase> {
+        let notice = self.instance.notice.clone()?;
+        Some(Phase::Preempted { notice, busy })
     }
 
     fn phase_with(&self, executor: &Executor) -> Phase {
@@ -623,6 +650,14 @@ impl Look<'_> {
                 busy,
             };
         }
+        let online = match executor.state {
+            ExecutorState::Idle { .. } => Some(false),
+            ExecutorState::Busy { .. } | ExecutorState::Unknown { .. } => Some(true),
+            ExecutorState::NeverJoined | ExecutorState::Offline { .. } => None,
+        };
+        if let Some(phase) = online.and_then(|busy| self.preempted(busy)) {
+            return phase;
+        }
         match &executor.state {
             ExecutorState::Busy { .. } => Phase::Busy { unknown: None },
             ExecutorState::Unknown { why } => Phase::Busy {
@@ -637,8 +672,7 @@ impl Look<'_> {
                 }
             }
             ExecutorState::NeverJoined if self.is_overdue() => Phase::Stuck,
-            ExecutorState::NeverJoined if self.is_pending() => Phase::Provisioning,
-            ExecutorState::NeverJoined => Phase::Booting,
+            ExecutorState::NeverJoined => self.coming(),
             ExecutorState::Offline { .. } => Phase::Lost,
         }
     }
@@ -646,11 +680,7 @@ impl Look<'_> {
     /// A machine whose executor is not in the look. Absent is not idle: it may be hidden, renamed, or not there yet.
     fn phase_without(&self) -> Phase {
         if !self.is_overdue() {
-            return if self.is_pending() {
-                Phase::Provisioning
-            } else {
-                Phase::Booting
-            };
+            return self.coming();
         }
         let fresh = self.policy.trust.fresh_for;
         let workload = &self.seen.seen.workload;
@@ -693,6 +723,7 @@ impl Look<'_> {
             Phase::Busy { unknown: Some(_) }
             | Phase::Cordoned { .. }
             | Phase::ForeignCordon
+            | Phase::Preempted { .. }
             | Phase::Deleting
             | Phase::Stuck
             | Phase::Lost

@@ -157,7 +157,11 @@ fn mass_anomaly(supply: &Supply, memory: &mut PoolMemory, now: Timestamp) -> Opt
     let joined = supply.count(|machine| {
         matches!(
             machine.phase,
-            Phase::Lost | Phase::Idle { .. } | Phase::Busy { .. } | Phase::Cordoned { .. }
+            Phase::Lost
+                | Phase::Idle { .. }
+                | Phase::Busy { .. }
+                | Phase::Cordoned { .. }
+                | Phase::Preempted { .. }
         )
     });
     if offline < MASS || u64::from(offline) * 2 <= u64::from(joined) {

@@ -269,3 +269,63 @@ fn a_machine_is_gone_by_its_own_row() {
     let listed = planned("max 9 | queued 0 | gone 2m | listing partial");
     assert_eq!(words(&listed), ["remove_executor"], "{listed}");
 }
+
+/// A world whose first machine its provider takes back.
+fn taken_back(text: &str) -> World {
+    let mut world = World::parse(text);
+    world.instances[0].notice = Some("spot interruption".to_owned());
+    world
+}
+
+/// Prevents: a job starts on a machine that is gone two minutes later, and nothing stands ready for its second try.
+#[test]
+fn a_machine_that_is_taken_back_gets_no_new_job_and_another_takes_its_place() {
+    assert_eq!(
+        words(&plan(&taken_back("min 1 max 9 | queued 0 | idle 1m"))),
+        ["create", "cordon"]
+    );
+    let queued = plan(&taken_back("max 9 | queued 1 | idle 1m"));
+    assert_eq!(words(&queued), ["create", "cordon"]);
+    let why = "serves no longer, since its provider takes it back: spot interruption";
+    assert!(queued.to_string().contains(why), "{queued}");
+}
+
+/// Its job may end before the machine does; and the next job is not to be lost with it.
+#[test]
+fn a_busy_machine_that_is_taken_back_is_cordoned_and_never_deleted() {
+    let world = taken_back("max 9 | queued 0 running 1 | busy");
+    assert_eq!(words(&plan(&world)), ["cordon"]);
+    let mut settled = taken_back("max 9 | queued 0 running 1 | busy");
+    let instance = settled.instances[0].name.clone();
+    let intent = Intent::Leave {
+        executor: Some(executor_ref(&instance)),
+        instance,
+        epoch: EPOCH,
+        step: LeaveStep::Settling,
+    };
+    let age = span("1h");
+    settled.intents = vec![StoredIntent { intent, age }];
+    settled.workload.executors[0].cordon = Cordon::Ours { epoch: EPOCH };
+    assert!(words(&plan(&settled)).is_empty());
+}
+
+/// Called back, it would take the very job that is waiting, and lose it.
+#[test]
+fn a_machine_that_is_taken_back_is_not_called_back() {
+    let world = World::parse("max 9 | queued 1 | settling 10s");
+    assert_eq!(words(&plan(&world)), ["uncordon"]);
+    let world = taken_back("max 9 | queued 1 | settling 10s");
+    assert_eq!(words(&plan(&world)), ["create"]);
+}
+
+/// A machine that is still booting, or that joins no CI server, is left to its provider: it is replaced, not deleted.
+#[test]
+fn without_an_executor_a_machine_that_is_taken_back_is_only_replaced() {
+    let mut world = taken_back("max 9 | queued 1 | booting 1m");
+    world.instances[0].executor = None;
+    world.workload.executors.clear();
+    assert_eq!(words(&plan(&world)), ["create"]);
+    let mut world = taken_back("min 1 max 9 executors none | never | idle 1h");
+    world.instances[0].executor = None;
+    assert_eq!(words(&plan(&world)), ["create"]);
+}

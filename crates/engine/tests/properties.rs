@@ -16,7 +16,7 @@ use model::{
 use proptest::prelude::*;
 use support::{EPOCH, World, executor_ref, now};
 
-const STATES: [&str; 27] = [
+const STATES: [&str; 29] = [
     "requested",
     "pending",
     "booting",
@@ -24,6 +24,8 @@ const STATES: [&str; 27] = [
     "idle",
     "busy",
     "busy",
+    "taken",
+    "taken-busy",
     "unreadable",
     "stuck",
     "lost",

@@ -28,6 +28,10 @@ pub struct Instance {
     /// The offer it came from, from its tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<OfferId>,
+    /// That the cloud takes it back soon, in the cloud's words or in those of a guest that was told: a spot
+    /// interruption, a rebalance recommendation, a host that is to be maintained. New jobs had better go elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 impl Instance {

@@ -23,7 +23,7 @@ pub use emitter::{
     EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
 };
 pub use provider::{
-    Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind, ProviderFacts,
+    MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind, ProviderFacts,
     ProviderPlugin,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};

@@ -29,6 +29,18 @@ pub trait Provider: Send + Sync {
     /// id does not fail the others.
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>>;
 
+    /// What a machine printed while it booted, as far as the cloud keeps it: the end of it, at most
+    /// [`MAX_CONSOLE`] bytes. `None` where the cloud keeps nothing, or has nothing yet. Asked of a machine that never
+    /// joined, before it goes, so that somebody can find out why.
+    async fn console(
+        &self,
+        instance: &Instance,
+        call: &Call,
+    ) -> Result<Option<String>, ProviderError> {
+        let _ = (instance, call);
+        Ok(None)
+    }
+
     /// Writes on machines as listed until when they are wanted, one outcome for each, in order. Whatever clears up after
     /// a Parmanu that is gone for good reads it; nobody else does, and a machine past its time is not deleted for that. A
     /// provider without such a mark has nothing to do.
@@ -43,6 +55,9 @@ pub trait Provider: Send + Sync {
         instances.iter().map(done).collect()
     }
 }
+
+/// Most bytes of a console that are kept: the end tells why a boot failed.
+pub const MAX_CONSOLE: usize = 64 * 1024;
 
 /// How one machine of a call fared.
 #[derive(Debug)]

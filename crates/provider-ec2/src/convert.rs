@@ -108,6 +108,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, region: &str) -> Result<Ins
         },
         executor: seen.tag(tag::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.tag(tag::OFFER).and_then(|text| text.parse().ok()),
+        notice: notice(seen),
     })
 }
 

@@ -287,6 +287,7 @@ impl FakeCloud {
             },
             executor: batch.executor.clone(),
             offer: Some(batch.offer.clone()),
+            notice: None,
         };
         let machine = FakeMachine {
             fleet: batch.fleet.clone(),

@@ -90,6 +90,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, now: Timestamp) -> Result<I
         },
         executor: seen.mark("executor").and_then(|text| text.parse().ok()),
         offer: seen.mark("offer").and_then(|text| text.parse().ok()),
+        notice: seen.mark("notice").map(str::to_owned),
         name,
     })
 }

@@ -138,6 +138,7 @@ mod tests {
             },
             executor,
             offer: None,
+            notice: None,
         }
     }
 

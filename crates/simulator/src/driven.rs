@@ -242,6 +242,7 @@ impl Driven {
                 },
                 executor: executor.clone(),
                 offer: Some(offer.clone()),
+                notice: None,
             });
         }
         if let (Seen::Complete { value, .. }, Some(executor)) =

@@ -214,6 +214,7 @@ pub fn instance(pool: &str, number: u32) -> Instance {
             installation: None,
         },
         offer: None,
+        notice: None,
     }
 }
 
@@ -491,6 +492,13 @@ impl World {
                 seen.state = ExecutorState::Busy {
                     jobs: vec![job(number)],
                 }
+            }
+            "taken" => instance.notice = Some("spot interruption".into()),
+            "taken-busy" => {
+                instance.notice = Some("spot interruption".into());
+                seen.state = ExecutorState::Busy {
+                    jobs: vec![job(number)],
+                };
             }
             "unreadable" => seen.state = ExecutorState::Unknown { why: "503".into() },
             "stuck" => seen.state = ExecutorState::NeverJoined,

@@ -403,6 +403,7 @@ impl Made<'_> {
             },
             executor: reference.filter(|_| joins),
             offer: Some(offer.id.clone()),
+            notice: None,
         };
         Ok(Some((offer.provider.clone(), instance)))
     }
