@@ -20,9 +20,11 @@ const NORMAL: &[(&str, &[&str])] = &[
     ("ports", &["model"]),
     // One bounded HTTP exchange. It knows the border's kinds of error and no CI server.
     ("web", &["model", "ports"]),
+    // Token buckets on the port's clock. It knows no cloud.
+    ("pacer", &["ports"]),
     // Adapters know the border and nothing behind it, and never one another.
     ("emitter-*", &["model", "ports", "web"]),
-    ("provider-*", &["model", "ports"]),
+    ("provider-*", &["model", "ports", "pacer"]),
     ("store-*", &["model", "ports"]),
     // Servers that play somebody else's product know nothing of ours.
     ("fake-*", &[]),

@@ -23,8 +23,8 @@ pub use emitter::{
     EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
 };
 pub use provider::{
-    MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind, ProviderFacts,
-    ProviderPlugin,
+    MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
+    ProviderFacts, ProviderPlugin,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};
 pub use secret::{SecretError, SecretRef};
