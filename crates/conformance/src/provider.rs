@@ -6,9 +6,11 @@
 pub mod creating;
 pub mod deleting;
 pub mod listing;
+pub mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,8 +43,13 @@ pub trait ProviderHarness: Send + Sync {
     async fn settle(&self);
     /// The machines that exist in truth, whoever made them: not by the provider's listing.
     async fn alive(&self) -> Shown<usize>;
-    /// Makes a machine that Parmanu did not make.
-    async fn foreign(&self) -> Shown;
+    /// Makes a machine that Parmanu did not make, and gives its id.
+    async fn foreign(&self) -> Shown<ProviderRef>;
+    /// The cloud, or the guest, says that this machine is taken back soon.
+    async fn announce_end(&self, machine: &Instance) -> Shown {
+        let _ = machine;
+        Err("nobody announces the end of a machine here")
+    }
     /// The next creation is carried out and its answer lost.
     async fn lose_reply(&self) -> Shown;
     /// There is room for so many more machines of the offer.
@@ -81,28 +88,7 @@ pub enum Refusal {
 #[macro_export]
 macro_rules! provider_suite {
     ($start:path) => {
-        $crate::provider_suite! { @cases $start;
-            creating::created_machines_are_listed_with_their_marks,
-            creating::a_single_machine_carries_its_executor,
-            creating::the_same_batch_again_creates_nothing_new,
-            creating::two_batches_of_a_pool_are_two_sets,
-            creating::a_lost_reply_is_unknown_and_the_listing_finds_the_machines,
-            creating::a_batch_asked_for_again_after_a_lost_reply_is_one_set,
-            creating::what_there_is_no_room_for_fails_and_the_rest_is_made,
-            creating::a_refusal_says_what_can_be_done_and_makes_nothing,
-            creating::an_offer_that_cannot_be_read_is_refused,
-            creating::a_creation_after_its_lease_makes_nothing,
-            deleting::a_deleted_machine_is_gone_and_deleting_it_again_is_success,
-            deleting::deleting_what_never_was_is_success,
-            deleting::one_bad_id_fails_no_other,
-            deleting::a_deletion_after_its_lease_deletes_nothing,
-            listing::an_empty_fleet_is_a_complete_and_empty_listing,
-            listing::all_of_many_machines_are_listed_once,
-            listing::a_foreign_machine_is_never_listed,
-            listing::two_fleets_stand_side_by_side,
-            listing::a_listing_that_lags_loses_nothing,
-            listing::what_could_not_be_seen_is_named,
-        }
+        $crate::every_provider_case! { $crate::provider_suite, @cases $start; }
     };
     (@cases $start:path; $($group:ident :: $case:ident),* $(,)?) => {
         $(
@@ -127,6 +113,43 @@ macro_rules! provider_suite {
                 }
             }
         )*
+    };
+}
+
+/// Gives the names of all cases to a macro, for whoever wants to do something else with them than a test of each. What
+/// follows the macro's name stands before them.
+#[macro_export]
+macro_rules! every_provider_case {
+    ($macro:path, $($before:tt)*) => {
+        $macro! {
+            $($before)*
+            creating::created_machines_are_listed_with_their_marks,
+            creating::a_single_machine_carries_its_executor,
+            creating::the_same_batch_again_creates_nothing_new,
+            creating::two_batches_of_a_pool_are_two_sets,
+            creating::a_lost_reply_is_unknown_and_the_listing_finds_the_machines,
+            creating::a_batch_asked_for_again_after_a_lost_reply_is_one_set,
+            creating::what_there_is_no_room_for_fails_and_the_rest_is_made,
+            creating::a_refusal_says_what_can_be_done_and_makes_nothing,
+            creating::an_offer_that_cannot_be_read_is_refused,
+            creating::a_creation_after_its_lease_makes_nothing,
+            creating::a_creation_given_up_at_any_moment_is_one_set_when_asked_for_again,
+            deleting::a_deleted_machine_is_gone_and_deleting_it_again_is_success,
+            deleting::deleting_what_never_was_is_success,
+            deleting::one_bad_id_fails_no_other,
+            deleting::a_deletion_after_its_lease_deletes_nothing,
+            deleting::a_deletion_given_up_at_any_moment_can_be_asked_for_again,
+            deleting::a_foreign_machine_is_never_deleted,
+            listing::an_empty_fleet_is_a_complete_and_empty_listing,
+            listing::all_of_many_machines_are_listed_once,
+            listing::a_foreign_machine_is_never_listed,
+            listing::two_fleets_stand_side_by_side,
+            listing::a_listing_that_lags_loses_nothing,
+            listing::what_could_not_be_seen_is_named,
+            listing::a_machine_that_is_taken_back_is_listed_with_the_notice,
+            telling::a_renewal_reaches_every_machine_but_those_that_are_not_there,
+            telling::a_console_is_read_or_said_to_be_none,
+        }
     };
 }
 
@@ -252,6 +275,24 @@ fn never_made(harness: &dyn ProviderHarness, like: &Instance) -> Instance {
     ghost.name.index += 100;
     ghost
 }
+
+/// What comes of a future that is dropped after so many polls, if it has not come by then.
+async fn given_up_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// How often an action is polled before it is given up: before anything is sent, and at several moments after.
+const GIVEN_UP: [u32; 5] = [0, 1, 2, 4, 8];
 
 /// Expects each outcome to be a success.
 fn all_done<T: std::fmt::Debug>(outcomes: Vec<Outcome<T>>) -> Vec<T> {

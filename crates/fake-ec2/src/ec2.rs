@@ -12,7 +12,7 @@ use crate::run::Launched;
 use crate::settings::Settings;
 use crate::wire::{Outcome, Refusal, Request, Response};
 use crate::xml::{self, Node};
-use crate::{access, describe, run, tags, terminate};
+use crate::{access, console, describe, images, run, spot, tags, terminate};
 
 /// The only API version this fake speaks.
 const VERSION: &str = "2016-11-15";
@@ -128,6 +128,9 @@ impl Ec2 {
             "RunInstances" => run::run(self, form, now),
             "DescribeInstances" => describe::instances(self, form, now),
             "TerminateInstances" => terminate::terminate(self, form, now),
+            "DescribeImages" => images::images(self, form),
+            "DescribeSpotInstanceRequests" => spot::requests(self, form, now),
+            "GetConsoleOutput" => console::output(self, form, now),
             "CreateTags" => tags::create(self, form, now),
             other => {
                 let message = format!("The action {other} is not valid for this web service.");
@@ -228,6 +231,13 @@ impl Ec2 {
         true
     }
 
+    /// The service says that it takes a spot machine back, and does so after [`Settings::spot_notice`]. False if there
+    /// is no such spot machine.
+    pub fn notify_spot(&mut self, id: &str, now: Timestamp) -> bool {
+        let at = crate::machine::after(now, self.settings.spot_notice);
+        self.interrupt_spot(id, at)
+    }
+
     /// The next `count` machines to be launched are accepted, then end while still pending, with this
     /// state reason, for example `Server.InsufficientInstanceCapacity` or `Client.VolumeLimitExceeded`.
     pub fn fail_launch(&mut self, count: usize, code: &str, message: &str) {
@@ -283,6 +293,12 @@ impl Ec2 {
     #[must_use]
     pub fn calls(&self, action: &str) -> u64 {
         self.counts.get(action).copied().unwrap_or_default()
+    }
+
+    /// How often any action was called.
+    #[must_use]
+    pub fn all_calls(&self) -> u64 {
+        self.counts.values().sum()
     }
 
     /// The last calls, oldest first.

@@ -7,7 +7,31 @@ use crate::wire::{Outcome, Refusal};
 /// Filter values per call (DescribeInstances reference: 200).
 const VALUES_MAX: usize = 200;
 
-/// One filter: any of the values must match.
+/// A filter as it stands in the request: any of the values must match.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pub(crate) name: String,
+    pub(crate) values: Vec<String>,
+}
+
+impl Plain {
+    /// Whether this text is one of the values.
+    pub(crate) fn passes(&self, value: &str) -> bool {
+        self.values.iter().any(|pattern| matches(pattern, value))
+    }
+
+    /// The key, if it is about a tag.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.name.strip_prefix("tag:")
+    }
+
+    pub(crate) fn invalid(&self) -> Refusal {
+        let message = format!("The filter '{}' is invalid", self.name);
+        Refusal::bad("InvalidParameterValue", message)
+    }
+}
+
+/// One filter of machines: any of the values must match.
 #[derive(Debug)]
 pub(crate) struct Filter {
     field: Field,
@@ -29,8 +53,18 @@ enum Field {
     Reservation,
 }
 
-/// Reads `Filter.N`; an unknown name is refused, never ignored.
+/// Reads `Filter.N` of machines; an unknown name is refused, never ignored.
 pub(crate) fn read(form: &Form) -> Outcome<Vec<Filter>> {
+    let read = |plain: Plain| {
+        let field = field(&plain)?;
+        let values = plain.values;
+        Ok(Filter { field, values })
+    };
+    plain(form)?.into_iter().map(read).collect()
+}
+
+/// Reads `Filter.N` as it stands; what the names mean is the caller's to say.
+pub(crate) fn plain(form: &Form) -> Outcome<Vec<Plain>> {
     let mut filters = Vec::new();
     for group in form.groups("Filter") {
         let name = group.need("Name")?;
@@ -39,10 +73,8 @@ pub(crate) fn read(form: &Form) -> Outcome<Vec<Filter>> {
             let message = format!("The filter '{name}' has no values");
             return Err(Refusal::bad("InvalidParameterValue", message));
         }
-        filters.push(Filter {
-            field: field(name)?,
-            values,
-        });
+        let name = name.to_owned();
+        filters.push(Plain { name, values });
     }
     if filters
         .iter()
@@ -56,11 +88,11 @@ pub(crate) fn read(form: &Form) -> Outcome<Vec<Filter>> {
     Ok(filters)
 }
 
-fn field(name: &str) -> Outcome<Field> {
-    if let Some(key) = name.strip_prefix("tag:") {
+fn field(plain: &Plain) -> Outcome<Field> {
+    if let Some(key) = plain.tag() {
         return Ok(Field::Tag(key.to_owned()));
     }
-    Ok(match name {
+    Ok(match plain.name.as_str() {
         "instance-state-name" => Field::State,
         "client-token" => Field::Token,
         "instance-id" => Field::Id,
@@ -71,10 +103,7 @@ fn field(name: &str) -> Outcome<Field> {
         "instance-lifecycle" => Field::Lifecycle,
         "subnet-id" => Field::Subnet,
         "reservation-id" => Field::Reservation,
-        other => {
-            let message = format!("The filter '{other}' is invalid");
-            return Err(Refusal::bad("InvalidParameterValue", message));
-        }
+        _ => return Err(plain.invalid()),
     })
 }
 

@@ -8,7 +8,7 @@ use base64::Engine;
 
 use crate::form::Form;
 use crate::machine::Market;
-use crate::settings::Settings;
+use crate::settings::{LaunchTemplate, Settings};
 use crate::tags;
 use crate::wire::{Outcome, Refusal};
 
@@ -57,6 +57,7 @@ pub(crate) struct Launch {
     pub(crate) market: Market,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) volume_tags: BTreeMap<String, String>,
+    pub(crate) spot_tags: BTreeMap<String, String>,
     pub(crate) security_groups: Vec<String>,
     pub(crate) key_name: Option<String>,
     pub(crate) instance_profile: Option<String>,
@@ -96,7 +97,8 @@ pub(crate) fn read(form: &Form, settings: &Settings) -> Outcome<Launch> {
         market: market(form)?,
         tags: tagged.instance,
         volume_tags: tagged.volume,
-        security_groups: security_groups(form, settings)?,
+        spot_tags: tagged.spot,
+        security_groups: security_groups(form, settings, template)?,
         key_name: key_name(form, settings)?,
         instance_profile: instance_profile(form, settings)?,
         user_data: user_data(form)?,
@@ -124,47 +126,72 @@ fn counts(form: &Form) -> Outcome<(u32, u32)> {
     Ok((min, max))
 }
 
-fn template(form: &Form, settings: &Settings) -> Outcome<bool> {
+fn template<'a>(form: &Form, settings: &'a Settings) -> Outcome<Option<&'a LaunchTemplate>> {
     let given = form.group("LaunchTemplate");
-    let Some(id) = given.get("LaunchTemplateId") else {
-        return match given.get("LaunchTemplateName") {
-            Some(name) => {
-                let message = format!("The launch template {name} does not exist.");
-                Err(Refusal::bad(
-                    "InvalidLaunchTemplateName.NotFoundException",
-                    message,
-                ))
-            }
-            None => Ok(false),
-        };
+    let (id, name) = (
+        given.get("LaunchTemplateId"),
+        given.get("LaunchTemplateName"),
+    );
+    let template = match (id, name) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let message = "Either the launch template ID or its name is to be given, not both.";
+            return Err(Refusal::bad("InvalidParameterCombination", message));
+        }
+        (Some(id), None) => settings.launch_templates.get(id).ok_or_else(|| {
+            let message =
+                format!("The specified launch template, with template ID {id}, does not exist.");
+            Refusal::bad("InvalidLaunchTemplateId.NotFound", message)
+        })?,
+        (None, Some(name)) => {
+            let mut templates = settings.launch_templates.values();
+            templates
+                .find(|template| template.name == name)
+                .ok_or_else(|| {
+                    let message = format!("The launch template {name} does not exist.");
+                    Refusal::bad("InvalidLaunchTemplateName.NotFoundException", message)
+                })?
+        }
     };
-    if settings.launch_templates.contains(id) {
-        return Ok(true);
-    }
-    let message = format!("The specified launch template, with template ID {id}, does not exist.");
-    Err(Refusal::bad("InvalidLaunchTemplateId.NotFound", message))
+    version(&given, template)?;
+    Ok(Some(template))
 }
 
-fn image(form: &Form, settings: &Settings, template: bool) -> Outcome<String> {
-    let Some(id) = form.get("ImageId") else {
-        let missing = Refusal::bad(
-            "MissingParameter",
-            "The request must contain the parameter ImageId",
-        );
-        return settings
-            .images
-            .first()
-            .filter(|_| template)
-            .cloned()
-            .ok_or(missing);
+fn version(given: &Form, template: &LaunchTemplate) -> Outcome<()> {
+    let version = given.get("Version").unwrap_or("$Default");
+    if ["$Default", "$Latest"].contains(&version) {
+        return Ok(());
+    }
+    let exists = |number: u32| (1..=template.latest).contains(&number);
+    if version.parse().is_ok_and(exists) {
+        return Ok(());
+    }
+    let message = format!("Could not find launch template version '{version}'.");
+    Err(Refusal::bad(
+        "InvalidLaunchTemplateId.VersionNotFound",
+        message,
+    ))
+}
+
+fn image(form: &Form, settings: &Settings, template: Option<&LaunchTemplate>) -> Outcome<String> {
+    let from_template = template.and_then(|template| template.image.as_deref());
+    let Some(id) = form.get("ImageId").or(from_template) else {
+        let message = "The request must contain the parameter ImageId";
+        return Err(Refusal::bad("MissingParameter", message));
     };
+    if let Some(name) = id.strip_prefix("resolve:ssm:") {
+        return settings.parameters.get(name).cloned().ok_or_else(|| {
+            let message = format!("Invalid Systems Manager parameter: {name}");
+            Refusal::bad("InvalidParameterValue", message)
+        });
+    }
     if !well_formed(id, "ami-") {
         return Err(Refusal::bad(
             "InvalidAMIID.Malformed",
             format!("Invalid id: \"{id}\""),
         ));
     }
-    if !settings.images.contains(id) {
+    if !settings.images.get(id).is_some_and(|image| image.available) {
         let message = format!("The image id '[{id}]' does not exist");
         return Err(Refusal::bad("InvalidAMIID.NotFound", message));
     }
@@ -175,17 +202,12 @@ fn instance_type(
     form: &Form,
     settings: &Settings,
     zone: Option<&str>,
-    template: bool,
+    template: Option<&LaunchTemplate>,
 ) -> Outcome<String> {
-    let Some(name) = form.get("InstanceType") else {
-        let missing = form.need("InstanceType").map(str::to_owned);
-        return settings
-            .types
-            .keys()
-            .next()
-            .filter(|_| template)
-            .cloned()
-            .map_or(missing, Ok);
+    let from_template = template.and_then(|template| template.instance_type.as_deref());
+    let name = match form.get("InstanceType").or(from_template) {
+        Some(name) => name,
+        None => form.need("InstanceType")?,
     };
     let Some(kind) = settings.types.get(name) else {
         let message = format!("Invalid value '{name}' for InstanceType.");
@@ -226,11 +248,16 @@ fn place(form: &Form, settings: &Settings) -> Outcome<(Option<String>, Option<St
     Ok((Some(home.clone()), Some(subnet.to_owned())))
 }
 
-fn security_groups(form: &Form, settings: &Settings) -> Outcome<Vec<String>> {
+fn security_groups(
+    form: &Form,
+    settings: &Settings,
+    template: Option<&LaunchTemplate>,
+) -> Outcome<Vec<String>> {
     let mut groups = form.list("SecurityGroupId");
     let interfaces = form.groups("NetworkInterface");
     let top = form.get("SubnetId").is_some() || !groups.is_empty();
-    if top && !interfaces.is_empty() {
+    let in_template = template.is_some_and(|template| template.has_interfaces);
+    if top && (in_template || !interfaces.is_empty()) {
         let message = "Network interfaces and an instance-level subnet ID or security groups may not \
                        be specified on the same request";
         return Err(Refusal::bad("InvalidParameterCombination", message));

@@ -15,17 +15,20 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod console;
 mod describe;
 mod ec2;
 mod faults;
 mod filter;
 mod form;
+mod images;
 mod launch;
 mod limits;
 mod machine;
 mod run;
 mod server;
 mod settings;
+mod spot;
 mod tags;
 mod terminate;
 mod wire;
@@ -35,5 +38,5 @@ pub use ec2::{Call, Ec2};
 pub use faults::Fault;
 pub use machine::{Ending, Machine, Market, State};
 pub use server::Server;
-pub use settings::{InstanceType, Settings};
+pub use settings::{Image, InstanceType, LaunchTemplate, Settings};
 pub use wire::{Delivery, Request, Response};

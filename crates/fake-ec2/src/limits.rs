@@ -32,7 +32,14 @@ impl Limits {
             "TerminateInstances" => ("TerminateInstances", 100, 5),
             "CreateTags" => ("CreateTags", 100, 10),
             "DescribeInstances" if !paged => ("DescribeInstances unpaged", 50, 10),
-            _ => ("describe", 100, 20),
+            // every action has a bucket of its own, most of one size
+            "DescribeImages" => ("DescribeImages", 100, 20),
+            "DescribeSpotInstanceRequests" if !paged => {
+                ("DescribeSpotInstanceRequests unpaged", 50, 10)
+            }
+            "DescribeSpotInstanceRequests" => ("DescribeSpotInstanceRequests", 100, 20),
+            "GetConsoleOutput" => ("GetConsoleOutput", 100, 20),
+            _ => ("DescribeInstances", 100, 20),
         };
         let bucket = self
             .calls

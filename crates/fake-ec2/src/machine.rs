@@ -88,6 +88,7 @@ pub struct Machine {
     pub client_token: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub volume_tags: BTreeMap<String, String>,
+    pub spot_tags: BTreeMap<String, String>,
     pub security_groups: Vec<String>,
     pub key_name: Option<String>,
     pub instance_profile: Option<String>,

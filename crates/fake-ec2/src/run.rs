@@ -198,6 +198,7 @@ fn start(ec2: &mut Ec2, launch: &Launch, zone: &str, count: u32, now: Timestamp)
             client_token: launch.token.clone(),
             tags: launch.tags.clone(),
             volume_tags: launch.volume_tags.clone(),
+            spot_tags: launch.spot_tags.clone(),
             security_groups: launch.security_groups.clone(),
             key_name: launch.key_name.clone(),
             instance_profile: launch.instance_profile.clone(),

@@ -20,6 +20,7 @@ const VALUE_MAX: usize = 256;
 pub(crate) struct AtLaunch {
     pub(crate) instance: BTreeMap<String, String>,
     pub(crate) volume: BTreeMap<String, String>,
+    pub(crate) spot: BTreeMap<String, String>,
 }
 
 /// Reads `TagSpecification.N` of a launch.
@@ -30,7 +31,8 @@ pub(crate) fn at_launch(form: &Form) -> Outcome<AtLaunch> {
         match specification.need("ResourceType")? {
             "instance" => found.instance.extend(tags),
             "volume" => found.volume.extend(tags),
-            "network-interface" | "spot-instances-request" => {}
+            "spot-instances-request" => found.spot.extend(tags),
+            "network-interface" => {}
             other => {
                 let message =
                     format!("'{other}' is not a valid taggable resource type for this operation.");

@@ -41,6 +41,13 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
+    /// How long a creation that was asked for now would have to wait for the account's own call rate, if that is longer
+    /// than [`Provider::create`] waits: it would be refused without having been sent. Whoever must prepare a creation
+    /// asks first.
+    fn creations_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// Writes on machines as listed until when they are wanted, one outcome for each, in order. Whatever clears up after
     /// a Parmanu that is gone for good reads it; nobody else does, and a machine past its time is not deleted for that. A
     /// provider without such a mark has nothing to do.

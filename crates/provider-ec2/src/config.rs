@@ -4,6 +4,7 @@
 //! reported as [`InvalidRequest`](ports::ProviderErrorKind::InvalidRequest).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::MarketKind;
@@ -28,6 +29,9 @@ pub struct Config {
     /// Another endpoint than the region's own: a private one, or an emulator in a test.
     #[serde(default)]
     pub endpoint: Option<String>,
+    /// Another endpoint of the Security Token Service, which roles are assumed at.
+    #[serde(default)]
+    pub sts_endpoint: Option<String>,
     /// How long a listing may lag behind the answers of this account; 2m if absent.
     #[serde(default)]
     pub listing_lag: Option<Span>,
@@ -41,6 +45,35 @@ pub enum Credentials {
     Profile(String),
     /// Keys, by reference.
     Keys(Keys),
+    /// A role, for whoever the default chain (environment, profile, web identity, instance role) says we are, or for
+    /// these keys.
+    AssumeRole(AssumeRole),
+    /// A role, for a token in a file, as Kubernetes and CI services issue them.
+    WebIdentity(WebIdentity),
+}
+
+/// A role of this account or of another, assumed for an hour at a time.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssumeRole {
+    /// The role's ARN.
+    pub role: String,
+    /// The external id that the role's trust policy asks for, if any.
+    #[serde(default)]
+    pub external_id: Option<SecretRef>,
+    /// Who assumes it, if not whoever the default chain says we are.
+    #[serde(default)]
+    pub keys: Option<Keys>,
+}
+
+/// A role for a token in a file, which is read anew each time the role is assumed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebIdentity {
+    /// The role's ARN.
+    pub role: String,
+    /// The file with the token.
+    pub token_file: PathBuf,
 }
 
 /// Access keys by reference, read anew as they rotate.
@@ -60,8 +93,16 @@ pub struct Keys {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Offer {
-    /// The image: an AMI id of this region.
-    pub image: String,
+    /// The image: an AMI id of this region, or `resolve:ssm:` and the name of a parameter that holds one, which EC2 looks
+    /// up itself at each launch. May be left to `newest_image` or to the launch template.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The newest image of a name, looked up again every ten minutes.
+    #[serde(default)]
+    pub newest_image: Option<ImageName>,
+    /// A launch template, for what stands in no key here. What is said here goes first.
+    #[serde(default)]
+    pub launch_template: Option<LaunchTemplate>,
     /// Machine types in order of preference. A type without capacity gives way to the next.
     pub types: Vec<String>,
     /// How the machine is bought.
@@ -94,6 +135,28 @@ pub struct Offer {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Images by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageName {
+    /// The name; `*` stands for any text, `?` for one character.
+    pub name: String,
+    /// Whose images: `self`, `amazon`, or the number of an account. Without an owner anybody's image of that name would
+    /// do, so there is no default.
+    pub owner: String,
+}
+
+/// A launch template.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchTemplate {
+    /// Its id, such as `lt-0123456789abcdef0`, or its name.
+    pub template: String,
+    /// The version, `$Latest` or `$Default`; the default one if absent.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
 /// The root volume; always deleted with its machine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +172,9 @@ pub struct Volume {
     #[serde(default)]
     pub encrypted: bool,
 }
+
+/// How EC2 is told that the image stands in a parameter of the Systems Manager.
+const SSM: &str = "resolve:ssm:";
 
 fn gp3() -> String {
     "gp3".to_owned()
@@ -135,11 +201,14 @@ impl Config {
             problems.error(["region".into()], message);
         }
         let web = |url: &&String| !url.starts_with("https://") && !url.starts_with("http://");
-        if let Some(url) = self.endpoint.as_ref().filter(web) {
-            problems.error(
-                ["endpoint".into()],
-                format!("`{url}` is not an http or https URL"),
-            );
+        let endpoints = [
+            ("endpoint", &self.endpoint),
+            ("sts_endpoint", &self.sts_endpoint),
+        ];
+        for (key, endpoint) in endpoints {
+            if let Some(url) = endpoint.as_ref().filter(web) {
+                problems.error([key.into()], format!("`{url}` is not an http or https URL"));
+            }
         }
         // a listing that lags more than this makes created machines look like never made
         let least = Duration::from_secs(10);
@@ -151,37 +220,58 @@ impl Config {
             );
             problems.warning(["listing_lag".into()], message);
         }
-        if let Some(Credentials::Keys(keys)) = &self.credentials {
-            let given = [
-                ("id", Some(&keys.id)),
-                ("secret", Some(&keys.secret)),
-                ("session", keys.session.as_ref()),
-            ];
-            for (key, _) in given
-                .iter()
-                .skip(1)
-                .filter(|(_, secret)| secret.is_some_and(SecretRef::is_literal))
-            {
-                let message =
-                    "a secret stands in the file; write ${env:NAME} or ${file:/path} instead";
-                problems.warning(
-                    ["credentials".into(), "keys".into(), (*key).into()],
-                    message,
-                );
+        match &self.credentials {
+            Some(Credentials::Keys(keys)) => keys.check(&["credentials", "keys"], problems),
+            Some(Credentials::AssumeRole(role)) => role.check(problems),
+            Some(Credentials::WebIdentity(role)) => check_arn(&role.role, "web_identity", problems),
+            Some(Credentials::Profile(_)) | None => {}
+        }
+    }
+}
+
+impl Keys {
+    fn check(&self, at: &[&str], problems: &mut Problems) {
+        let secrets = [
+            ("secret", Some(&self.secret)),
+            ("session", self.session.as_ref()),
+        ];
+        for (key, secret) in secrets {
+            if secret.is_some_and(SecretRef::is_literal) {
+                let path = at.iter().copied().chain([key]).map(Step::from);
+                problems.warning(path, LITERAL);
             }
         }
+    }
+}
+
+impl AssumeRole {
+    fn check(&self, problems: &mut Problems) {
+        check_arn(&self.role, "assume_role", problems);
+        if let Some(keys) = &self.keys {
+            keys.check(&["credentials", "assume_role", "keys"], problems);
+        }
+    }
+}
+
+const LITERAL: &str = "a secret stands in the file; write ${env:NAME} or ${file:/path} instead";
+
+fn check_arn(role: &str, key: &str, problems: &mut Problems) {
+    let parts: Vec<&str> = role.splitn(6, ':').collect();
+    let named =
+        matches!(parts.as_slice(), ["arn", _, "iam", _, _, name] if name.starts_with("role/"));
+    if !named {
+        let message =
+            format!("`{role}` is not a role such as arn:aws:iam::123456789012:role/parmanu");
+        problems.error(["credentials".into(), key.into(), "role".into()], message);
     }
 }
 
 impl Offer {
     /// Finds what is wrong beyond the types.
     pub(crate) fn check(&self, config: &Config, problems: &mut Problems) {
-        if !well_formed(&self.image, "ami-") {
-            let message = format!(
-                "`{}` is not an AMI id such as ami-0123456789abcdef0",
-                self.image
-            );
-            problems.error(["image".into()], message);
+        self.check_image(problems);
+        if let Some(template) = &self.launch_template {
+            template.check(problems);
         }
         self.check_types(problems);
         self.check_places(config, problems);
@@ -198,6 +288,31 @@ impl Offer {
                 let message = format!("`{}` is not a device name such as /dev/xvda", volume.device);
                 problems.error(["volume".into(), "device".into()], message);
             }
+        }
+    }
+
+    fn check_image(&self, problems: &mut Problems) {
+        match (&self.image, &self.newest_image) {
+            (None, None) if self.launch_template.is_none() => {
+                let message = "name an image, a `newest_image`, or a launch template that has one";
+                problems.error(["image".into()], message);
+            }
+            (Some(_), Some(_)) => {
+                let message = "name an image or the newest of a name, not both";
+                problems.error(["newest_image".into()], message);
+            }
+            (_, Some(newest)) => newest.check(problems),
+            (Some(id), None) => {
+                let parameter = id.strip_prefix(SSM).is_some_and(|name| !name.is_empty());
+                if !parameter && !well_formed(id, "ami-") {
+                    let message = format!(
+                        "`{id}` is neither an AMI id such as ami-0123456789abcdef0 nor resolve:ssm: and the name of a \
+                         parameter; an image by its name is written `newest_image: {{ name: {id}, owner: self }}`"
+                    );
+                    problems.error(["image".into()], message);
+                }
+            }
+            (None, None) => {}
         }
     }
 
@@ -265,6 +380,48 @@ impl Offer {
             if value.chars().count() > 256 {
                 problems.error(path(), "a tag value has at most 256 characters");
             }
+        }
+    }
+}
+
+impl ImageName {
+    fn check(&self, problems: &mut Problems) {
+        if self.name.is_empty() {
+            problems.error(
+                ["newest_image".into(), "name".into()],
+                "an empty name fits no image",
+            );
+        }
+        let number = self.owner.len() == 12 && self.owner.bytes().all(|byte| byte.is_ascii_digit());
+        if !number && !["self", "amazon", "aws-marketplace"].contains(&self.owner.as_str()) {
+            let message = format!(
+                "`{}` is no owner of images: `self`, `amazon`, or the twelve digits of an account",
+                self.owner
+            );
+            problems.error(["newest_image".into(), "owner".into()], message);
+        }
+    }
+}
+
+impl LaunchTemplate {
+    /// Whether it is named by its id.
+    pub(crate) fn is_id(&self) -> bool {
+        well_formed(&self.template, "lt-")
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        if self.template.is_empty() {
+            let path = ["launch_template".into(), "template".into()];
+            problems.error(path, "name the launch template, or give its id");
+        }
+        let Some(version) = &self.version else {
+            return;
+        };
+        let known = ["$Latest", "$Default"].contains(&version.as_str());
+        if !known && version.parse::<u32>().is_err() {
+            let path = ["launch_template".into(), "version".into()];
+            let message = format!("`{version}` is neither a number nor $Latest or $Default");
+            problems.error(path, message);
         }
     }
 }
@@ -344,6 +501,10 @@ mod tests {
             json!({"region": "us-gov-west-1", "credentials": {"profile": "ci"}}),
             json!({"region": "eu-central-1", "listing_lag": "1m", "endpoint": "http://127.0.0.1:1",
                    "credentials": {"keys": {"id": "AKIA", "secret": "${env:SECRET}"}}}),
+            json!({"region": "eu-central-1", "credentials": {"assume_role":
+                   {"role": "arn:aws:iam::123456789012:role/ci/parmanu", "external_id": "${env:EXTERNAL_ID}"}}}),
+            json!({"region": "eu-central-1", "credentials": {"web_identity":
+                   {"role": "arn:aws:iam::123456789012:role/parmanu", "token_file": "/var/run/token"}}}),
         ] {
             assert_eq!(account(&good), Vec::<String>::new(), "{good}");
         }
@@ -365,6 +526,15 @@ mod tests {
             (
                 json!({"region": "eu-central-1", "regoin": "x"}),
                 "regoin: unknown key",
+            ),
+            (
+                json!({"region": "eu-central-1", "credentials": {"assume_role": {"role": "parmanu"}}}),
+                "credentials.assume_role.role: ",
+            ),
+            (
+                json!({"region": "eu-central-1", "credentials": {"assume_role": {
+                    "role": "arn:aws:iam::123456789012:role/parmanu", "keys": {"id": "a", "secret": "hunter2"}}}}),
+                "credentials.assume_role.keys.secret: ",
             ),
             (
                 json!({"region": "eu-central-1", "credentials": {"keys": {"id": "a", "secret": "hunter2"}}}),
@@ -389,6 +559,21 @@ mod tests {
     }
 
     #[test]
+    fn an_image_may_be_named_in_four_ways() {
+        for good in [
+            json!({"image": "ami-0123456789abcdef0"}),
+            json!({"image": "resolve:ssm:/ci/linux"}),
+            json!({"newest_image": {"name": "ci-linux-*", "owner": "123456789012"}}),
+            json!({"launch_template": {"template": "ci", "version": "$Latest"}}),
+            json!({"launch_template": {"template": "lt-0123456789abcdef0"}, "image": "ami-12345678"}),
+        ] {
+            let mut good = good;
+            good["types"] = json!(["m7i.xlarge"]);
+            assert_eq!(offer(&good), Vec::<String>::new(), "{good}");
+        }
+    }
+
+    #[test]
     fn bad_offers_are_told_where() {
         let with = |key: &str, value: Value| {
             let mut base = json!({"image": "ami-0123456789abcdef0", "types": ["m7i.xlarge"]});
@@ -397,6 +582,23 @@ mod tests {
         };
         for (bad, path) in [
             (with("image", json!("debian")), "image: "),
+            (with("image", json!("resolve:ssm:")), "image: "),
+            (with("image", json!(null)), "image: "),
+            (
+                with("newest_image", json!({"name": "ci-*", "owner": "self"})),
+                "newest_image: ",
+            ),
+            (
+                json!({"newest_image": {"name": "ci-*", "owner": "me"}, "types": ["a.b"]}),
+                "newest_image.owner: ",
+            ),
+            (
+                with(
+                    "launch_template",
+                    json!({"template": "ci", "version": "newest"}),
+                ),
+                "launch_template.version: ",
+            ),
             (with("types", json!([])), "types: "),
             (with("types", json!(["large"])), "types.0: "),
             (with("types", json!(["a.b", "a.b"])), "types.1: "),

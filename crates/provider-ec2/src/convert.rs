@@ -29,12 +29,17 @@ pub(crate) mod tag {
     pub(crate) const OFFER: &str = "parmanu:offer";
     /// The executor registered for it.
     pub(crate) const EXECUTOR: &str = "parmanu:executor";
+    /// That the machine is taken back, in the words of whoever was told: the guest (a rebalance recommendation is told to
+    /// nobody else), or a rule of the account.
+    pub(crate) const NOTICE: &str = "parmanu:notice";
+    /// Until when the machine is wanted, renewed while a Parmanu lives; the guest reads it.
+    pub(crate) const EXPIRES: &str = "parmanu:expires";
     /// What the console shows; for people only, never read back.
     pub(crate) const NAME: &str = "Name";
 }
 
 /// How many tags Parmanu may set itself.
-pub(crate) const OWN_TAGS: usize = 6;
+pub(crate) const OWN_TAGS: usize = 8;
 
 /// Combinations of type and place that one creation tries. Each costs one of the account's RunInstances
 /// calls, of which AWS allows 5 at once and then 2 a second; more would starve the other pools.
@@ -76,10 +81,33 @@ pub(crate) struct Seen {
     pub(crate) reason: Option<String>,
     pub(crate) zone: Option<String>,
     pub(crate) launched_at: Option<Timestamp>,
+    pub(crate) is_spot: bool,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
+/// What EC2 says of the request behind a spot machine that it takes back: from the notice on, two minutes ahead (EC2 user
+/// guide, "Spot request status").
+pub(crate) const TAKEN_BACK: &[&str] = &[
+    "marked-for-termination",
+    "marked-for-stop",
+    "instance-terminated-no-capacity",
+    "instance-terminated-by-price",
+    "instance-terminated-capacity-oversubscribed",
+    "instance-terminated-launch-group-constraint",
+    "instance-terminated-by-schedule",
+    "instance-terminated-by-service",
+];
+
+/// The filter of a listing by a tag.
+pub(crate) fn by_tag(key: &str) -> String {
+    format!("tag:{key}")
+}
+
 impl Seen {
+    pub(crate) fn is_running_spot(&self) -> bool {
+        self.is_spot && self.state.as_deref() == Some("running")
+    }
+
     fn tag(&self, key: &str) -> Option<&str> {
         self.tags.get(key).map(String::as_str)
     }
@@ -108,7 +136,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, region: &str) -> Result<Ins
         },
         executor: seen.tag(tag::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.tag(tag::OFFER).and_then(|text| text.parse().ok()),
-        notice: notice(seen),
+        notice: seen.tag(tag::NOTICE).map(str::to_owned),
     })
 }
 
@@ -243,6 +271,7 @@ mod tests {
             state: Some(state.to_owned()),
             reason: Some("Server.SpotInstanceTermination".to_owned()),
             zone: Some("eu-central-1a".to_owned()),
+            is_spot: true,
             launched_at: Some("2026-01-02T03:04:05Z".parse().unwrap()),
             tags,
         }

@@ -60,6 +60,23 @@ impl Failure {
         }
     }
 
+    /// The same failure once more; its source goes with the first.
+    pub(crate) fn repeat(&mut self) -> Self {
+        Self {
+            kind: self.kind,
+            fate: self.fate,
+            code: self.code.clone(),
+            message: self.message.clone(),
+            source: self.source.take(),
+        }
+    }
+
+    /// The same of a question: nothing can have happened.
+    pub(crate) fn not_done(mut self) -> Self {
+        self.fate = Fate::NotDone;
+        self
+    }
+
     /// Whether EC2 answered with this code.
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)

@@ -9,13 +9,15 @@ use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as sdk;
 use model::MarketKind;
 
-use crate::config::Offer;
+use crate::config::{LaunchTemplate, Offer};
 use crate::convert::{Place, Placement};
 
 /// One launch.
 pub(crate) struct Launch<'a> {
     pub(crate) offer: &'a Offer,
     pub(crate) placement: Placement<'a>,
+    /// The image; none if the launch template has it.
+    pub(crate) image: Option<&'a str>,
     pub(crate) count: u32,
     pub(crate) token: String,
     pub(crate) tags: BTreeMap<String, String>,
@@ -36,7 +38,8 @@ pub(crate) fn request(
         // one at least: what there is room for is made and answered, the rest is the caller's to place
         .min_count(1)
         .max_count(count)
-        .image_id(&offer.image)
+        .set_image_id(launch.image.map(str::to_owned))
+        .set_launch_template(offer.launch_template.as_ref().map(template))
         .instance_type(sdk::InstanceType::from(launch.placement.instance_type))
         // a machine that powers itself off is gone, and not a stopped one that nobody pays attention to
         .instance_initiated_shutdown_behavior(sdk::ShutdownBehavior::Terminate)
@@ -56,6 +59,16 @@ pub(crate) fn request(
         request = request.placement(sdk::Placement::builder().availability_zone(zone).build());
     }
     network(request, offer, launch.placement.place)
+}
+
+fn template(template: &LaunchTemplate) -> sdk::LaunchTemplateSpecification {
+    let builder = sdk::LaunchTemplateSpecification::builder();
+    let builder = if template.is_id() {
+        builder.launch_template_id(&template.template)
+    } else {
+        builder.launch_template_name(&template.template)
+    };
+    builder.set_version(template.version.clone()).build()
 }
 
 /// Subnet, security groups and public address. The address can only be asked for on a network interface, and

@@ -23,9 +23,17 @@ mod error;
 #[cfg(feature = "sdk")]
 mod broken;
 #[cfg(feature = "sdk")]
+mod budget;
+#[cfg(feature = "sdk")]
 mod client;
 #[cfg(feature = "sdk")]
 mod connect;
+#[cfg(feature = "sdk")]
+mod create;
+#[cfg(feature = "sdk")]
+mod each;
+#[cfg(feature = "sdk")]
+mod images;
 #[cfg(feature = "sdk")]
 mod launch;
 #[cfg(feature = "sdk")]
@@ -39,7 +47,9 @@ use std::time::Duration;
 use ports::strict::Problems;
 use ports::{PluginError, Provider, ProviderContext, ProviderFacts, ProviderPlugin};
 
-pub use config::{Config, Credentials, Keys, Offer, Volume};
+pub use config::{
+    AssumeRole, Config, Credentials, ImageName, Keys, LaunchTemplate, Offer, Volume, WebIdentity,
+};
 
 /// The plugin: `kind: ec2`.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +61,10 @@ pub struct Ec2;
 /// blocks its place for longer.
 const LISTING_LAG: Duration = Duration::from_secs(120);
 
-/// Machines per RunInstances call. The RunInstances reference advises several calls of 100 instead of one of
-/// 500; and what one call asks for is also what one unanswered call leaves in doubt.
-const BATCH_LIMIT: u32 = 100;
+/// Machines per RunInstances call: five calls may be made at once, and a thousand machines started at once, so this is
+/// what lets one wave use both. The RunInstances reference advises several smaller calls instead of one of 500; and what
+/// one call asks for is also what one unanswered call leaves in doubt.
+const BATCH_LIMIT: u32 = 200;
 /// Instances are billed by the second, a minute at least (AWS, "EC2 On-Demand pricing").
 const LEAST_BILLED: Duration = Duration::from_secs(60);
 

@@ -1,22 +1,28 @@
-//! List, create and delete, in terms of the three calls of `client`.
+//! The verbs of a provider, in terms of the calls of `client`.
 //!
 //! Only what may be concluded from an answer lives here. No retry, no pause, no memory: the caller's next look
 //! at the world is the retry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
+use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
-use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
+use pacer::Turn;
+use ports::{
+    Call, Clock, MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
+};
 
-use crate::client::{Client, over};
-use crate::config::{Config, Offer};
-use crate::convert::{self, MAX_USER_DATA, Placement, Seen, tag};
-use crate::error::{Failure, Fate, ids_named};
-use crate::launch::Launch;
+use crate::client::{Client, Wanted, over};
+use crate::config::Config;
+use crate::convert::{self, Seen, TAKEN_BACK, by_tag, tag};
+use crate::each::{Deed, Went, each};
+use crate::error::{Failure, Fate};
+use crate::images::Images;
 
 /// Pages of one listing: a hundred thousand machines. A server that never stops paging must not hold a tick for
 /// ever; what lies beyond is reported as not seen.
@@ -24,29 +30,46 @@ const MAX_PAGES: usize = 100;
 
 /// Longest time for one listing. A page takes a second; a listing that takes minutes is older than what it tells,
 /// and holds up the pools of all other providers.
-const SWEEP_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ids per TerminateInstances call. AWS allows 1000 and fails all of them for one bad id; a hundred bounds what
 /// one bad id costs to find.
 const DELETE_CHUNK: usize = 100;
 
+/// Ids per CreateTags call; AWS allows 1000.
+const TAG_CHUNK: usize = 500;
+
+/// Pages of spot requests: those of machines that are gone are listed for a while too.
+const MAX_SPOT_PAGES: usize = 10;
+
 const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
 const DELETE: &str = "delete machines";
+const RENEW: &str = "write until when machines are wanted";
+const CONSOLE: &str = "read a console";
 
 /// One account as a [`Provider`].
 pub(crate) struct Account {
     name: ProviderName,
-    clock: Arc<dyn Clock>,
-    client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) client: Client,
+    pub(crate) images: Images,
+    /// Whether the last look for interruptions failed, so that it is said once.
+    is_blind_to_notices: AtomicBool,
 }
 
 impl Account {
     pub(crate) fn new(config: Config, context: &ProviderContext) -> Self {
+        Self::with(Client::new(config, context.clock.clone()), context)
+    }
+
+    pub(crate) fn with(client: Client, context: &ProviderContext) -> Self {
         Self {
             name: context.name.clone(),
             clock: context.clock.clone(),
-            client: Client::new(config, context.clock.clone()),
+            client,
+            images: Images::default(),
+            is_blind_to_notices: AtomicBool::new(false),
         }
     }
 
@@ -62,28 +85,24 @@ impl Account {
 
     /// The same failure for many: the source goes with the first.
     fn outcome<T>(&self, operation: &'static str, failure: &mut Failure) -> Outcome<T> {
-        let copy = repeat(failure);
+        let copy = failure.repeat();
         match copy.fate {
             Fate::NotDone => Outcome::Failed(self.error(operation, copy)),
             Fate::Unknown => Outcome::Unknown(self.error(operation, copy)),
         }
     }
 
-    /// All machines with these tags, page by page. Gives what was read and, if not all was, why.
-    async fn sweep(&self, tags: &[(&str, &str)]) -> (Vec<Seen>, Option<Failure>) {
+    /// All machines that are wanted, page by page. Gives what was read and, if not all was, why.
+    pub(crate) async fn sweep(&self, wanted: Wanted<'_>) -> (Vec<Seen>, Option<Failure>) {
         // a machine can stand on two pages when the fleet changes while it is read
         let mut found: BTreeMap<String, Seen> = BTreeMap::new();
         let mut token = None;
         let until = self.clock.boottime().saturating_add(SWEEP_LIMIT);
         for _ in 0..MAX_PAGES {
             let left = until.saturating_sub(self.clock.boottime());
-            match self.client.page(tags, token, left).await {
+            match self.client.page(wanted, token, left).await {
                 Ok(page) => {
-                    found.extend(
-                        page.machines
-                            .into_iter()
-                            .map(|seen| (seen.id.clone(), seen)),
-                    );
+                    found.extend(page.rows.into_iter().map(|seen| (seen.id.clone(), seen)));
                     token = page.next;
                 }
                 Err(failure) => return (found.into_values().collect(), Some(failure)),
@@ -99,7 +118,7 @@ impl Account {
 
     /// Machines of a sweep, in our terms. An odd one is reported and left out: it cannot be named, so nothing
     /// can be decided about it, and it must not stop the rest.
-    fn read(&self, seen: &[Seen], fleet: &FleetId) -> Vec<Instance> {
+    pub(crate) fn read(&self, seen: &[Seen], fleet: &FleetId) -> Vec<Instance> {
         let machines = seen.iter().filter_map(|seen| {
             let read = convert::instance(seen, fleet, self.client.region());
             read.inspect_err(|why| {
@@ -109,13 +128,131 @@ impl Account {
         });
         machines.collect()
     }
+
+    /// Which of the fleet's machines EC2 is about to take back, each with the word for it. Nothing depends on it but
+    /// that a machine serves on for its last two minutes, so a failure is said once and stops nothing.
+    async fn notices(&self, fleet: &FleetId) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let of_fleet = by_tag(tag::FLEET);
+        let wanted = Wanted {
+            filters: &[(&of_fleet, &[fleet.as_str()]), ("status-code", TAKEN_BACK)],
+            turn: Turn::Look,
+        };
+        let until = self.clock.boottime().saturating_add(SWEEP_LIMIT);
+        let mut token = None;
+        let mut failed = None;
+        for _ in 0..MAX_SPOT_PAGES {
+            let left = until.saturating_sub(self.clock.boottime());
+            match self.client.taken_back(wanted, token, left).await {
+                Ok(page) => {
+                    found.extend(page.rows.into_iter().map(|row| (row.machine, row.status)));
+                    token = page.next;
+                }
+                Err(failure) => {
+                    failed = Some(failure);
+                    break;
+                }
+            }
+            if token.is_none() {
+                break;
+            }
+        }
+        let was_blind = self
+            .is_blind_to_notices
+            .swap(failed.is_some(), Ordering::Relaxed);
+        if let Some(failure) = failed.filter(|_| !was_blind) {
+            let error = &failure.message;
+            tracing::warn!(provider = %self.name, %error, "spot interruptions cannot be seen: machines serve until they vanish");
+        }
+        found
+    }
+
+    /// Which of these machines do not carry the fleet's tag (any more). One that EC2 does not show is not among them.
+    async fn foreign(
+        &self,
+        instances: &[Instance],
+        call: &Call,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let ids: Vec<&str> = instances
+            .iter()
+            .map(|instance| instance.id.as_str())
+            .collect();
+        let wanted = Wanted {
+            filters: &[("instance-id", &ids)],
+            turn: Turn::Delete,
+        };
+        let sweep = call.run(SWEEP_LIMIT, self.sweep(wanted)).await;
+        let (seen, failure) = sweep.ok_or_else(over)?;
+        if let Some(failure) = failure {
+            return Err(failure.not_done());
+        }
+        let fleets: BTreeMap<&str, &FleetId> = instances
+            .iter()
+            .map(|instance| (instance.id.as_str(), &instance.owner.fleet))
+            .collect();
+        let is_foreign = |seen: &Seen| {
+            let fleet = fleets.get(seen.id.as_str()).map(|fleet| fleet.as_str());
+            seen.tags.get(tag::FLEET).map(String::as_str) != fleet
+        };
+        let foreign = seen.into_iter().filter(is_foreign);
+        Ok(foreign.map(|seen| seen.id).collect())
+    }
+
+    /// Terminates those that are ours, and gives the failures by id.
+    async fn terminate(&self, instances: &[Instance], call: &Call) -> BTreeMap<String, Failure> {
+        let ids = || instances.iter().map(|instance| instance.id.as_str());
+        // asked only while the lease lasts, as the deletion itself
+        let foreign = match call.remaining() {
+            Some(_) => self.foreign(instances, call).await,
+            None => Err(over()),
+        };
+        let foreign = match foreign {
+            Ok(foreign) => foreign,
+            Err(mut failure) => {
+                return ids().map(|id| (id.to_owned(), failure.repeat())).collect();
+            }
+        };
+        let ours: Vec<&str> = ids().filter(|id| !foreign.contains(*id)).collect();
+        let mut failures: BTreeMap<String, Failure> = BTreeMap::new();
+        if !ours.is_empty() {
+            // what is not there any more is as good as deleted
+            let failed = each(&self.client, Deed::End, &ours, call).await.failures;
+            failures.extend(
+                failed
+                    .into_iter()
+                    .map(|(id, failure)| (id.to_owned(), failure)),
+            );
+        }
+        failures.extend(foreign.into_iter().map(|id| (id, not_ours())));
+        failures
+    }
+}
+
+fn not_ours() -> Failure {
+    let message =
+        "it does not carry the tag of its fleet any more, so it is somebody else's and stays";
+    Failure::new(ProviderErrorKind::InvalidRequest, Fate::NotDone, message)
 }
 
 #[async_trait]
 impl Provider for Account {
     async fn list(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
-        let (seen, failure) = self.sweep(&[(tag::FLEET, fleet.as_str())]).await;
-        let instances = self.read(&seen, fleet);
+        let of_fleet = by_tag(tag::FLEET);
+        let wanted = Wanted {
+            filters: &[(&of_fleet, &[fleet.as_str()])],
+            turn: Turn::Look,
+        };
+        let (seen, failure) = self.sweep(wanted).await;
+        let mut instances = self.read(&seen, fleet);
+        if seen.iter().any(Seen::is_running_spot) {
+            let mut notices = self.notices(fleet).await;
+            for machine in &mut instances {
+                let notice = notices.remove(machine.id.as_str());
+                machine.notice = notice
+                    .map(|code| format!("spot interruption ({code})"))
+                    .or(machine.notice.take());
+            }
+        }
         match failure {
             None => Ok(Listing {
                 instances,
@@ -148,11 +285,7 @@ impl Provider for Account {
 
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
         let mut failures = BTreeMap::new();
-        let ids: Vec<&str> = instances
-            .iter()
-            .map(|instance| instance.id.as_str())
-            .collect();
-        for chunk in ids.chunks(DELETE_CHUNK) {
+        for chunk in instances.chunks(DELETE_CHUNK) {
             failures.extend(self.terminate(chunk, call).await);
         }
         let outcome = |instance: &Instance| match failures.get_mut(instance.id.as_str()) {
@@ -161,190 +294,71 @@ impl Provider for Account {
         };
         instances.iter().map(outcome).collect()
     }
-}
 
-/// Machines that were made, and what to say of the others of the batch.
-type Made = (BTreeMap<InstanceName, Instance>, Failure);
-
-impl Account {
-    async fn create_once(&self, batch: &CreateBatch, call: &Call) -> Result<Made, Failure> {
-        if batch.count == 0 {
-            return Err(invalid("a batch of no machines"));
-        }
-        let offer: Offer = serde_json::from_value(batch.spec.clone())
-            .map_err(|error| invalid(format!("the offer cannot be read: {error}")))?;
-        let user_data = encoded(&batch.user_data.0)?;
-        let placements = convert::placements(&offer, batch.batch.sequence);
-        // EC2's token answers a repeated call in its own zone only. Where an earlier try may have gone elsewhere,
-        // ask what there is of this batch before launching any of it.
-        if (placements.len() > 1 || batch.attempt > 0)
-            && let Some(made) = self.look_up(batch, call).await?
-        {
-            return Ok(made);
-        }
-        let mut last = invalid("the offer names no machine type");
-        for placement in placements {
-            match self
-                .launch(batch, &offer, placement, user_data.clone(), call)
-                .await
-            {
-                Ok(made) => return Ok(made),
-                Err(failure) if failure.is_of_this_place() => last = failure,
-                Err(failure) => return Err(failure),
-            }
-        }
-        Err(last)
-    }
-
-    /// What exists of this batch already; `None` if nothing does.
-    async fn look_up(&self, batch: &CreateBatch, call: &Call) -> Result<Option<Made>, Failure> {
-        let text = batch.batch.to_string();
-        let tags = [
-            (tag::FLEET, batch.fleet.as_str()),
-            (tag::BATCH, text.as_str()),
-        ];
-        let sweep = call.run(SWEEP_LIMIT, self.sweep(&tags)).await;
-        let (seen, failure) = sweep.ok_or_else(over)?;
-        if let Some(mut failure) = failure {
-            // only a question failed: this call has launched nothing
-            failure.fate = Fate::NotDone;
-            return Err(failure);
-        }
-        let machines = self.read(&seen, &batch.fleet).into_iter();
-        let made: BTreeMap<_, _> = machines
-            .map(|machine| (machine.name.clone(), machine))
-            .collect();
-        if made.is_empty() {
-            return Ok(None);
-        }
-        let message = "the batch was launched before, and this machine is not in the listing";
-        let kind = ProviderErrorKind::UnknownOutcome;
-        Ok(Some((made, Failure::new(kind, Fate::Unknown, message))))
-    }
-
-    async fn launch(
+    async fn renew(
         &self,
-        batch: &CreateBatch,
-        offer: &Offer,
-        placement: Placement<'_>,
-        user_data: Option<String>,
+        instances: &[Instance],
+        until: Timestamp,
         call: &Call,
-    ) -> Result<Made, Failure> {
-        let launch = Launch {
-            offer,
-            placement,
-            count: batch.count,
-            token: batch.token(&placement.scope()),
-            tags: convert::tags(batch, offer),
-            user_data,
-        };
-        let answer = self.client.run(launch, call).await;
-        let answer = match answer {
-            // the batch was launched before, with other parameters or long ago: find what became of it
-            Err(mut failure)
-                if failure.is("IdempotentParameterMismatch")
-                    || failure.is("IdempotentInstanceTerminated") =>
-            {
-                failure.fate = Fate::Unknown;
-                return self.look_up(batch, call).await?.ok_or(failure);
-            }
-            answer => answer?,
-        };
-        let answered = answer.len();
-        let made = convert::created(batch, offer, self.client.region(), answer);
-        if made.is_empty() || made.len() < answered {
-            let named = made.len();
-            let message = format!(
-                "EC2 answered with {answered} machines, {named} of them with names of their own"
-            );
-            return Err(Failure::new(
-                ProviderErrorKind::BadAnswer,
-                Fate::Unknown,
-                message,
-            ));
-        }
-        let message = format!(
-            "{} in {} had room for {} of {} machines",
-            placement.instance_type,
-            placement.scope().rsplit('@').next().unwrap_or_default(),
-            made.len(),
-            batch.count
-        );
-        let rest = Failure::new(ProviderErrorKind::OutOfCapacity, Fate::NotDone, message);
-        Ok((made, rest))
-    }
-
-    /// Terminates, and gives the failures by id. A call that fails because of one id is tried again without it.
-    async fn terminate<'a>(&self, ids: &[&'a str], call: &Call) -> BTreeMap<&'a str, Failure> {
+    ) -> Vec<Outcome<InstanceName>> {
+        let until = until.to_string();
         let mut failures = BTreeMap::new();
-        let mut open: Vec<Vec<&'a str>> = vec![ids.to_vec()];
-        while let Some(ids) = open.pop() {
-            let answer = self.client.terminate(&ids, call).await;
-            match answer {
-                Ok(()) => {}
-                Err(failure) if failure.is("InvalidInstanceID.NotFound") => {
-                    // what is not there any more is as good as deleted
-                    let gone: BTreeSet<&str> = ids_named(&failure.message).into_iter().collect();
-                    let rest: Vec<&str> = ids
-                        .iter()
-                        .copied()
-                        .filter(|id| !gone.contains(id))
-                        .collect();
-                    if rest.len() < ids.len() {
-                        open.extend((!rest.is_empty()).then_some(rest));
-                    } else {
-                        open.extend(halves(&ids));
-                    }
-                }
-                Err(failure) if failure.blames_one_id() && ids.len() > 1 => {
-                    open.extend(halves(&ids));
-                }
-                Err(mut failure) => {
-                    let fail = |id| (id, repeat(&mut failure));
-                    failures.extend(ids.into_iter().map(fail));
-                }
-            }
+        let ids: Vec<&str> = instances
+            .iter()
+            .map(|instance| instance.id.as_str())
+            .collect();
+        for chunk in ids.chunks(TAG_CHUNK) {
+            let deed = Deed::Tag(tag::EXPIRES, &until);
+            let Went {
+                gone,
+                failures: failed,
+            } = each(&self.client, deed, chunk, call).await;
+            failures.extend(failed);
+            failures.extend(gone.into_iter().map(|id| (id, not_there())));
         }
-        failures
+        let outcome = |instance: &Instance| match failures.get_mut(instance.id.as_str()) {
+            Some(failure) => self.outcome(RENEW, failure),
+            None => Outcome::Done(instance.name.clone()),
+        };
+        instances.iter().map(outcome).collect()
+    }
+
+    async fn console(
+        &self,
+        instance: &Instance,
+        call: &Call,
+    ) -> Result<Option<String>, ProviderError> {
+        let id = instance.id.as_str();
+        let output = match self.client.console(id, true, call).await {
+            // older machine types keep the output of the boot only
+            Err(failure) if failure.is("UnsupportedOperation") => {
+                self.client.console(id, false, call).await
+            }
+            answer => answer,
+        };
+        let output = output.map_err(|failure| self.error(CONSOLE, failure))?;
+        Ok(output.and_then(|encoded| console(&encoded)))
+    }
+
+    fn creations_wait(&self) -> Option<Duration> {
+        self.client.launches_wait()
     }
 }
 
-/// Two halves; nothing of a single id, which is then known to be the one.
-fn halves<'a>(ids: &[&'a str]) -> Vec<Vec<&'a str>> {
-    if ids.len() < 2 {
-        return Vec::new();
-    }
-    let (first, second) = ids.split_at(ids.len() / 2);
-    vec![first.to_vec(), second.to_vec()]
+fn not_there() -> Failure {
+    let message = "EC2 does not know the machine, or not yet";
+    Failure::new(ProviderErrorKind::NotFound, Fate::NotDone, message)
 }
 
-/// The same failure once more; its source goes with the first.
-fn repeat(failure: &mut Failure) -> Failure {
-    Failure {
-        kind: failure.kind,
-        fate: failure.fate,
-        code: failure.code.clone(),
-        message: failure.message.clone(),
-        source: failure.source.take(),
-    }
+/// The end of an output, as text; none of what is no base64.
+fn console(encoded: &str) -> Option<String> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded.trim())
+        .ok()?;
+    let end = &bytes[bytes.len().saturating_sub(MAX_CONSOLE)..];
+    Some(String::from_utf8_lossy(end).into_owned()).filter(|text| !text.is_empty())
 }
 
 fn names(batch: &CreateBatch) -> impl Iterator<Item = InstanceName> + '_ {
     (0..batch.count).map(|index| batch.batch.instance(index))
-}
-
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(ProviderErrorKind::InvalidRequest, Fate::NotDone, message)
-}
-
-fn encoded(user_data: &str) -> Result<Option<String>, Failure> {
-    if user_data.len() > MAX_USER_DATA {
-        let message = format!(
-            "the boot script has {} bytes; EC2 takes {MAX_USER_DATA}",
-            user_data.len()
-        );
-        return Err(invalid(message));
-    }
-    let encode = || base64::engine::general_purpose::STANDARD.encode(user_data);
-    Ok((!user_data.is_empty()).then(encode))
 }

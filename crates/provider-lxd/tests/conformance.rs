@@ -45,13 +45,13 @@ impl ProviderHarness for World {
     async fn alive(&self) -> Shown<usize> {
         Ok(self.names().await.len())
     }
-    async fn foreign(&self) -> Shown {
+    async fn foreign(&self) -> Shown<ProviderRef> {
         let mut body = world::offer();
         body["name"] = json!("database");
         body["source"] = json!({ "type": "image", "alias": body["image"] });
         self.change("POST", "/1.0/instances", Some(&body)).await;
         assert_eq!(self.names().await, ["database"]);
-        Ok(())
+        Ok(ProviderRef::new("database"))
     }
     async fn lose_reply(&self) -> Shown {
         self.cut(Cut {

@@ -4,8 +4,8 @@ use model::{ExecutorId, ExecutorRef};
 use ports::{Outcome, ProviderErrorKind};
 
 use super::{
-    ProviderHarness, Refusal, Shown, batch, call, create, ended_call, names, standing,
-    standing_names,
+    GIVEN_UP, ProviderHarness, Refusal, Shown, batch, call, create, ended_call, given_up_after,
+    names, standing, standing_names,
 };
 
 /// Without it nobody knows whose a machine is: after a restart it is an orphan, and the machine that the CI server
@@ -213,5 +213,31 @@ pub async fn a_creation_after_its_lease_makes_nothing(harness: &dyn ProviderHarn
     }
     harness.settle().await;
     assert!(standing_names(harness).await.is_empty());
+    Ok(())
+}
+
+/// Without it a scaler that is stopped in the middle of a wave leaves machines behind that its successor makes again.
+pub async fn a_creation_given_up_at_any_moment_is_one_set_when_asked_for_again(
+    harness: &dyn ProviderHarness,
+) -> Shown {
+    let mut wanted = Vec::new();
+    for (sequence, polls) in (1..).zip(GIVEN_UP) {
+        let mut batch = batch(harness, sequence, 2);
+        given_up_after(polls, harness.provider().create(&batch, &call(harness))).await;
+        harness.settle().await;
+        // whoever comes after knows that somebody was here before
+        batch.attempt = 1;
+        create(harness, &batch).await;
+        harness.settle().await;
+        wanted.extend(names(&batch));
+        assert_eq!(
+            standing_names(harness).await,
+            wanted,
+            "given up after {polls} polls"
+        );
+    }
+    if let Ok(alive) = harness.alive().await {
+        assert_eq!(alive, wanted.len());
+    }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use ports::{Outcome, ProviderErrorKind};
 
 use super::{
-    ProviderHarness, Shown, all_done, call, ended_call, machines, names_of, never_made, standing,
-    standing_names,
+    GIVEN_UP, ProviderHarness, Shown, all_done, call, ended_call, given_up_after, machines,
+    names_of, never_made, standing, standing_names,
 };
 
 /// Without it a deletion that was asked for twice is an error for ever, and its intent never ends.
@@ -61,5 +61,40 @@ pub async fn a_deletion_after_its_lease_deletes_nothing(harness: &dyn ProviderHa
     }
     harness.settle().await;
     assert_eq!(standing_names(harness).await, names_of(&made));
+    Ok(())
+}
+
+/// Without it a deletion that was cut off is asked for in vain for ever.
+pub async fn a_deletion_given_up_at_any_moment_can_be_asked_for_again(
+    harness: &dyn ProviderHarness,
+) -> Shown {
+    let made = machines(harness, 5).await;
+    harness.settle().await;
+    for (machine, polls) in made.iter().zip(GIVEN_UP) {
+        let doomed = std::slice::from_ref(machine);
+        given_up_after(polls, harness.provider().delete(doomed, &call(harness))).await;
+    }
+    harness.settle().await;
+    all_done(harness.provider().delete(&made, &call(harness)).await);
+    harness.settle().await;
+    assert!(standing_names(harness).await.is_empty());
+    Ok(())
+}
+
+/// Without it a bug, or somebody who keeps a machine for himself by taking our mark off it, costs a machine that is not
+/// ours.
+pub async fn a_foreign_machine_is_never_deleted(harness: &dyn ProviderHarness) -> Shown {
+    let foreign = harness.foreign().await?;
+    let made = machines(harness, 2).await;
+    harness.settle().await;
+    let before = harness.alive().await?;
+    let mut mistaken = made[0].clone();
+    mistaken.id = foreign;
+    let asked = [made[1].clone(), mistaken];
+    let outcomes = harness.provider().delete(&asked, &call(harness)).await;
+    assert!(matches!(outcomes[0], Outcome::Done(_)), "{outcomes:?}");
+    harness.settle().await;
+    assert_eq!(standing_names(harness).await, names_of(&made[..1]));
+    assert_eq!(harness.alive().await?, before - 1, "{outcomes:?}");
     Ok(())
 }

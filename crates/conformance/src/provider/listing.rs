@@ -6,7 +6,7 @@ use model::FleetId;
 
 use super::{
     ProviderHarness, Shown, all_done, batch, call, create, list, machines, names, names_of,
-    standing_names,
+    standing, standing_names,
 };
 
 /// Without it a new fleet cannot tell "nothing yet" from "cannot see".
@@ -114,5 +114,18 @@ pub async fn what_could_not_be_seen_is_named(harness: &dyn ProviderHarness) -> S
         names(&batch),
         "the next look sees all"
     );
+    Ok(())
+}
+
+/// Without it a machine with two minutes to live takes the next job, and the job is lost with it.
+pub async fn a_machine_that_is_taken_back_is_listed_with_the_notice(
+    harness: &dyn ProviderHarness,
+) -> Shown {
+    let made = machines(harness, 2).await;
+    harness.settle().await;
+    harness.announce_end(&made[0]).await?;
+    let listed = standing(harness).await;
+    let notice = |machine: &model::Instance| listed[&machine.name].notice.is_some();
+    assert_eq!((notice(&made[0]), notice(&made[1])), (true, false));
     Ok(())
 }

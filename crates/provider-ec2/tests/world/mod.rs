@@ -1,13 +1,16 @@
 //! A fake EC2 behind a port, the plugin in front of it, and a clock that is moved by hand.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+mod harness;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fake_ec2::{Ec2 as FakeEc2, Server, Settings};
 use jiff::Timestamp;
-use ports::{Clock, Provider, ProviderContext, ProviderPlugin};
+use model::{CreateBatch, FleetId, Instance, InstanceName, Listing};
+use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderPlugin};
 use provider_ec2::{Config, Ec2};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -17,16 +20,55 @@ pub(crate) const TYPE: &str = "m7i.large";
 /// The zones of the offer's subnets.
 pub(crate) const ZONES: [&str; 2] = ["eu-central-1a", "eu-central-1b"];
 
+/// How long the fake's listing lags behind, both ways.
+pub(crate) const LAG: Duration = Duration::from_secs(30);
+/// Every action that the fake counts.
+pub(crate) const ACTIONS: [&str; 7] = [
+    "RunInstances",
+    "DescribeInstances",
+    "TerminateInstances",
+    "CreateTags",
+    "DescribeImages",
+    "DescribeSpotInstanceRequests",
+    "GetConsoleOutput",
+];
+
 /// Time that passes only when a test says so, so that no test depends on how busy its host is.
-pub(crate) struct HandClock(watch::Sender<Duration>);
+pub(crate) struct HandClock {
+    now: watch::Sender<Duration>,
+    /// Until when whoever lay down last for a short while sleeps.
+    short: watch::Sender<Duration>,
+}
+
+/// Waits for a turn at the account's call rate are shorter, waits for answers are longer.
+const SHORT: Duration = Duration::from_secs(3);
 
 impl HandClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Duration::ZERO)))
+        Arc::new(Self {
+            now: watch::Sender::new(Duration::ZERO),
+            short: watch::Sender::new(Duration::ZERO),
+        })
     }
 
     pub(crate) fn pass(&self, time: Duration) {
-        self.0.send_modify(|now| *now += time);
+        self.now.send_modify(|now| *now += time);
+    }
+
+    /// Carries `future` out; time passes whenever somebody waits for a turn, and not otherwise.
+    pub(crate) async fn passing<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        let mut short = self.short.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut future => return value,
+                until = short.wait_for(|until| *until > self.boottime()) => {
+                    let until = *until.expect("the clock outlives its sleepers");
+                    self.pass(until.saturating_sub(self.boottime()));
+                }
+            }
+        }
     }
 }
 
@@ -37,18 +79,64 @@ impl Clock for HandClock {
     }
 
     fn boottime(&self) -> Duration {
-        *self.0.borrow()
+        *self.now.borrow()
     }
 
     async fn sleep(&self, duration: Duration) {
         let until = self.boottime() + duration;
+        if duration < SHORT {
+            self.short.send_replace(until);
+        }
         let waited = self
-            .0
+            .now
             .subscribe()
             .wait_for(|now| *now >= until)
             .await
             .map(drop);
         waited.expect("the clock outlives its sleepers");
+    }
+}
+
+/// The plugin, while time passes as long as it waits for its turn.
+struct Patient {
+    provider: Arc<dyn Provider>,
+    clock: Arc<HandClock>,
+}
+
+#[async_trait]
+impl Provider for Patient {
+    async fn list(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
+        self.clock.passing(self.provider.list(fleet)).await
+    }
+
+    async fn create(&self, batch: &CreateBatch, call: &Call) -> Vec<Outcome<Instance>> {
+        self.clock.passing(self.provider.create(batch, call)).await
+    }
+
+    async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
+        self.clock
+            .passing(self.provider.delete(instances, call))
+            .await
+    }
+
+    async fn renew(
+        &self,
+        instances: &[Instance],
+        until: Timestamp,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let renewed = self.provider.renew(instances, until, call);
+        self.clock.passing(renewed).await
+    }
+
+    async fn console(
+        &self,
+        instance: &Instance,
+        call: &Call,
+    ) -> Result<Option<String>, ProviderError> {
+        self.clock
+            .passing(self.provider.console(instance, call))
+            .await
     }
 }
 
@@ -68,7 +156,10 @@ impl World {
         let clock = HandClock::new();
         let time = Arc::clone(&clock);
         let server = Server::start(Arc::clone(&ec2), move || time.now()).expect("a port");
-        let provider = provider(&account(&server.url()), clock.clone());
+        let provider = Arc::new(Patient {
+            provider: provider(&account(&server.url()), clock.clone()),
+            clock: clock.clone(),
+        });
         Self {
             clock,
             provider,
@@ -109,4 +200,29 @@ pub(crate) fn offer() -> Value {
         "instance_profile": "ci-builder",
         "key_name": "ci",
     })
+}
+
+impl World {
+    /// What needs calls that the suite for every provider has no use for.
+    pub(crate) async fn newest_image_on_the_spot_market(&self) {
+        let spec = json!({
+            "newest_image": {"name": "ci-linux-*", "owner": "self"}, "types": [TYPE], "market": "spot",
+        });
+        let batch = CreateBatch {
+            fleet: "acme".parse().expect("the name of a fleet"),
+            installation: model::InstallationId::new("here"),
+            batch: "linux-7-1".parse().expect("the name of a batch"),
+            count: 1,
+            offer: "large/0".parse().expect("the name of an offer"),
+            spec,
+            attempt: 0,
+            executor: None,
+            user_data: model::UserData::default(),
+        };
+        let call = Call::within(self.clock.clone(), Duration::from_secs(60));
+        let outcomes = self.provider.create(&batch, &call).await;
+        assert!(matches!(outcomes[0], Outcome::Done(_)), "{outcomes:?}");
+        let listed = self.provider.list(&batch.fleet).await.expect("a listing");
+        assert_eq!(listed.instances.len(), 1);
+    }
 }
