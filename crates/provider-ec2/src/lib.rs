@@ -38,6 +38,8 @@ mod images;
 mod launch;
 #[cfg(feature = "sdk")]
 mod provider;
+#[cfg(all(test, feature = "sdk"))]
+mod wave;
 #[cfg(feature = "sdk")]
 mod whole;
 
