@@ -405,6 +405,7 @@ impl ImageName {
 
 impl LaunchTemplate {
     /// Whether it is named by its id.
+    #[cfg(feature = "sdk")]
     pub(crate) fn is_id(&self) -> bool {
         well_formed(&self.template, "lt-")
     }

@@ -69,12 +69,15 @@ pub struct FakeMachine {
 
 #[derive(Debug, Default)]
 struct State {
-    machines: BTreeMap<InstanceName, FakeMachine>,
+    /// Two fleets may have pools of one name.
+    machines: BTreeMap<(FleetId, InstanceName), FakeMachine>,
     faults: Vec<Fault>,
     next_id: u64,
     creates: u64,
     /// How long a call takes, there and back.
     latency: Duration,
+    /// Machines that may exist at once, if that was changed.
+    capacity: Option<u32>,
     /// How every listing fares.
     listings: Option<Fault>,
     /// Creations on their way, and when each arrives.
@@ -134,17 +137,33 @@ impl FakeCloud {
         let cost = |m: &FakeMachine| age(m.created_at, m.ends.unwrap_or(now));
         state
             .machines
-            .iter()
-            .map(|(name, m)| (name.clone(), cost(m)))
+            .values()
+            .map(|m| (m.instance.name.clone(), cost(m)))
             .collect()
     }
 
     /// Takes a machine away without anybody's doing, as a spot interruption does.
     pub fn kill(&self, name: &InstanceName) {
         let now = self.clock.now();
-        if let Some(machine) = self.lock().machines.get_mut(name) {
-            machine.ends.get_or_insert(now);
+        for machine in self.lock().machines.values_mut() {
+            if machine.instance.name == *name {
+                machine.ends.get_or_insert(now);
+            }
         }
+    }
+
+    /// Says of a machine that it is taken back soon.
+    pub fn announce_end(&self, name: &InstanceName, notice: &str) {
+        for machine in self.lock().machines.values_mut() {
+            if machine.instance.name == *name {
+                machine.instance.notice = Some(notice.to_owned());
+            }
+        }
+    }
+
+    /// So many machines may exist at once from now on.
+    pub fn set_capacity(&self, machines: u32) {
+        self.lock().capacity = Some(machines);
     }
 
     /// Every call takes so long from now on, half of it before it takes effect. A long time is a cloud that hangs.
@@ -257,7 +276,8 @@ impl FakeCloud {
         now: Timestamp,
     ) -> Outcome<Instance> {
         let name = batch.batch.instance(index);
-        if let Some(there) = state.machines.get(&name) {
+        let key = (batch.fleet.clone(), name.clone());
+        if let Some(there) = state.machines.get(&key) {
             // the same batch again: the idempotency token finds the first result
             return Outcome::Done(there.instance.clone());
         }
@@ -266,7 +286,8 @@ impl FakeCloud {
             .values()
             .filter(|machine| machine.ends.is_none())
             .count();
-        if alive >= self.options.capacity as usize {
+        let capacity = state.capacity.unwrap_or(self.options.capacity);
+        if alive >= capacity as usize {
             let message = "the simulated cloud has no room for another machine";
             return Outcome::Failed(self.error(
                 ProviderErrorKind::OutOfCapacity,
@@ -276,7 +297,7 @@ impl FakeCloud {
         }
         state.next_id += 1;
         let instance = Instance {
-            name: name.clone(),
+            name,
             id: ProviderRef::new(format!("fake-{:06}", state.next_id)),
             scope: "simulated".to_owned(),
             state: InstanceState::Pending,
@@ -296,7 +317,7 @@ impl FakeCloud {
             created_at: now,
             ends: None,
         };
-        state.machines.insert(name, machine);
+        state.machines.insert(key, machine);
         Outcome::Done(instance)
     }
 }
@@ -314,6 +335,12 @@ impl Provider for FakeCloud {
         if call.remaining().is_none() {
             let over = || Outcome::Failed(self.over("create machines"));
             return (0..batch.count).map(|_| over()).collect();
+        }
+        if let Err(error) = serde_json::from_value::<crate::Offer>(batch.spec.clone()) {
+            let message = format!("the offer cannot be read: {error}");
+            let kind = ProviderErrorKind::InvalidRequest;
+            let refused = || Outcome::Failed(self.error(kind, "create machines", &message));
+            return (0..batch.count).map(|_| refused()).collect();
         }
         self.travel().await;
         let made = match self.slow_create(batch) {
@@ -435,7 +462,8 @@ impl FakeCloud {
     }
 
     fn end(state: &mut State, instance: &Instance, now: Timestamp) {
-        let machine = state.machines.get_mut(&instance.name);
+        let key = (instance.owner.fleet.clone(), instance.name.clone());
+        let machine = state.machines.get_mut(&key);
         // by the cloud's own id, so that nothing is deleted for having a name like another's
         let machine = machine.filter(|m| m.instance.id == instance.id && m.ends.is_none());
         if let Some(machine) = machine {

@@ -352,6 +352,21 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     let (Some(provider), Some(spec)) = (fleet.providers.get(name), pool.offers.get(offer)) else {
         return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
     };
+    // asked before anything is prepared: an executor that is registered for nothing has to be removed again
+    if let Some(wait) = provider.creations_wait() {
+        let why = format!("the call rate of {name} is used up for {wait:?}; it was not asked");
+        let news = OfferNews {
+            offer: offer.clone(),
+            provider: name.clone(),
+            made: 0,
+            refusal: Some(Refusal {
+                kind: RefusalKind::Wait { wait },
+                why: why.clone(),
+            }),
+        };
+        let pool = batch.pool.clone();
+        return Done::failed(why, vec![end(), Update::Offer { pool, news }]);
+    }
     let registration = match register(fleet, pool, job, call).await {
         Ok(registration) => registration,
         Err((kind, why)) => {
