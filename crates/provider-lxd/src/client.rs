@@ -123,6 +123,18 @@ impl Client {
             .await
     }
 
+    /// What an endpoint answers that gives bytes instead of an envelope.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let method = Method::GET;
+        let answer = self.exchange(method, path, &[], None, None, REQUEST_TIMEOUT);
+        let raw = answer.await?;
+        if raw.status == 200 {
+            return Ok(raw.body);
+        }
+        judge(&raw.endpoint, raw.status, raw.stamp, &raw.body, false)?;
+        Err(unclear("a refusal that is none"))
+    }
+
     /// Changes parts of an object, if it still is as it was when it got this stamp.
     pub(crate) async fn amend(
         &self,
@@ -180,6 +192,26 @@ impl Client {
         etag: Option<&HeaderValue>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
+        let writes = method != Method::GET;
+        let raw = self.exchange(method, path, query, body, etag, patience);
+        let Raw {
+            endpoint,
+            status,
+            stamp,
+            body,
+        } = raw.await?;
+        judge(&endpoint, status, stamp, &body, writes)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+        etag: Option<&HeaderValue>,
+        patience: Duration,
+    ) -> Result<Raw, Failure> {
         let mut url = self.base.clone();
         url.set_path(&format!("/1.0/{path}"));
         {
@@ -206,24 +238,48 @@ impl Client {
         let stamp = Stamp::of(response.headers());
         let body = read(response, &endpoint, writes).await?;
         tracing::debug!(endpoint, status, bytes = body.len(), "lxd answered");
-        let envelope: Option<Envelope> = serde_json::from_slice(&body).ok();
-        let Some(envelope) = envelope else {
-            // not LXD's words: whatever stood between us may have passed the call on first
-            let fate = if writes { Fate::Unknown } else { Fate::NotDone };
-            let message = format!("{endpoint} answered {status} with something that is not LXD's");
-            return Err(Failure::new(ProviderErrorKind::BadAnswer, fate, message));
-        };
-        match envelope.kind.as_str() {
-            "sync" => Ok(Answer::Sync(envelope.metadata, stamp)),
-            "async" => Ok(Answer::Operation(envelope.operation)),
-            _ => {
-                let code = if envelope.error_code == 0 {
-                    status
-                } else {
-                    envelope.error_code
-                };
-                Err(Failure::said(code, &envelope.error))
-            }
+        Ok(Raw {
+            endpoint,
+            status,
+            stamp,
+            body,
+        })
+    }
+}
+
+/// An answer as it came.
+struct Raw {
+    endpoint: String,
+    status: u16,
+    stamp: Stamp,
+    body: Vec<u8>,
+}
+
+/// What an envelope says.
+fn judge(
+    endpoint: &str,
+    status: u16,
+    stamp: Stamp,
+    body: &[u8],
+    writes: bool,
+) -> Result<Answer, Failure> {
+    let envelope: Option<Envelope> = serde_json::from_slice(body).ok();
+    let Some(envelope) = envelope else {
+        // not LXD's words: whatever stood between us may have passed the call on first
+        let fate = if writes { Fate::Unknown } else { Fate::NotDone };
+        let message = format!("{endpoint} answered {status} with something that is not LXD's");
+        return Err(Failure::new(ProviderErrorKind::BadAnswer, fate, message));
+    };
+    match envelope.kind.as_str() {
+        "sync" => Ok(Answer::Sync(envelope.metadata, stamp)),
+        "async" => Ok(Answer::Operation(envelope.operation)),
+        _ => {
+            let code = if envelope.error_code == 0 {
+                status
+            } else {
+                envelope.error_code
+            };
+            Err(Failure::said(code, &envelope.error))
         }
     }
 }

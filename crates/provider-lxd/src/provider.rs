@@ -12,7 +12,8 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, InstanceState, Listing, ProviderName};
 use ports::{
-    Call, Clock, Outcome, PluginError, Provider, ProviderContext, ProviderError, ProviderErrorKind,
+    Call, Clock, MAX_CONSOLE, Outcome, PluginError, Provider, ProviderContext, ProviderError,
+    ProviderErrorKind,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ const PARALLEL: usize = 4;
 /// Longest time one operation is waited for: a first creation from a large image takes ten seconds on a slow pool, and
 /// the scaler waits for a whole call for a minute.
 const OPERATION_LIMIT: Duration = Duration::from_secs(45);
+/// Longest time one console is waited for.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(20);
 /// A machine that was killed is busy with LXD's own clean-up for about half a second.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// So often a busy machine is asked for again: five seconds in all.
@@ -37,6 +40,7 @@ const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
 const RENEW: &str = "renew the time of machines";
 const DELETE: &str = "delete machines";
+const CONSOLE: &str = "read a console";
 
 /// One daemon as a [`Provider`].
 pub(crate) struct Daemon {
@@ -128,6 +132,25 @@ impl Provider for Daemon {
             .buffered(PARALLEL)
             .collect()
             .await
+    }
+
+    async fn console(
+        &self,
+        instance: &Instance,
+        call: &Call,
+    ) -> Result<Option<String>, ProviderError> {
+        let path = format!("instances/{}/console", instance.id.as_str());
+        let read = call.run(CONSOLE_LIMIT, self.client.bytes(&path)).await;
+        match read.unwrap_or_else(|| Err(over())) {
+            Ok(bytes) => {
+                let end = &bytes[bytes.len().saturating_sub(MAX_CONSOLE)..];
+                let text = String::from_utf8_lossy(end).into_owned();
+                Ok(Some(text).filter(|text| !text.trim().is_empty()))
+            }
+            // a machine that is not there has no console, nor has one that never ran
+            Err(failure) if failure.meaning == Meaning::Gone => Ok(None),
+            Err(failure) => Err(self.error(CONSOLE, failure)),
+        }
     }
 
     async fn renew(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conformance::provider::{ProviderHarness, Refusal, Shown};
-use model::{FleetId, ProviderRef};
+use model::{FleetId, Instance, ProviderRef};
 use ports::{Clock, Provider};
 use serde_json::{Value, json};
 use world::{Cut, World};
@@ -44,6 +44,12 @@ impl ProviderHarness for World {
     }
     async fn alive(&self) -> Shown<usize> {
         Ok(self.names().await.len())
+    }
+    async fn announce_end(&self, machine: &Instance) -> Shown {
+        let path = format!("/1.0/instances/{}", machine.id.as_str());
+        let body = json!({ "config": { "user.parmanu-notice": "its host is to be restarted" } });
+        self.change("PATCH", &path, Some(&body)).await;
+        Ok(())
     }
     async fn foreign(&self) -> Shown<ProviderRef> {
         let mut body = world::offer();
