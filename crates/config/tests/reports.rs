@@ -112,7 +112,7 @@ rules:
                |                     ^^^
               = did you mean `aws`?
 
-            error: `ubuntu` is not an AMI id such as ami-0123456789abcdef0
+            error: `ubuntu` is neither an AMI id such as ami-0123456789abcdef0 nor resolve:ssm: and the name of a parameter; an image by its name is written `newest_image: { name: ubuntu, owner: self }`
               --> parmanu.yaml:19:33
                |
             19 |       - { provider: aws, image: ubuntu, types: [] }
@@ -199,7 +199,7 @@ fn an_unknown_key_is_told_at_each_level() {
               |              ^^^^
               = did you mean `every`?
 
-            error: unknown key `regoin`; known are region, credentials, endpoint, listing_lag
+            error: unknown key `regoin`; known are region, credentials, endpoint, sts_endpoint, listing_lag
               --> parmanu.yaml:14:21
                |
             14 |   aws: { kind: ec2, regoin: x, region: eu-central-1 }

@@ -3,5 +3,6 @@
 mod client;
 mod faults;
 mod life;
+mod looking;
 mod refusals;
 mod server;
