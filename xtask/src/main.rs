@@ -58,6 +58,16 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
+    /// Starts some of the real parts and runs a command with the variables above, for example
+    /// `cargo xtask with lxd -- cargo test -p provider-lxd`.
+    With {
+        /// What to start.
+        #[arg(value_enum, required = true)]
+        parts: Vec<run::Part>,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
     /// A real CI server has builds and no worker: watch them being served by real machines, while everything is lost
     /// once. Installs Buildbot, LXD and Redis where they are missing; needs root.
     Chain {
@@ -77,6 +87,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.task {
         Task::Test { extended, runner } => run::test(*extended, runner),
+        Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times } => chain::chain(*image, *times),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };
