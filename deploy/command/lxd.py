@@ -83,7 +83,10 @@ def machine(seen):
 
 
 def list_machines(request):
-    seen = query("GET", "instances", recursion=1)
+    try:
+        seen = query("GET", "instances", recursion=1)
+    except Refused as refused:
+        raise meaning(refused) from refused
     return [machine(one) for one in seen if is_ours(tags(one), request["fleet"])], []
 
 
@@ -199,7 +202,7 @@ def meaning(refused):
         "quota_exceeded": ["reached maximum"],
         "out_of_capacity": ["no space left", "not enough space", "cannot allocate memory", "quota exceeded"],
         "unauthorized": ["not authorized", "forbidden", "certificate"],
-        "unreachable": ["connection refused", "no such host", "unix socket", "i/o timeout"],
+        "unreachable": ["connection refused", "no such host", "dial unix", "i/o timeout"],
         "unknown_outcome": ["eof", "connection reset", "broken pipe"],
     }.items():
         if any(part in low for part in parts):
@@ -207,13 +210,5 @@ def meaning(refused):
     return Failure("invalid_request", words)
 
 
-def answer():
-    try:
-        serve(list=list_machines, create=create, delete=delete, renew=renew)
-    except Refused as refused:
-        # only a listing ends here: for each machine of a change the helper has an outcome
-        raise SystemExit(str(refused)) from refused
-
-
 if __name__ == "__main__":
-    answer()
+    serve(list=list_machines, create=create, delete=delete, renew=renew)

@@ -113,3 +113,17 @@ pub(crate) async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<
         clock.sleep(Duration::from_millis(10)).await;
     }
 }
+
+const WIRE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/wire.py");
+
+/// The words that start `program` with its reply at the mercy of the test, see [`tell`].
+pub(crate) fn behind_a_wire(folder: &Path, program: &str) -> Result<Vec<String>, String> {
+    let folder = folder.display().to_string();
+    let words = [python()?, "-B", WIRE, &folder, python()?, "-B", program];
+    Ok(words.map(str::to_owned).into())
+}
+
+/// What the wire does next: `lose` the reply of the next creation, or make the next listing `blind`.
+pub(crate) fn tell(folder: &Path, what: &str) {
+    std::fs::write(folder.join(what), "").expect("a file");
+}
