@@ -1,13 +1,13 @@
 # libvirt.sh DAEMON FOLDER: a libvirtd for the tests, with its socket in FOLDER. Runs in a cell and ends with it.
 #
-# The daemon wants a user of its own and writes below /etc and /var. In the cell these places are in memory, and the user is in a
-# copy of the lists, so that nothing of it is left on the machine. FOLDER/ready appears when it answers.
+# The daemon wants a user of its own and writes below /etc and /var. What it writes stays in FOLDER, and the user is in a copy of the
+# lists, so that nothing of it is left on the machine. FOLDER/ready appears when it answers.
 set -eu
 daemon=$1 folder=$2
-for place in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
-  mkdir -p "$place"
-  mount -t tmpfs -o mode=755 libvirt "$place"
-done
+mkdir "$folder/var" "$folder/var.work"
+mount -t overlay -o "lowerdir=/var,upperdir=$folder/var,workdir=$folder/var.work" libvirt /var
+mkdir -p /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
+mount -t tmpfs -o mode=755 libvirt /etc/libvirt
 for list in passwd group; do
   cp "/etc/$list" "$folder/$list"
   mount --bind "$folder/$list" "/etc/$list"

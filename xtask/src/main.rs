@@ -14,6 +14,9 @@
 //! | `PARMANU_TEST_LXD_SOCKET` | the socket of an LXD of this run only, with an image `small` |
 //! | `PARMANU_TEST_LXD_URL` | the same over HTTPS |
 //! | `PARMANU_TEST_LXD_CLIENT` | a folder with `client.crt`, `client.key` and the daemon's `server.crt` |
+//! | `PARMANU_TEST_LIBVIRT_URI` | a libvirt of this run only, with `--extended` |
+//! | `PARMANU_TEST_LIBVIRT_GUEST` | a folder with the `kernel` and `initrd` of a small guest |
+//! | `PARMANU_TEST_LIBVIRT_FOLDER` | a folder for disks, which goes with that libvirt |
 //! | `PARMANU_TEST_BIN_DIR` | the folder with the freshly built `probot`, `scaler`, `parmanu` |
 //! | `PARMANU_TEST_SKIPS` | a file; a test that lacks a part appends `name<TAB>why` to it |
 //!
@@ -29,6 +32,7 @@
 mod cell;
 mod chain;
 mod command;
+mod hypervisor;
 mod image;
 mod lab;
 mod parts;

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
+use crate::hypervisor::Hypervisor;
 use crate::image::Image;
 use crate::lab::Lab;
 use crate::parts;
@@ -29,9 +30,12 @@ const BUILDBOT_WORKER: &str = "PARMANU_TEST_BUILDBOT_WORKER";
 const LXD_SOCKET: &str = "PARMANU_TEST_LXD_SOCKET";
 const LXD_URL: &str = "PARMANU_TEST_LXD_URL";
 const LXD_CLIENT: &str = "PARMANU_TEST_LXD_CLIENT";
+const LIBVIRT_URI: &str = "PARMANU_TEST_LIBVIRT_URI";
+const LIBVIRT_GUEST: &str = "PARMANU_TEST_LIBVIRT_GUEST";
+const LIBVIRT_FOLDER: &str = "PARMANU_TEST_LIBVIRT_FOLDER";
 const BIN_DIR: &str = "PARMANU_TEST_BIN_DIR";
 const SKIPS: &str = "PARMANU_TEST_SKIPS";
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 13] = [
     REDIS_URL,
     MOTO_URL,
     BUILDBOT_URL,
@@ -40,6 +44,9 @@ const VARIABLES: [&str; 10] = [
     LXD_SOCKET,
     LXD_URL,
     LXD_CLIENT,
+    LIBVIRT_URI,
+    LIBVIRT_GUEST,
+    LIBVIRT_FOLDER,
     BIN_DIR,
     SKIPS,
 ];
@@ -64,6 +71,8 @@ pub(crate) enum Part {
     Buildbot,
     /// Machines that are containers.
     Lxd,
+    /// Virtual machines.
+    Virsh,
 }
 
 /// What each run starts.
@@ -75,6 +84,9 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     let mut run = Run::new()?;
     for part in EACH_RUN {
         run.start(part);
+    }
+    if extended {
+        run.start(Part::Virsh);
     }
     if extended && std::env::var_os(CASES).is_none() {
         run.set(CASES, EXTENDED_CASES);
@@ -91,7 +103,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())
@@ -253,6 +265,16 @@ impl Run {
                         (LXD_SOCKET, lab.socket()),
                         (LXD_URL, lab.url().into()),
                         (LXD_CLIENT, lab.certificates()),
+                    ]
+                })
+            }
+            Part::Virsh => {
+                let started = self.part("virsh", Hypervisor::start, Hypervisor::uri);
+                self.keep(started, |hypervisor| {
+                    vec![
+                        (LIBVIRT_URI, hypervisor.uri().into()),
+                        (LIBVIRT_GUEST, hypervisor.guest().to_owned()),
+                        (LIBVIRT_FOLDER, hypervisor.folder().to_owned()),
                     ]
                 })
             }
