@@ -264,3 +264,118 @@ fn a_machine_that_was_made_is_the_one_that_was_asked_for() {
         assert_eq!(created(machine, index).unwrap_err().fate, Fate::Unknown);
     }
 }
+
+/// What authors of programs copy. Examples of requests are compared with what is sent, those of replies are read.
+#[test]
+fn the_examples_in_the_documentation_are_what_is_sent_and_understood() {
+    use crate::wire::{Ask, ConsoleReply, DescribeReply, Request};
+
+    let text = include_str!("../../../docs/providers/command.md");
+    let blocks = text.split("```json\n").skip(1);
+    let blocks: Vec<Value> = blocks
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).expect(rest))
+        .collect();
+    let batch = CreateBatch {
+        fleet: fleet(),
+        installation: InstallationId::new("5f1d7a6b2c3e4f50"),
+        batch: "linux-1795531234567-1".parse().unwrap(),
+        count: 1,
+        offer: "linux-m/0".parse().unwrap(),
+        spec: Value::Null,
+        attempt: 0,
+        executor: "gitlab:4711".parse().ok(),
+        user_data: UserData("#!/bin/sh\n…".to_owned()),
+    };
+    let offer = json!({ "spec": { "image": "debian-ci.qcow2", "memory_mib": 8192, "cpus": 4 } });
+    let offer = serde_json::from_value(offer).unwrap();
+    let now = "2026-11-24T16:34:34Z".parse().unwrap();
+    let name = batch.batch.instance(0);
+    let mut creation = creation(&batch, std::slice::from_ref(&name), offer, now);
+    assert_eq!(creation.token.len(), 64);
+    creation.token = "aee1bd5e7c8c1b1f0d1c9c5f0a3f2a0b7b1e6d5c4b3a29180706f5e4d3c2b1a0".to_owned();
+    let fleet_name = || "acme".to_owned();
+    let machine = Target {
+        name: name.to_string(),
+        id: "9c2b1f6e-4f0c-4a55-8a5e-0c3a1d5f7b21".to_owned(),
+        scope: "host-3".to_owned(),
+        state: "running".to_owned(),
+    };
+    for (seconds, ask) in [
+        (10, Ask::Describe {}),
+        (
+            30,
+            Ask::List {
+                fleet: fleet_name(),
+            },
+        ),
+        (55, Ask::Create(creation)),
+        (
+            55,
+            Ask::Delete {
+                fleet: fleet_name(),
+                machines: vec![machine.clone()],
+            },
+        ),
+        (
+            30,
+            Ask::Renew {
+                fleet: fleet_name(),
+                machines: vec![machine.clone()],
+                until: "2026-11-24T18:34:34Z".to_owned(),
+            },
+        ),
+        (
+            20,
+            Ask::Console {
+                fleet: fleet_name(),
+                machine,
+            },
+        ),
+    ] {
+        let request = Request {
+            version: VERSION,
+            seconds,
+            ask,
+        };
+        let request = serde_json::to_value(request).unwrap();
+        assert!(
+            blocks.contains(&request),
+            "{request:#} is not in the documentation"
+        );
+    }
+    let mut read = 0;
+    for block in blocks.iter().filter(|block| block.get("verb").is_none()) {
+        let said = said(&block.to_string());
+        let understood = match block {
+            _ if block.get("error").is_some() => {
+                matches!(reply::<ListReply>(&said), Err(failure) if failure.fate == Fate::NotDone)
+            }
+            _ if block.get("machines").is_some() => {
+                let (listing, odd) = listing(
+                    reply(&said).unwrap(),
+                    &fleet(),
+                    &provider(),
+                    &Words::default(),
+                );
+                listing.instances.len() == 1 && odd == Oddities::default()
+            }
+            _ if block.get("outcomes").is_some() => {
+                let reply: ChangeReply = reply(&said).unwrap();
+                let rows = rows(
+                    reply.outcomes,
+                    std::slice::from_ref(&name),
+                    &Words::default(),
+                );
+                match done(rows.unwrap().remove(0).unwrap(), &Words::default()) {
+                    Ok(machine) => created(machine, &name, &fleet(), &provider()).is_ok(),
+                    Err(failure) => failure.fate == Fate::NotDone,
+                }
+            }
+            _ if block.get("verbs").is_some() => reply::<DescribeReply>(&said).is_ok(),
+            _ => reply::<ConsoleReply>(&said).unwrap().console.is_some(),
+        };
+        assert!(understood, "{block:#} is not understood");
+        read += 1;
+    }
+    assert_eq!(read, 6, "one reply of each kind, and an error");
+}
