@@ -7,7 +7,8 @@ use model::{
     CreateBatch, FleetId, InstallationId, Instance, InstanceName, InstanceState, Listing, Owner,
     ProviderName, ProviderRef,
 };
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use crate::config::Offer;
@@ -18,6 +19,10 @@ use crate::words::Words;
 
 /// What our tags begin with.
 pub(crate) const MARK: &str = "parmanu-";
+/// Longest id of a machine; it stands in each record of it.
+const LONGEST_ID: usize = 512;
+/// Most parts that could not be seen are named so often; one is enough to know that the list is not whole.
+const MOST_UNKNOWN: usize = 20;
 /// How long a new machine is wanted without anybody saying so again: long enough for its first renewal.
 const WANTED_FOR: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -28,10 +33,10 @@ pub(crate) fn reply<T: DeserializeOwned>(said: &Said) -> Result<T, Failure> {
             "it ended well and wrote no reply to its standard output",
         ));
     }
-    let value: Value = serde_json::from_slice(&said.reply).map_err(|error| {
+    let head: Head = serde_json::from_slice(&said.reply).map_err(|error| {
         Failure::bad_answer("its standard output is not one JSON reply").because(error)
     })?;
-    match value.get("version") {
+    match head.version {
         Some(version) if version.as_u64() == Some(VERSION) => {}
         Some(version) => {
             let message = format!(
@@ -45,15 +50,26 @@ pub(crate) fn reply<T: DeserializeOwned>(said: &Said) -> Result<T, Failure> {
             return Err(Failure::bad_answer(message));
         }
     }
-    if value.get("error").is_some_and(|error| !error.is_null()) {
-        let refused: ErrorReply = typed(value)?;
+    if head.error.is_some() {
+        let refused: ErrorReply = typed(&said.reply)?;
         return Err(Failure::said(&refused.error, &said.words));
     }
-    typed(value)
+    typed(&said.reply)
 }
 
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+/// What is read of every reply first; the rest is only passed over, for it may be large.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    version: Option<Value>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+/// The end of the text was seen when its head was read.
+fn typed<T: DeserializeOwned>(reply: &[u8]) -> Result<T, Failure> {
+    let mut text = serde_json::Deserializer::from_slice(reply);
+    serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let message = format!("its reply is wrong at `{}`", error.path());
         Failure::bad_answer(message).because(error.into_inner())
     })
@@ -145,16 +161,20 @@ pub(crate) fn instance(
         let why = "its name and its tag parmanu-batch do not agree";
         return Err(unreadable(why.to_owned()));
     }
-    if machine.id.is_empty() {
-        return Err(unreadable("its id is empty".to_owned()));
+    if machine.id.is_empty() || machine.id.len() > LONGEST_ID {
+        let why = format!("its id is empty, or longer than {LONGEST_ID} bytes");
+        return Err(unreadable(why));
     }
+    // shown in logs and reasons, so no longer than other words
+    let words = Words::default();
+    let fit = |text: &Option<String>| {
+        let text = text.as_deref().map(|text| words.fit(text));
+        text.filter(|text| !text.is_empty())
+    };
     Ok(Instance {
         id: ProviderRef::new(&machine.id),
-        scope: match &machine.scope {
-            Some(scope) if !scope.is_empty() => scope.clone(),
-            _ => provider.to_string(),
-        },
-        state: state(&machine.state, machine.why.clone()),
+        scope: fit(&machine.scope).unwrap_or_else(|| provider.to_string()),
+        state: state(&words.fit(&machine.state), fit(&machine.why)),
         created_at: machine.created_at,
         owner: Owner {
             fleet: fleet.clone(),
@@ -162,10 +182,7 @@ pub(crate) fn instance(
         },
         executor: mark("executor").and_then(|text| text.parse().ok()),
         offer: mark("offer").and_then(|text| text.parse().ok()),
-        notice: machine
-            .notice
-            .clone()
-            .filter(|notice| !notice.trim().is_empty()),
+        notice: fit(&machine.notice),
         name,
     })
 }
@@ -201,7 +218,7 @@ pub(crate) fn listing(
 ) -> (Listing, Oddities) {
     let mut listing = Listing {
         instances: Vec::with_capacity(reply.machines.len()),
-        unknown: reply.unknown.iter().map(|text| words.fit(text)).collect(),
+        unknown: unseen(&reply.unknown, words),
     };
     let mut odd = Oddities::default();
     let mut seen = BTreeSet::new();
@@ -219,6 +236,15 @@ pub(crate) fn listing(
         }
     }
     (listing, odd)
+}
+
+fn unseen(parts: &[String], words: &Words) -> Vec<String> {
+    let named = parts.iter().take(MOST_UNKNOWN);
+    let mut named: Vec<_> = named.map(|part| words.fit(part)).collect();
+    if let Some(more @ 1..) = parts.len().checked_sub(MOST_UNKNOWN) {
+        named.push(format!("and {more} more"));
+    }
+    named
 }
 
 /// Sorts the rows of a change by the machines that were asked for.

@@ -95,7 +95,13 @@ fn what_is_not_ours_or_odd_is_not_read() {
     );
     let bare = machine(|value| value["tags"] = json!({}));
     assert_eq!(instance(bare, &fleet(), &provider()), Err(Odd::Foreign));
-    for (key, value) in [("name", "web"), ("name", "linux-7-2-0"), ("id", "")] {
+    let long = "x".repeat(LONGEST_ID + 1);
+    for (key, value) in [
+        ("name", "web"),
+        ("name", "linux-7-2-0"),
+        ("id", ""),
+        ("id", &long),
+    ] {
         let odd = machine(|machine| machine[key] = json!(value));
         let read = instance(odd, &fleet(), &provider());
         assert!(matches!(read, Err(Odd::Unreadable(_))), "{key}: {read:?}");
@@ -142,6 +148,17 @@ fn a_listing_drops_others_machines_and_keeps_what_could_not_be_seen() {
 }
 
 #[test]
+fn what_could_not_be_seen_is_never_dropped_however_much_it_is() {
+    let parts = |count: usize| vec!["host".to_owned(); count];
+    let words = Words::default();
+    assert_eq!(unseen(&parts(0), &words), [""; 0]);
+    assert_eq!(unseen(&parts(MOST_UNKNOWN), &words).len(), MOST_UNKNOWN);
+    let many = unseen(&parts(MOST_UNKNOWN + 7), &words);
+    assert_eq!(many.len(), MOST_UNKNOWN + 1);
+    assert_eq!(many.last().unwrap(), "and 7 more");
+}
+
+#[test]
 fn a_reply_that_is_none_says_what_is_wrong_with_it() {
     for (text, words) in [
         ("", "no reply"),
@@ -164,7 +181,9 @@ fn a_reply_that_is_none_says_what_is_wrong_with_it() {
             r#"{"version":1,"error":{"kind":"out_of_coffee","message":"x"}}"#,
             "wrong at `error.kind`",
         ),
-        ("[1]", "no `version`"),
+        ("[]", "no `version`"),
+        ("[1]", "wrong at"),
+        (r#""done""#, "not one JSON reply"),
     ] {
         let failure = broken::<ListReply>(text);
         assert_eq!(failure.kind, ProviderErrorKind::BadAnswer, "{text}");

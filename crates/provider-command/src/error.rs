@@ -82,6 +82,15 @@ impl Failure {
         }
     }
 
+    /// The same for a look: it changes nothing, so there is nothing that may have happened.
+    pub(crate) fn of_a_look(mut self) -> Self {
+        if self.kind == ProviderErrorKind::UnknownOutcome {
+            self.kind = ProviderErrorKind::Unavailable;
+        }
+        self.fate = Fate::NotDone;
+        self
+    }
+
     /// The same for one more machine of a call. The source stays with the original.
     pub(crate) fn again(&self) -> Self {
         let message = match &self.source {

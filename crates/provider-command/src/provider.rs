@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     batch_limit: usize,
     parallel: usize,
     changes: Semaphore,
+    /// One at a time, and never in the way of creations and deletions: nobody waits for them.
+    renewals: Semaphore,
     looks: Semaphore,
     /// The verbs it knows. A property of the program, not of any machine; a change of the program is seen at the next start.
     verbs: OnceCell<Vec<String>>,
@@ -56,7 +58,7 @@ impl Provider for Driver {
             fleet: fleet.to_string(),
         };
         let listed = self.listed(ask, fleet).await;
-        listed.map_err(|failure| failure.into_error(&self.name, LIST))
+        listed.map_err(|failure| failure.of_a_look().into_error(&self.name, LIST))
     }
 
     async fn create(&self, batch: &CreateBatch, call: &Call) -> Vec<Outcome<Instance>> {
@@ -106,7 +108,7 @@ impl Provider for Driver {
             Ok(reply.console.map(|text| end_of(&text).to_owned()))
         };
         let read: Result<_, Failure> = read.await;
-        read.map_err(|failure| failure.into_error(&self.name, CONSOLE))
+        read.map_err(|failure| failure.of_a_look().into_error(&self.name, CONSOLE))
     }
 
     async fn renew(
@@ -150,6 +152,7 @@ impl Driver {
             batch_limit: config.batch_limit.unwrap_or(BATCH_LIMIT) as usize,
             parallel,
             changes: Semaphore::new(parallel),
+            renewals: Semaphore::new(1),
             looks: Semaphore::new(LOOKS),
             verbs: OnceCell::new(),
         }
@@ -174,14 +177,10 @@ impl Driver {
         let verbs = self.verbs.get_or_try_init(|| async {
             let asked = self.ask(Verb::Describe, Ask::Describe {}, &self.looks, None);
             let reply: Result<DescribeReply, Failure> = convert::reply(&asked.await?);
-            // it was asked what it can do: nothing happened to any machine
-            let reply = reply.map_err(|mut failure| {
-                failure.fate = Fate::NotDone;
-                failure
-            });
             Ok(reply?.verbs)
         });
-        Ok(verbs.await?.iter().any(|known| known == verb.as_str()))
+        let verbs = verbs.await.map_err(Failure::of_a_look)?;
+        Ok(verbs.iter().any(|known| known == verb.as_str()))
     }
 
     /// One verb over machines as listed: in runs of one fleet and of no more machines than one run may have.
@@ -220,7 +219,11 @@ impl Driver {
     }
 
     async fn change(&self, verb: Verb, ask: Ask, names: &[InstanceName], call: &Call) -> Changed {
-        let said = self.ask(verb, ask, &self.changes, Some(call)).await?;
+        let slots = match verb {
+            Verb::Renew => &self.renewals,
+            _ => &self.changes,
+        };
+        let said = self.ask(verb, ask, slots, Some(call)).await?;
         let reply: ChangeReply = convert::reply(&said)?;
         let rows = convert::rows(reply.outcomes, names, &said.words)?;
         let fared = rows.into_iter().map(|row| {

@@ -22,12 +22,16 @@ struct Folder {
 }
 
 async fn start() -> Result<Folder, String> {
+    // small enough that the suite needs several runs, and some at once
+    with_batches_of(20)
+}
+
+fn with_batches_of(machines: u32) -> Result<Folder, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(RealClock);
     let config = json!({
         "program": [world::python()?, PROGRAM, folder.path()],
-        // small enough that the suite needs several runs, and some at once
-        "batch_limit": 20,
+        "batch_limit": machines,
     });
     Ok(Folder {
         provider: world::provider(&config, clock.clone()),
@@ -43,6 +47,13 @@ impl Folder {
         control[key] = value;
         let file = self.folder.path().join("control.json");
         std::fs::write(file, control.to_string()).expect("a file");
+    }
+
+    /// How often the program was asked for this.
+    fn runs(&self, verb: &str) -> usize {
+        let log = std::fs::read_to_string(self.folder.path().join("log"));
+        let log = log.unwrap_or_default();
+        log.lines().filter(|line| *line == verb).count()
     }
 
     fn machines(&self) -> Value {
@@ -141,4 +152,34 @@ async fn a_machine_is_renewed_and_its_console_read() {
         console.expect("a console").as_deref(),
         Some("booted with 10 bytes")
     );
+}
+
+#[tokio::test]
+async fn many_machines_are_deleted_in_runs_of_one_fleet_and_of_no_more_than_one_run_may_have() {
+    let folder = match with_batches_of(3) {
+        Ok(folder) => folder,
+        Err(why) => return conformance::provider::missing("provider-command::runs", &why),
+    };
+    let mut batch = world::batch(1, 5, &json!({}));
+    let mut machines = Vec::new();
+    for name in ["acme", "other"] {
+        batch.fleet = world::fleet(name);
+        for made in folder.provider.create(&batch, &world::call()).await {
+            match made {
+                ports::Outcome::Done(machine) => machines.push(machine),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let before = folder.runs("delete");
+    let deleted = folder.provider.delete(&machines, &world::call()).await;
+    for (outcome, machine) in deleted.iter().zip(&machines) {
+        match outcome {
+            ports::Outcome::Done(name) => assert_eq!(*name, machine.name),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(deleted.len(), 10);
+    assert_eq!(folder.runs("delete") - before, 4, "3 and 2 of each fleet");
+    assert_eq!(folder.alive().await, Ok(0));
 }

@@ -251,7 +251,7 @@ async fn one_that_floods_the_log_is_listened_to_and_ended_in_time() {
     assert!(listed.expect("a list").instances.is_empty());
     let endless = Shell::new("exec yes >&2");
     let error = endless.as_time_passes(endless.list()).await;
-    assert_eq!(error.expect_err("no list").kind, Kind::UnknownOutcome);
+    assert_eq!(error.expect_err("no list").kind, Kind::Unavailable);
     endless.nothing_is_left().await;
 }
 
@@ -357,6 +357,67 @@ async fn one_of_another_version_is_refused() {
     let error = shell.list().await.expect_err("no list");
     assert_eq!(error.kind, Kind::BadAnswer);
     assert!(error.message.contains("version 2"), "{error:?}");
+}
+
+/// A machine of the fleet, as if it had been listed.
+fn listed() -> model::Instance {
+    let name: model::InstanceName = "linux-7-1-0".parse().expect("a name");
+    model::Instance {
+        id: model::ProviderRef::new("4711"),
+        scope: "dc2".to_owned(),
+        state: model::InstanceState::Running,
+        created_at: None,
+        owner: model::Owner {
+            fleet: fleet("acme"),
+            installation: None,
+        },
+        executor: None,
+        offer: None,
+        notice: None,
+        name,
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_certain_that_a_machine_is_not_there_has_deleted_it() {
+    let row = r#"{"name":"linux-7-1-0","outcome":"failed","error":{"kind":"not_found","message":"gone"}}"#;
+    let shell = Shell::new(&format!(r#"echo '{{"version":1,"outcomes":[{row}]}}'"#));
+    let deleted = shell.provider.delete(&[listed()], &shell.call()).await;
+    assert!(matches!(deleted[..], [Outcome::Done(_)]), "{deleted:?}");
+}
+
+#[tokio::test]
+async fn one_that_knows_no_optional_verb_is_asked_for_none() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let shell = Shell::new(&format!(
+        r#"cat >>{}; echo '{{"version":1,"verbs":["describe","list"]}}'"#,
+        file.path().display()
+    ));
+    for _ in 0..2 {
+        let renewed = shell
+            .provider
+            .renew(&[listed()], Timestamp::UNIX_EPOCH, &shell.call())
+            .await;
+        assert!(matches!(renewed[..], [Outcome::Done(_)]), "{renewed:?}");
+        let console = shell.provider.console(&listed(), &shell.call()).await;
+        assert_eq!(console.expect("an answer"), None);
+    }
+    let asked = std::fs::read_to_string(file.path()).expect("a file");
+    assert_eq!(asked.matches("\"verb\"").count(), 1, "{asked}");
+    assert!(asked.contains("describe"), "{asked}");
+}
+
+#[tokio::test]
+async fn one_that_does_not_say_what_it_knows_is_asked_again_the_next_time() {
+    let shell = Shell::new("exit 1");
+    let renewed = shell
+        .provider
+        .renew(&[listed()], Timestamp::UNIX_EPOCH, &shell.call())
+        .await;
+    // nothing can have happened: it was only asked what it can do
+    assert!(matches!(renewed[..], [Outcome::Failed(_)]), "{renewed:?}");
+    let console = shell.provider.console(&listed(), &shell.call()).await;
+    assert_eq!(console.expect_err("an answer").kind, Kind::Unavailable);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 """A cloud in a folder, as a program of the contract: keeps state between runs and refuses what a real one would refuse.
 
-machines.py FOLDER: FOLDER/machines.json holds what exists; a test writes into FOLDER/control.json what the next run is to
+machines.py FOLDER: FOLDER/machines.json holds what exists, FOLDER/log the verbs that were asked for; a test writes into FOLDER/control.json what the next run is to
 do. Written without the helper of deploy/command, so that the contract is tested and not the helper.
 """
 
@@ -16,6 +16,8 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)
         machines, control = load(folder, "machines"), load(folder, "control")
         request = json.load(sys.stdin)
+        with open(os.path.join(folder, "log"), "a") as log:
+            log.write(request["verb"] + "\n")
         reply = answer(request, machines, control)
         save(folder, "machines", machines)
         save(folder, "control", control)
