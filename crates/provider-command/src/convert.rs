@@ -107,6 +107,7 @@ pub(crate) fn creation(
         market: offer.market,
         tags: tags(batch, now),
         user_data: batch.user_data.0.clone(),
+        attempt: batch.attempt,
         // one account, so one zone as far as the token is concerned
         token: batch.token(""),
     }

@@ -105,7 +105,8 @@ impl Provider for Driver {
                 .ask(Verb::Console, ask, &self.looks, Some(call))
                 .await?;
             let reply: ConsoleReply = convert::reply(&said)?;
-            Ok(reply.console.map(|text| end_of(&text).to_owned()))
+            let printed = reply.console.filter(|text| !text.is_empty());
+            Ok(printed.map(|text| end_of(&text).to_owned()))
         };
         let read: Result<_, Failure> = read.await;
         read.map_err(|failure| failure.of_a_look().into_error(&self.name, CONSOLE))

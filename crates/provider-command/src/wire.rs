@@ -104,7 +104,10 @@ pub(crate) struct Creation {
     pub(crate) tags: BTreeMap<String, String>,
     /// The boot script, for cloud-init or its like. It may carry a credential: to be handed on and never printed.
     pub(crate) user_data: String,
-    /// The same for the same names, and no other: for an API with idempotency tokens. 64 hexadecimal digits.
+    /// Counts the earlier attempts at these names of which it is known that they failed.
+    pub(crate) attempt: u32,
+    /// The same for the same names and the same attempt, and no other: for an API with idempotency tokens. 64 hexadecimal
+    /// digits.
     pub(crate) token: String,
 }
 

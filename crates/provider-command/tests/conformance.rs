@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::provider::{ProviderHarness, Refusal, Shown};
-use model::{FleetId, ProviderRef};
+use model::{FleetId, Instance, ProviderRef};
 use ports::{Clock, Provider};
 use serde_json::{Value, json};
 use world::RealClock;
@@ -56,6 +56,11 @@ impl Folder {
         log.lines().filter(|line| *line == verb).count()
     }
 
+    fn write(&self, machines: &Value) {
+        let file = self.folder.path().join("machines.json");
+        std::fs::write(file, machines.to_string()).expect("a file");
+    }
+
     fn machines(&self) -> Value {
         read(&self.folder.path().join("machines.json"))
     }
@@ -94,11 +99,16 @@ impl ProviderHarness for Folder {
     async fn alive(&self) -> Shown<usize> {
         Ok(self.machines().as_object().expect("machines").len())
     }
-    async fn foreign(&self) -> Shown {
+    async fn foreign(&self) -> Shown<ProviderRef> {
         let mut machines = self.machines();
         machines["db1"] = json!({ "name": "db1", "state": "running", "tags": {} });
-        let file = self.folder.path().join("machines.json");
-        std::fs::write(file, machines.to_string()).expect("a file");
+        self.write(&machines);
+        Ok(ProviderRef::new("db1"))
+    }
+    async fn announce_end(&self, machine: &Instance) -> Shown {
+        let mut machines = self.machines();
+        machines[machine.id.as_str()]["notice"] = json!("host-1 is to be maintained");
+        self.write(&machines);
         Ok(())
     }
     async fn lose_reply(&self) -> Shown {

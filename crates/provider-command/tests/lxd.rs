@@ -137,7 +137,7 @@ impl ProviderHarness for Project {
     async fn alive(&self) -> Shown<usize> {
         Ok(self.names().len())
     }
-    async fn foreign(&self) -> Shown {
+    async fn foreign(&self) -> Shown<ProviderRef> {
         let pool = spec()["devices"]["root"]["pool"].clone();
         let image = spec()["image"].clone();
         let (Some(image), Some(pool)) = (image.as_str(), pool.as_str()) else {
@@ -152,7 +152,7 @@ impl ProviderHarness for Project {
             pool,
         ]);
         assert_eq!(self.names(), ["database"]);
-        Ok(())
+        Ok(ProviderRef::new("database"))
     }
     async fn lose_reply(&self) -> Shown {
         world::tell(self.folder.path(), "lose");

@@ -182,18 +182,16 @@ impl ProviderHarness for Pool {
     async fn alive(&self) -> Shown<usize> {
         Ok(self.domains().len())
     }
-    async fn foreign(&self) -> Shown {
+    async fn foreign(&self) -> Shown<ProviderRef> {
         // in the name of the fleet, and without its mark
+        let name = format!("{}.database", self.name);
         let xml = domain(Path::new("/nowhere"))
-            .replace(
-                "of-somebody-else</name>",
-                &format!("{}.database</name>", self.name),
-            )
-            .replace("c0ffee00-0000-4000-8000-000000000000", "");
+            .replace("of-somebody-else</name>", &format!("{name}</name>"))
+            .replace("<uuid>c0ffee00-0000-4000-8000-000000000000</uuid>", "");
         let file = self.folder.path().join("database.xml");
-        std::fs::write(&file, xml.replace("<uuid></uuid>", "")).expect("a file");
+        std::fs::write(&file, xml).expect("a file");
         self.virsh(&["define", &file.display().to_string()]);
-        Ok(())
+        Ok(ProviderRef::new(self.virsh(&["domuuid", &name]).trim()))
     }
     async fn lose_reply(&self) -> Shown {
         world::tell(self.folder.path(), "lose");

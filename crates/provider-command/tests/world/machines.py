@@ -103,7 +103,8 @@ def changed(verb, request, one, machines):
 
 
 def shown(id, machine):
-    return {"id": id, "name": machine["name"], "scope": "host-1", "state": machine["state"], "tags": machine["tags"]}
+    row = {"id": id, "name": machine["name"], "scope": "host-1", "state": machine["state"], "tags": machine["tags"]}
+    return {**row, "notice": machine["notice"]} if "notice" in machine else row
 
 
 def error(kind, message):
