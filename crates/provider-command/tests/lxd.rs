@@ -16,7 +16,7 @@ use conformance::provider::{ProviderHarness, Refusal, Shown};
 use model::{FleetId, InstanceState, ProviderRef};
 use ports::{Clock, Outcome, Provider, ProviderErrorKind};
 use serde_json::{Value, json};
-use world::{RealClock, batch, call, create_one, fleet, made};
+use world::{RealClock, batch, call, create_one, fleet, made, until};
 
 const SOCKET: &str = "PARMANU_TEST_LXD_SOCKET";
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/command/lxd.py");
@@ -239,6 +239,38 @@ async fn a_name_that_somebody_else_has_is_refused_and_left_alone() {
     let deleted = project.provider.delete(&[claimed], &call()).await;
     assert!(matches!(deleted[..], [Outcome::Failed(_)]), "{deleted:?}");
     assert_eq!(project.names(), [machine.name.to_string()]);
+}
+
+/// Not after a number of polls as in the suite, but when there is something to be left behind.
+#[tokio::test]
+async fn a_creation_that_is_cut_off_anywhere_is_one_machine_when_asked_for_again() {
+    let Some(project) = project("cut off") else {
+        return;
+    };
+    for (sequence, status) in (1..).zip(["STOPPED", "RUNNING"]) {
+        let batch = batch(sequence, 1, &spec());
+        let name = batch.batch.instance(0).to_string();
+        let wanted = format!("{name},{status}");
+        let is_there = async || {
+            let listed = project.within(&["list", "--format", "csv", "--columns", "ns"]);
+            listed.lines().any(|line| line == wanted).then_some(())
+        };
+        let right = call();
+        tokio::select! {
+            outcomes = project.provider.create(&batch, &right) => {
+                // it was faster than we could look
+                assert!(matches!(outcomes[..], [Outcome::Done(_)]), "{outcomes:?}");
+            }
+            () = until(status, is_there) => {}
+        }
+        let machine = made(&*project.provider, &batch).await;
+        assert_eq!(
+            machine.state,
+            InstanceState::Running,
+            "cut off when {status}"
+        );
+        assert_eq!(project.names().len(), sequence as usize);
+    }
 }
 
 #[tokio::test]

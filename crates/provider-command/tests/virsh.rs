@@ -59,7 +59,7 @@ impl Pool {
             name,
             clock,
         };
-        let images = pool.folder.path().join("images");
+        let images = pool.images();
         std::fs::create_dir(&images).expect("a folder");
         let images = images.display().to_string();
         pool.virsh(&["pool-create-as", &pool.name, "dir", "--target", &images]);
@@ -95,9 +95,13 @@ impl Pool {
         ours.map(str::to_owned).collect()
     }
 
+    fn images(&self) -> PathBuf {
+        self.folder.path().join("images")
+    }
+
     /// The volumes of the pool, but the image.
     fn volumes(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.path().join("images")).expect("a folder");
+        let entries = std::fs::read_dir(self.images()).expect("a folder");
         let files = entries.map(|entry| entry.expect("a file").path());
         files
             .filter(|file| !file.ends_with("guest.qcow2"))
@@ -299,6 +303,48 @@ async fn what_an_attempt_that_died_half_way_left_is_listed_and_made_whole() {
         (&again.id, again.state),
         (&whole.id, InstanceState::Running)
     );
+}
+
+/// Not after a number of polls as in the suite, but when there is something to be left behind.
+#[tokio::test]
+async fn a_creation_that_is_cut_off_anywhere_is_one_machine_when_asked_for_again() {
+    let Some(pool) = pool("cut off") else { return };
+    let mut machines = Vec::new();
+    for (sequence, left) in (1..).zip(["defined", ".qcow2", ".console.log", ".seed.iso"]) {
+        let batch = pool.batch(sequence, &pool.spec());
+        let name = format!("{}.{}", pool.name, batch.batch.instance(0));
+        let is_there = async || {
+            let there = match left {
+                "defined" => pool.domains().contains(&name),
+                kind => pool.images().join(format!("{name}{kind}")).exists(),
+            };
+            there.then_some(())
+        };
+        let right = call();
+        tokio::select! {
+            outcomes = pool.provider.create(&batch, &right) => {
+                // it was faster than we could look
+                assert!(matches!(outcomes[..], [Outcome::Done(_)]), "{outcomes:?}");
+            }
+            () = until(left, is_there) => {}
+        }
+        let machine = made(&*pool.provider, &batch).await;
+        assert_eq!(
+            machine.state,
+            InstanceState::Running,
+            "cut off when {left} was there"
+        );
+        machines.push(machine);
+    }
+    assert_eq!(pool.domains().len(), machines.len());
+    let deleted = pool.provider.delete(&machines, &call()).await;
+    assert!(
+        deleted
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Done(_))),
+        "{deleted:?}"
+    );
+    assert_eq!(pool.volumes(), [""; 0].map(PathBuf::from));
 }
 
 #[tokio::test]
