@@ -7,13 +7,15 @@
 //! Made and tried on cgroup v1; the lines for v2 have not been run.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
 
-use crate::command::{LOOK_AGAIN, find, interrupted, now, sleep, stopped_with_us};
+use crate::command::{LOOK_AGAIN, find, interrupted, now, sleep, stopped_with_us, wait_until};
 
 const SCRIPT: &str = include_str!("cell.sh");
 
@@ -81,6 +83,45 @@ impl Cell {
         }
         let child = command.spawn().context("could not start a shell")?;
         Ok(Self { name, child })
+    }
+
+    /// Runs `program` in a new cell until the file `ready` appears in `folder`, where its output is kept too.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before that, with its last words, or takes longer than `limit`.
+    pub(crate) fn start_server(
+        name: &str,
+        program: &Command,
+        folder: &Path,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
+        let log = folder.join("cell.log");
+        let mut cell = Self::start(Network::Host, program, Some(&log))?;
+        let ready = folder.join("ready");
+        wait_until(name, limit, || {
+            if let Some(status) = cell.ended()? {
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let last: Vec<_> = text.lines().rev().take(3).collect();
+                bail!("{name} ended at once with {status}: {}", last.join(" | "));
+            }
+            Ok(ready.exists().then_some(()))
+        })?;
+        Ok(cell)
+    }
+
+    /// A folder for such a server: in memory where there is some, for machines are made and removed by the dozen, and open
+    /// to the helpers that run as other users.
+    pub(crate) fn folder() -> anyhow::Result<TempDir> {
+        let memory = Path::new("/dev/shm");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("parmanu-");
+        let folder = match memory.is_dir() {
+            true => builder.tempdir_in(memory),
+            false => builder.tempdir(),
+        }?;
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711))?;
+        Ok(folder)
     }
 
     /// Whether it has ended.

@@ -14,6 +14,9 @@
 //! | `PARMANU_TEST_LXD_SOCKET` | the socket of an LXD of this run only, with an image `small` |
 //! | `PARMANU_TEST_LXD_URL` | the same over HTTPS |
 //! | `PARMANU_TEST_LXD_CLIENT` | a folder with `client.crt`, `client.key` and the daemon's `server.crt` |
+//! | `PARMANU_TEST_LIBVIRT_URI` | a libvirt of this run only, with `--extended` |
+//! | `PARMANU_TEST_LIBVIRT_GUEST` | a folder with the `kernel` and `initrd` of a small guest |
+//! | `PARMANU_TEST_LIBVIRT_FOLDER` | a folder for disks, which goes with that libvirt |
 //! | `PARMANU_TEST_BIN_DIR` | the folder with the freshly built `probot`, `scaler`, `parmanu` |
 //! | `PARMANU_TEST_SKIPS` | a file; a test that lacks a part appends `name<TAB>why` to it |
 //!
@@ -29,6 +32,7 @@
 mod cell;
 mod chain;
 mod command;
+mod hypervisor;
 mod image;
 mod lab;
 mod parts;
@@ -58,6 +62,16 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
+    /// Starts some of the real parts and runs a command with the variables above, for example
+    /// `cargo xtask with lxd -- cargo test -p provider-lxd`.
+    With {
+        /// What to start.
+        #[arg(value_enum, required = true)]
+        parts: Vec<run::Part>,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
     /// A real CI server has builds and no worker: watch them being served by real machines, while everything is lost
     /// once. Installs Buildbot, LXD and Redis where they are missing; needs root.
     Chain {
@@ -77,6 +91,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.task {
         Task::Test { extended, runner } => run::test(*extended, runner),
+        Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times } => chain::chain(*image, *times),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };

@@ -80,8 +80,45 @@ pub(crate) fn lxd() -> anyhow::Result<Lxd> {
     })
 }
 
+/// A real hypervisor, libvirt with QEMU: the daemon. No service of it is started, and its configuration is not touched.
+pub(crate) fn libvirt() -> anyhow::Result<PathBuf> {
+    const NEEDED: [&str; 4] = ["libvirtd", "virsh", "qemu-system-x86_64", "genisoimage"];
+    const PACKAGES: [&str; 6] = [
+        "libvirt-daemon",
+        "libvirt-daemon-driver-qemu",
+        "libvirt-clients",
+        "qemu-system-x86",
+        "qemu-utils",
+        "genisoimage",
+    ];
+    if let Some(missing) = NEEDED.iter().find(|program| find(program).is_none())
+        && let Err(error) = apt_install(&PACKAGES)
+    {
+        // where one half of QEMU came from backports, the other half of the release does not go with it
+        let release = release().context("the name of this release is not in /etc/os-release")?;
+        eprintln!("{missing} is missing and: {error:#}; trying QEMU of {release} as a whole");
+        let of_release = PACKAGES.map(|package| match package.starts_with("qemu") {
+            true => format!("{package}/{release}"),
+            false => package.to_owned(),
+        });
+        let mut packages = vec!["--allow-downgrades"];
+        packages.extend(of_release.iter().map(String::as_str));
+        apt_install(&packages)?;
+    }
+    find("libvirtd").context("libvirt-daemon was installed but libvirtd is not in the PATH")
+}
+
+/// The code name of this release of the distribution.
+fn release() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(name.trim_matches('"').to_owned())
+}
+
 /// The common package of that program is not static, and a machine without its libraries could not start it.
-fn static_busybox() -> anyhow::Result<PathBuf> {
+pub(crate) fn static_busybox() -> anyhow::Result<PathBuf> {
     let is_static = |file: &Path| {
         is_program(file) && !std::fs::read(file).is_ok_and(|bytes| contains(&bytes, b"/ld-linux"))
     };
@@ -89,7 +126,7 @@ fn static_busybox() -> anyhow::Result<PathBuf> {
     if let Some(file) = found() {
         return Ok(file);
     }
-    apt_install("busybox-static")?;
+    apt_install(&["busybox-static"])?;
     found().context("busybox-static was installed, but `busybox` is not static")
 }
 
@@ -102,7 +139,7 @@ pub(crate) fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
     if let Some(found) = find(name) {
         return Ok(found);
     }
-    apt_install(package)?;
+    apt_install(&[package])?;
     find(name).with_context(|| format!("{package} was installed but {name} is not in the PATH"))
 }
 
@@ -149,7 +186,7 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
 
 fn make_venv(venv: &Path) -> anyhow::Result<()> {
     if python_with_venv().is_none() {
-        apt_install("python3-venv")?;
+        apt_install(&["python3-venv"])?;
     }
     let python = python_with_venv().context("no python3 with the modules venv and ensurepip")?;
     must(Command::new(python).args(["-m", "venv"]).arg(venv))
@@ -169,23 +206,25 @@ fn python_with_venv() -> Option<PathBuf> {
     })
 }
 
-fn apt_install(package: &str) -> anyhow::Result<()> {
+fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+    let words = packages.join(" ");
     let Some(apt) = find("apt-get") else {
-        bail!("{package} is missing and there is no apt-get to install it: please install it");
+        bail!("{words} is missing and there is no apt-get to install it: please install it");
     };
     if !rustix::process::geteuid().is_root() {
-        bail!("{package} is missing: `sudo apt-get install --no-install-recommends {package}`");
+        bail!("{words} is missing: `sudo apt-get install --no-install-recommends {words}`");
     }
     let _no_service = ServiceStartDenied::new()?;
     let install = || {
         let mut command = Command::new(&apt);
         command
-            .args(["install", "-y", "-qq", "--no-install-recommends", package])
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdout(Stdio::null());
         command
     };
-    eprintln!("installing {package}");
+    eprintln!("installing {words}");
     if must(&mut install()).is_ok() {
         return Ok(());
     }

@@ -4,13 +4,16 @@
 //! features are switched on and compiles half of the tree a second time; tests are chosen by the
 //! runner's filters instead.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use clap::ValueEnum;
 
 use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
+use crate::hypervisor::Hypervisor;
 use crate::image::Image;
 use crate::lab::Lab;
 use crate::parts;
@@ -27,9 +30,12 @@ const BUILDBOT_WORKER: &str = "PARMANU_TEST_BUILDBOT_WORKER";
 const LXD_SOCKET: &str = "PARMANU_TEST_LXD_SOCKET";
 const LXD_URL: &str = "PARMANU_TEST_LXD_URL";
 const LXD_CLIENT: &str = "PARMANU_TEST_LXD_CLIENT";
+const LIBVIRT_URI: &str = "PARMANU_TEST_LIBVIRT_URI";
+const LIBVIRT_GUEST: &str = "PARMANU_TEST_LIBVIRT_GUEST";
+const LIBVIRT_FOLDER: &str = "PARMANU_TEST_LIBVIRT_FOLDER";
 const BIN_DIR: &str = "PARMANU_TEST_BIN_DIR";
 const SKIPS: &str = "PARMANU_TEST_SKIPS";
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 13] = [
     REDIS_URL,
     MOTO_URL,
     BUILDBOT_URL,
@@ -38,6 +44,9 @@ const VARIABLES: [&str; 10] = [
     LXD_SOCKET,
     LXD_URL,
     LXD_CLIENT,
+    LIBVIRT_URI,
+    LIBVIRT_GUEST,
+    LIBVIRT_FOLDER,
     BIN_DIR,
     SKIPS,
 ];
@@ -51,30 +60,33 @@ const EXTENDED_CASES: &str = "5000";
 /// the tests would meet other binaries than the ones that were built with them.
 pub(crate) const BUILD: [&str; 5] = ["build", "--workspace", "--locked", "--bins", "--tests"];
 
+/// A real part that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The store.
+    Redis,
+    /// EC2's API.
+    Moto,
+    /// A CI server.
+    Buildbot,
+    /// Machines that are containers.
+    Lxd,
+    /// Virtual machines.
+    Virsh,
+}
+
+/// What each run starts.
+const EACH_RUN: [Part; 4] = [Part::Redis, Part::Moto, Part::Buildbot, Part::Lxd];
+
 /// Runs everything; true when nothing failed.
 pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let mut run = Run::new()?;
-    let on = |server: &Server| format!("on {}", server.address());
-    let redis = run.part("redis", || Server::redis(&parts::redis()?), on);
-    let moto = run.part("moto", || Server::moto(&parts::moto()?), on);
-    let buildbot = run.part("buildbot", Master::start, |master| on(&master.server));
-    let lxd = run.part("lxd", Lab::start, |lab| format!("on {}", lab.url()));
-    if let Some(server) = &redis {
-        run.set(REDIS_URL, format!("redis://{}/", server.address()));
+    for part in EACH_RUN {
+        run.start(part);
     }
-    if let Some(server) = &moto {
-        run.set(MOTO_URL, format!("http://{}", server.address()));
-    }
-    if let Some(master) = &buildbot {
-        run.set(BUILDBOT_URL, format!("http://{}", master.server.address()));
-        run.set(BUILDBOT_MASTER, format!("127.0.0.1:{}", master.worker_port));
-        run.set(BUILDBOT_WORKER, &master.worker);
-    }
-    if let Some(lab) = &lxd {
-        run.set(LXD_SOCKET, lab.socket());
-        run.set(LXD_URL, lab.url());
-        run.set(LXD_CLIENT, lab.certificates());
+    if extended {
+        run.start(Part::Virsh);
     }
     if extended && std::env::var_os(CASES).is_none() {
         run.set(CASES, EXTENDED_CASES);
@@ -83,7 +95,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     if built {
         run.tests(runner);
     }
-    drop((redis, moto, buildbot, lxd));
+    run.started.clear();
     if built && runner.is_empty() {
         run.chain(Image::Small);
         if extended {
@@ -91,10 +103,31 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())
+}
+
+/// Starts some parts and runs one command with the variables that tests read; true when it ended well.
+pub(crate) fn with(parts: &[Part], words: &[String]) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut run = Run::new()?;
+    for part in parts {
+        if !run.start(*part) {
+            println!("{}", run.report.table());
+            bail!("not everything could be started");
+        }
+    }
+    let (program, arguments) = words.split_first().context("name a command after `--`")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    without_variables(&mut command);
+    command.envs(run.variables.iter().map(|(name, value)| (name, value)));
+    let done = foreground(&mut command)?.success();
+    let skipped = std::fs::read_to_string(run.skips.path()).unwrap_or_default();
+    print!("{skipped}");
+    Ok(done)
 }
 
 /// A Buildbot master for the tests, and what its workers need.
@@ -156,14 +189,20 @@ impl Places {
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.cargo);
         command.args(arguments).current_dir(&self.root);
-        for name in VARIABLES {
-            command.env_remove(name);
-        }
+        without_variables(&mut command);
         command
     }
 }
 
+fn without_variables(command: &mut Command) {
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+}
+
 struct Run {
+    /// The guards of what was started; it is stopped when they go.
+    started: Vec<Box<dyn Any>>,
     places: Places,
     skips: tempfile::NamedTempFile,
     variables: Vec<(&'static str, PathBuf)>,
@@ -179,6 +218,7 @@ impl Run {
             (SKIPS, skips.path().to_owned()),
         ];
         Ok(Self {
+            started: Vec::new(),
             places,
             skips,
             variables,
@@ -188,6 +228,68 @@ impl Run {
 
     fn set(&mut self, variable: &'static str, value: impl Into<PathBuf>) {
         self.variables.push((variable, value.into()));
+    }
+
+    /// Starts a part and notes where tests find it; false when it is missing.
+    fn start(&mut self, part: Part) -> bool {
+        let on = |server: &Server| format!("on {}", server.address());
+        match part {
+            Part::Redis => {
+                let redis = self.part("redis", || Server::redis(&parts::redis()?), on);
+                self.keep(redis, |redis| {
+                    vec![(REDIS_URL, format!("redis://{}/", redis.address()).into())]
+                })
+            }
+            Part::Moto => {
+                let moto = self.part("moto", || Server::moto(&parts::moto()?), on);
+                self.keep(moto, |moto| {
+                    vec![(MOTO_URL, format!("http://{}", moto.address()).into())]
+                })
+            }
+            Part::Buildbot => {
+                let master = self.part("buildbot", Master::start, |master| on(&master.server));
+                self.keep(master, |master| {
+                    let url = format!("http://{}", master.server.address());
+                    let port = format!("127.0.0.1:{}", master.worker_port);
+                    vec![
+                        (BUILDBOT_URL, url.into()),
+                        (BUILDBOT_MASTER, port.into()),
+                        (BUILDBOT_WORKER, master.worker.clone()),
+                    ]
+                })
+            }
+            Part::Lxd => {
+                let lab = self.part("lxd", Lab::start, |lab| format!("on {}", lab.url()));
+                self.keep(lab, |lab| {
+                    vec![
+                        (LXD_SOCKET, lab.socket()),
+                        (LXD_URL, lab.url().into()),
+                        (LXD_CLIENT, lab.certificates()),
+                    ]
+                })
+            }
+            Part::Virsh => {
+                let started = self.part("virsh", Hypervisor::start, Hypervisor::uri);
+                self.keep(started, |hypervisor| {
+                    vec![
+                        (LIBVIRT_URI, hypervisor.uri().into()),
+                        (LIBVIRT_GUEST, hypervisor.guest().to_owned()),
+                        (LIBVIRT_FOLDER, hypervisor.folder().to_owned()),
+                    ]
+                })
+            }
+        }
+    }
+
+    fn keep<T: 'static>(
+        &mut self,
+        part: Option<T>,
+        variables: impl FnOnce(&T) -> Vec<(&'static str, PathBuf)>,
+    ) -> bool {
+        let Some(part) = part else { return false };
+        self.variables.extend(variables(&part));
+        self.started.push(Box::new(part));
+        true
     }
 
     /// Makes one real part ready; a part that cannot be had is a line in the report, not the end.

@@ -156,7 +156,7 @@ fn properties(schema: &Value, into: &mut BTreeSet<String>) {
 /// Under these everybody chooses the names: of requests, of another product's headers, parameters and words.
 const CHOSEN: [&str; 5] = ["requests", "headers", "query", "with", "states"];
 
-/// All keys but the names of entries and of tags, which everybody chooses.
+/// All keys but the names of entries, of tags and of what is handed on, which everybody chooses.
 fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
@@ -171,7 +171,7 @@ fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
                         .into_iter()
                         .flat_map(|names| names.values());
                     chosen.for_each(|value| keys(value, depth + 2, into));
-                } else if !["tags", "config", "devices"].contains(&key.as_str()) {
+                } else if !["tags", "config", "devices", "env", "spec"].contains(&key.as_str()) {
                     let entry = depth > 0 || !["store", "limits"].contains(&key.as_str());
                     keys(value, if entry { depth + 1 } else { depth + 2 }, into);
                 }

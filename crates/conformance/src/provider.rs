@@ -84,13 +84,17 @@ pub enum Refusal {
 }
 
 /// Makes a test of every case. Takes a function that gives a fresh [`ProviderHarness`], or `Err` with the reason why
-/// there is none, for which every case is then skipped by name.
+/// there is none, for which every case is then skipped by name. `provider_suite!(start, extended)` is for a part that only the
+/// extended run starts: without it the cases are left out on purpose.
 #[macro_export]
 macro_rules! provider_suite {
     ($start:path) => {
-        $crate::every_provider_case! { $crate::provider_suite, @cases $start; }
+        $crate::every_provider_case! { $crate::provider_suite, @cases $start, missing; }
     };
-    (@cases $start:path; $($group:ident :: $case:ident),* $(,)?) => {
+    ($start:path, extended) => {
+        $crate::every_provider_case! { $crate::provider_suite, @cases $start, left_out; }
+    };
+    (@cases $start:path, $absent:ident; $($group:ident :: $case:ident),* $(,)?) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -108,7 +112,7 @@ macro_rules! provider_suite {
                     }
                     Err(why) => {
                         let why: String = why;
-                        $crate::provider::missing(name, &why);
+                        $crate::provider::$absent(name, &why);
                     }
                 }
             }

@@ -29,6 +29,7 @@ pub fn providers() -> ProviderRegistry {
     ProviderRegistry::default()
         .with::<provider_ec2::Ec2>()
         .with::<provider_lxd::Lxd>()
+        .with::<provider_command::Command>()
         .with::<provider_fake::FakeProvider>()
 }
 
