@@ -156,10 +156,7 @@ impl World {
         let clock = HandClock::new();
         let time = Arc::clone(&clock);
         let server = Server::start(Arc::clone(&ec2), move || time.now()).expect("a port");
-        let provider = Arc::new(Patient {
-            provider: provider(&account(&server.url()), clock.clone()),
-            clock: clock.clone(),
-        });
+        let provider = patient(&account(&server.url()), &clock);
         Self {
             clock,
             provider,
@@ -189,6 +186,14 @@ pub(crate) fn provider(config: &Value, clock: Arc<dyn Clock>) -> Arc<dyn Provide
     let config: Config = serde_json::from_value(config.clone()).expect("a configuration");
     let name = "aws".parse().expect("the name of a provider");
     Ec2::provider(config, &ProviderContext { name, clock }).expect("a provider")
+}
+
+/// The plugin, while time passes as long as it waits for its turn.
+pub(crate) fn patient(config: &Value, clock: &Arc<HandClock>) -> Arc<dyn Provider> {
+    Arc::new(Patient {
+        provider: provider(config, clock.clone()),
+        clock: clock.clone(),
+    })
 }
 
 pub(crate) fn offer() -> Value {
