@@ -17,6 +17,9 @@
 //! | `PARMANU_TEST_LIBVIRT_URI` | a libvirt of this run only, with `--extended` |
 //! | `PARMANU_TEST_LIBVIRT_GUEST` | a folder with the `kernel` and `initrd` of a small guest |
 //! | `PARMANU_TEST_LIBVIRT_FOLDER` | a folder for disks, which goes with that libvirt |
+//! | `PARMANU_TEST_MOTO_PROXY` | mitmproxy before moto, in the extended run |
+//! | `PARMANU_TEST_LXD_PROXY` | mitmproxy before LXD, over HTTPS |
+//! | `PARMANU_TEST_PROXIES` | the folder with what the two are told to break, and with the certificate they show |
 //! | `PARMANU_TEST_BIN_DIR` | the folder with the freshly built `probot`, `scaler`, `parmanu` |
 //! | `PARMANU_TEST_SKIPS` | a file; a test that lacks a part appends `name<TAB>why` to it |
 //!
@@ -36,6 +39,7 @@ mod hypervisor;
 mod image;
 mod lab;
 mod parts;
+mod proxies;
 mod report;
 mod run;
 mod server;

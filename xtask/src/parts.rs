@@ -20,6 +20,9 @@ const MOTO: &str = "moto[server,ec2]==5.2.5";
 const BUILDBOT: &str = "buildbot[bundle]==4.3.0";
 const BUILDBOT_WORKER: &str = "buildbot-worker==4.3.0";
 
+/// Its script of faults uses the interface of this version.
+const MITMPROXY: &str = "mitmproxy==11.0.2";
+
 /// The file that says that a folder is complete. Written last, so that an installation that was interrupted is begun
 /// again.
 const MARKER: &str = ".complete";
@@ -32,6 +35,11 @@ pub(crate) fn redis() -> anyhow::Result<PathBuf> {
 /// A `moto_server` of the expected version.
 pub(crate) fn moto() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-moto", MOTO)?.join("bin/moto_server"))
+}
+
+/// A proxy of somebody else's that can be told to break things.
+pub(crate) fn mitmproxy() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-mitmproxy", MITMPROXY)?.join("bin/mitmdump"))
 }
 
 /// A real CI server: Buildbot from the Python registry.

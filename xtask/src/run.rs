@@ -17,6 +17,7 @@ use crate::hypervisor::Hypervisor;
 use crate::image::Image;
 use crate::lab::Lab;
 use crate::parts;
+use crate::proxies::Proxies;
 use crate::report::{Outcome, Report};
 use crate::server::{Server, free_port};
 
@@ -33,9 +34,12 @@ const LXD_CLIENT: &str = "PARMANU_TEST_LXD_CLIENT";
 const LIBVIRT_URI: &str = "PARMANU_TEST_LIBVIRT_URI";
 const LIBVIRT_GUEST: &str = "PARMANU_TEST_LIBVIRT_GUEST";
 const LIBVIRT_FOLDER: &str = "PARMANU_TEST_LIBVIRT_FOLDER";
+const MOTO_PROXY: &str = "PARMANU_TEST_MOTO_PROXY";
+const LXD_PROXY: &str = "PARMANU_TEST_LXD_PROXY";
+const PROXIES: &str = "PARMANU_TEST_PROXIES";
 const BIN_DIR: &str = "PARMANU_TEST_BIN_DIR";
 const SKIPS: &str = "PARMANU_TEST_SKIPS";
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 16] = [
     REDIS_URL,
     MOTO_URL,
     BUILDBOT_URL,
@@ -47,6 +51,9 @@ const VARIABLES: [&str; 13] = [
     LIBVIRT_URI,
     LIBVIRT_GUEST,
     LIBVIRT_FOLDER,
+    MOTO_PROXY,
+    LXD_PROXY,
+    PROXIES,
     BIN_DIR,
     SKIPS,
 ];
@@ -73,6 +80,8 @@ pub(crate) enum Part {
     Lxd,
     /// Virtual machines.
     Virsh,
+    /// Proxies that break things, before moto and LXD, which stand before this.
+    Proxies,
 }
 
 /// What each run starts.
@@ -87,6 +96,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     }
     if extended {
         run.start(Part::Virsh);
+        run.start(Part::Proxies);
     }
     if extended && std::env::var_os(CASES).is_none() {
         run.set(CASES, EXTENDED_CASES);
@@ -103,7 +113,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds virtual machines of libvirt, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, proxies that break things, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())
@@ -230,6 +240,12 @@ impl Run {
         self.variables.push((variable, value.into()));
     }
 
+    fn variable(&self, name: &str) -> Option<PathBuf> {
+        let mut set = self.variables.iter();
+        set.find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
+    }
+
     /// Starts a part and notes where tests find it; false when it is missing.
     fn start(&mut self, part: Part) -> bool {
         let on = |server: &Server| format!("on {}", server.address());
@@ -265,6 +281,27 @@ impl Run {
                         (LXD_SOCKET, lab.socket()),
                         (LXD_URL, lab.url().into()),
                         (LXD_CLIENT, lab.certificates()),
+                    ]
+                })
+            }
+            Part::Proxies => {
+                let before = [MOTO_URL, LXD_URL, LXD_CLIENT].map(|name| self.variable(name));
+                let started = self.part(
+                    "proxies",
+                    || match before {
+                        [Some(moto), Some(lxd), Some(client)] => {
+                            let text = |path: &Path| path.display().to_string();
+                            Proxies::start(&text(&moto), &text(&lxd), &client)
+                        }
+                        _ => bail!("moto and LXD must run before"),
+                    },
+                    |proxies| format!("on {} and {}", proxies.moto(), proxies.lxd()),
+                );
+                self.keep(started, |proxies| {
+                    vec![
+                        (MOTO_PROXY, proxies.moto().into()),
+                        (LXD_PROXY, proxies.lxd().into()),
+                        (PROXIES, proxies.folder().to_owned()),
                     ]
                 })
             }

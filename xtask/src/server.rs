@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::command::{must, stopped_with_us, wait_until};
 
+const FAULTS: &str = include_str!("../parts/faults.py");
 const MASTER: &str = include_str!("../parts/master.cfg");
 
 /// moto needs up to 5 s on a busy machine, Redis 0.1 s; a minute means broken.
@@ -79,6 +80,33 @@ impl Server {
         Self::start("buildbot", start, |address| {
             is_found(address, "/api/v2/masters")
         })
+    }
+
+    /// mitmproxy before another server, with more of its own options. What it does to which request stands in `plan`.
+    pub(crate) fn mitmproxy(
+        program: &Path,
+        upstream: &str,
+        plan: &Path,
+        options: &[String],
+    ) -> anyhow::Result<Self> {
+        let start = |port: u16, folder: &Path| {
+            let script = folder.join("faults.py");
+            std::fs::write(&script, FAULTS)?;
+            let mut command = stopped_with_us(program);
+            command
+                .args(["--quiet", "--mode"])
+                .arg(format!("reverse:{upstream}"))
+                .args(["--listen-host", "127.0.0.1", "--listen-port"])
+                .arg(port.to_string())
+                .arg("--scripts")
+                .arg(script)
+                .args(options)
+                .env("PLAN", plan);
+            Ok(command)
+        };
+        let is_open =
+            |address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+        Self::start("mitmproxy", start, is_open)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
