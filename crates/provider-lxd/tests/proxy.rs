@@ -131,7 +131,7 @@ async fn whatever_breaks_on_the_way_no_answer_lies_and_no_machine_is_made_twice(
         match &first[0] {
             Outcome::Done(_) => assert!(is_there, "{what} {fault}: done, and not there"),
             Outcome::Failed(error) => {
-                assert!(!is_there, "{what} {fault}: failed, and there: {error}")
+                assert!(!is_there, "{what} {fault}: failed, and there: {error}");
             }
             Outcome::Unknown(_) => {}
         }
@@ -174,7 +174,7 @@ async fn whatever_breaks_on_the_way_no_answer_lies_and_no_machine_is_made_twice(
         match &first[0] {
             Outcome::Done(_) => assert!(!is_there, "{what} {fault}: done, and still there"),
             Outcome::Failed(error) => {
-                assert!(is_there, "{what} {fault}: failed, and gone: {error}")
+                assert!(is_there, "{what} {fault}: failed, and gone: {error}");
             }
             Outcome::Unknown(_) => {}
         }

@@ -63,16 +63,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Result<World, String> {
+        let config = json!({ "features.images": "false", "features.profiles": "false" });
+        Self::start_in(&config).await
+    }
+
+    /// In a project with this configuration.
+    pub(crate) async fn start_in(config: &Value) -> Result<World, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let daemon = std::env::var_os(SOCKET).ok_or_else(|| format!("{SOCKET} is not set"))?;
         let daemon = PathBuf::from(daemon);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let project = format!("t{}-{number}", std::process::id());
-        let body = json!({
-            "name": project,
-            "config": { "features.images": "false", "features.profiles": "false" },
-        });
-        ask(&daemon, "POST", "/1.0/projects", Some(&body)).await;
+        let body = json!({ "name": project, "config": config });
+        let made = ask(&daemon, "POST", "/1.0/projects", Some(&body)).await;
+        assert_eq!(made["type"], "sync", "{made}");
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("wire.socket");
         let cuts = Arc::new(Mutex::new(Vec::new()));
