@@ -38,3 +38,6 @@ pub use world::{
     Ending, GitLab, Group, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,
     RunnerId, RunnerType,
 };
+
+/// The GraphQL schema that answers and queries are held against, restated from the published one.
+pub const GRAPHQL_SCHEMA: &str = include_str!("../schema.graphql");
