@@ -159,10 +159,7 @@ impl JenkinsEmitter {
     /// A user without Job/Read gets an empty queue and status 200. That he sees one job proves little, and that he sees
     /// none proves enough.
     async fn sight(&self, seen: &mut Completeness, meter: &Meter) {
-        let answered = self
-            .client
-            .get(&["api", "json"], "quietingDown,jobs[name]{0,1}", meter)
-            .await;
+        let answered = self.client.get(&["api", "json"], wire::SIGHT, meter).await;
         match answered.and_then(|answer| answer.json()) {
             Err(failure) => seen.doubt(format!("rights: {}", failure.message)),
             Ok(body) if body["jobs"].as_array().is_none_or(Vec::is_empty) => seen.doubt(

@@ -22,4 +22,5 @@ mod world;
 pub use fake_server::{Request, Response, Server, Transport};
 
 pub use fault::{Fault, FaultKind};
+pub use tree::{EXPORTED, unexported};
 pub use world::{Ended, Item, Jenkins, Node, OfflineCause, Rights, Sight, Stage, Task, Work};

@@ -5,7 +5,8 @@
 //! a restated schema is a page one can compare with its source.
 //!
 //! A schema is a JSON object of named shapes. `{"field": kind}` is an object with these fields and no others, each of which
-//! may be missing; `["a", "b"]` is one of these words. A kind is `"string"`, `"integer"`, `"number"`, `"boolean"`,
+//! may be missing; `{"by field": [names]}` is one of these shapes, and the value's field names it; `["a", "b"]` is one of these
+//! words. A kind is `"string"`, `"integer"`, `"number"`, `"boolean"`,
 //! `"null"`, `"timestamp"` (RFC 3339), `"any"` or the name of a shape, with `?` behind it where `null` is allowed; and
 //! `[kind]` is a list.
 
@@ -23,6 +24,21 @@ impl Shapes {
     /// If the text is no JSON object.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text).map(Self)
+    }
+
+    /// The kinds that a field has in a shape, one for each shape it stands for; none if it does not have the field.
+    pub fn kinds_of(&self, shape: &str, field: &str) -> Vec<&Value> {
+        let shape = shape.strip_suffix('?').unwrap_or(shape);
+        let Some(Value::Object(fields)) = self.0.get(shape) else {
+            return Vec::new();
+        };
+        match alternatives(fields) {
+            Some((_, names)) => {
+                let names = names.iter().filter_map(Value::as_str);
+                names.flat_map(|name| self.kinds_of(name, field)).collect()
+            }
+            None => fields.get(field).into_iter().collect(),
+        }
     }
 
     /// What of a value does not fit the kind, each with the way to it; nothing if it fits.
@@ -68,7 +84,17 @@ impl Shapes {
             name => match (self.0.get(name), value) {
                 (Some(Value::Array(words)), value) => words.contains(value),
                 (Some(Value::Object(fields)), Value::Object(sent)) => {
-                    return self.fields(fields, sent, way, found);
+                    return match alternatives(fields) {
+                        Some((by, names)) => match sent.get(by) {
+                            Some(Value::String(name))
+                                if names.iter().any(|known| known == name) =>
+                            {
+                                self.one(name, value, way, found);
+                            }
+                            other => found.push(format!("{way}.{by} is none of {name}: {other:?}")),
+                        },
+                        None => self.fields(fields, sent, way, found),
+                    };
                 }
                 (Some(_), _) => false,
                 (None, _) => return found.push(format!("{way}: no shape is called {name}")),
@@ -96,6 +122,12 @@ impl Shapes {
     }
 }
 
+/// The field that tells the shape, and the shapes there are.
+fn alternatives(definition: &Map<String, Value>) -> Option<(&str, &Vec<Value>)> {
+    let (key, names) = definition.iter().next()?;
+    Some((key.strip_prefix("by ")?, names.as_array()?))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -104,7 +136,8 @@ mod tests {
 
     const SCHEMA: &str = r#"{
         "Row": { "id": "integer", "name": "string?", "state": "State", "at": "timestamp", "tags": ["string"], "next": "Row?" },
-        "State": ["idle", "busy"]
+        "State": ["idle", "busy"],
+        "Any": { "by kind": ["Cat", "Dog"] }, "Cat": { "kind": "string", "lives": "integer" }, "Dog": { "kind": "string" }
     }"#;
 
     fn misfits(value: &Value) -> Vec<String> {
@@ -156,6 +189,22 @@ mod tests {
             (json!({ "b": 1 }), "Row.b: 1 is no kind"),
         ] {
             assert_eq!(shapes.misfits(&json!("Row"), &bad), [words]);
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_value_tells_its_shape() {
+        let shapes = Shapes::parse(SCHEMA).unwrap();
+        let misfits = |value: Value| shapes.misfits(&json!("Any"), &value);
+        assert_eq!(misfits(json!({ "kind": "Cat", "lives": 9 })), [""; 0]);
+        for bad in [
+            json!({ "kind": "Dog", "lives": 9 }),
+            json!({ "kind": "Row" }),
+            json!({ "kind": 1 }),
+            json!({ "lives": 9 }),
+            json!("Cat"),
+        ] {
+            assert_eq!(misfits(bad.clone()).len(), 1, "{bad}");
         }
     }
 }

@@ -63,14 +63,14 @@ fn typed(
     match (ty, value) {
         (Type::Named(_) | Type::List(_), Value::Null) => {}
         (Type::NonNullNamed(_) | Type::NonNullList(_), Value::Null) => {
-            found.push(format!("{way} is null, and {ty}"))
+            found.push(format!("{way} is null, and {ty}"));
         }
         (Type::List(of) | Type::NonNullList(of), Value::Array(rows)) => {
             rows.iter()
                 .for_each(|row| typed(schema, of, asked, row, way, found));
         }
         (Type::List(_) | Type::NonNullList(_), _) => {
-            found.push(format!("{way} is no list: {value}"))
+            found.push(format!("{way} is no list: {value}"));
         }
         (Type::Named(name) | Type::NonNullNamed(name), value) => match &schema.types[name] {
             ExtendedType::Object(_) => object(schema, asked, value, way, found),
