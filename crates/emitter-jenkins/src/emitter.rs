@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, FleetId, JobId, Snapshot};
-use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+use ports::{Clock, Emitter, EmitterError};
 
 use crate::client::{Client, Meter, session};
 use crate::convert::{self, Nodes};
@@ -35,13 +35,9 @@ pub(crate) struct JenkinsEmitter {
 #[async_trait]
 impl Emitter for JenkinsEmitter {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
-        looked
-            .unwrap_or_else(|| {
-                let message = format!("the probe took more than {:?}", self.probe_timeout);
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at the queue and the nodes"))
+        let operation = "look at the queue and the nodes";
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        web::look(clock, limit, &self.name, operation, self.look()).await
     }
 }
 
