@@ -60,6 +60,9 @@ struct State {
     next: u64,
     failing: Option<String>,
     blind: Option<String>,
+    /// Why nobody may cordon, if so, and how often that was said.
+    no_cordon: Option<String>,
+    refused: u32,
     /// What the next agent that is asked to go is given instead.
     stays_for: Option<Vec<String>>,
     /// How long a request takes, there and back.
@@ -262,6 +265,16 @@ impl FakeCi {
     /// Every look is partial for this reason and shows no jobs, until `None`: what a token without rights sees.
     pub fn blind(&self, why: Option<&str>) {
         self.lock().blind = why.map(str::to_owned);
+    }
+
+    /// Every cordon is forbidden with these words, until `None`: what a token without the right gets.
+    pub fn forbid_cordons(&self, why: Option<&str>) {
+        self.lock().no_cordon = why.map(str::to_owned);
+    }
+
+    /// How many cordons were forbidden.
+    pub fn forbidden(&self) -> u32 {
+        self.lock().refused
     }
 
     /// The next agent that is asked to go does not: somebody lifts its cordon, and a job with these tags begins on it.
@@ -500,6 +513,10 @@ impl FakeCi {
     fn cordon_now(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
         let operation = "cordon an executor";
         let mut state = self.up(operation)?;
+        if let Some(why) = state.no_cordon.clone() {
+            state.refused += 1;
+            return Err(self.error(EmitterErrorKind::Forbidden, operation, why));
+        }
         let missing = self.missing(operation, executor);
         let found = state.executors.get_mut(executor).ok_or(missing)?;
         self.ours(found, operation, executor)?;

@@ -69,22 +69,14 @@ impl Emitter for GitLabEmitter {
                 }
             }
         };
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, look).await;
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        let looked = web::look(clock, limit, &self.name, "look at jobs and runners", look).await;
         let took = self.clock.boottime().saturating_sub(began);
         if took > SLOW {
             let elapsed_ms = took.as_millis();
             tracing::warn!(emitter = %self.name, elapsed_ms, "gitlab is slow to answer, probe it less often");
         }
-        let sight = looked
-            .unwrap_or_else(|| {
-                let message = format!(
-                    "the probe took more than {:?}: raise `probe.timeout`, or narrow the scope",
-                    self.probe_timeout
-                );
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at jobs and runners"))?;
-        Ok(sight.into_snapshot(taken_at, meter.cost()))
+        Ok(looked?.into_snapshot(taken_at, meter.cost()))
     }
 }
 

@@ -63,3 +63,49 @@ pub(crate) fn runners_of(kind: &str, holding: &str) -> String {
         runner(holding)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use apollo_compiler::{ExecutableDocument, Schema};
+
+    use super::*;
+
+    fn is_valid(query: &str) -> Result<(), String> {
+        let schema = Schema::parse_and_validate(fake_gitlab::GRAPHQL_SCHEMA, "schema.graphql");
+        ExecutableDocument::parse_and_validate(&schema.unwrap(), query, "query.graphql")
+            .map(drop)
+            .map_err(|errors| errors.to_string())
+    }
+
+    /// Fields, arguments, the types of variables, the words of enums.
+    #[test]
+    fn every_query_is_valid_in_the_published_schema() {
+        let holding = ["RUNNING", "RUNNING, CANCELING"];
+        let mut queries = vec![pending(), ahead()];
+        for holding in holding {
+            queries.extend([
+                runner_jobs(holding),
+                runners(holding),
+                runners_of("project", holding),
+                runners_of("group", holding),
+            ]);
+        }
+        for query in queries {
+            assert_eq!(is_valid(&query), Ok(()), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_query_with_a_slip_in_it_is_not_valid() {
+        for (right, wrong) in [
+            ("queuedAt", "queued_at"),
+            ("[PENDING]", "[WAITING]"),
+            ("$after: String", "$after: Int"),
+            ("first: 100", "limit: 100"),
+            ("runner { id }", "runner"),
+        ] {
+            let query = pending().replace(right, wrong);
+            assert!(is_valid(&query).is_err(), "{query}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, FleetId, JobId, Snapshot};
-use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+use ports::{Clock, Emitter, EmitterError};
 
 use crate::client::{Client, Meter, session};
 use crate::convert::{self, Nodes};
@@ -35,13 +35,9 @@ pub(crate) struct JenkinsEmitter {
 #[async_trait]
 impl Emitter for JenkinsEmitter {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
-        looked
-            .unwrap_or_else(|| {
-                let message = format!("the probe took more than {:?}", self.probe_timeout);
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at the queue and the nodes"))
+        let operation = "look at the queue and the nodes";
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        web::look(clock, limit, &self.name, operation, self.look()).await
     }
 }
 
@@ -159,10 +155,7 @@ impl JenkinsEmitter {
     /// A user without Job/Read gets an empty queue and status 200. That he sees one job proves little, and that he sees
     /// none proves enough.
     async fn sight(&self, seen: &mut Completeness, meter: &Meter) {
-        let answered = self
-            .client
-            .get(&["api", "json"], "quietingDown,jobs[name]{0,1}", meter)
-            .await;
+        let answered = self.client.get(&["api", "json"], wire::SIGHT, meter).await;
         match answered.and_then(|answer| answer.json()) {
             Err(failure) => seen.doubt(format!("rights: {}", failure.message)),
             Ok(body) if body["jobs"].as_array().is_none_or(Vec::is_empty) => seen.doubt(

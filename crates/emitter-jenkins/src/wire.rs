@@ -30,6 +30,9 @@ pub(crate) fn computers_tree() -> String {
     format!("computer[{COMPUTER}]{{0,{MOST_COMPUTERS}}}")
 }
 
+/// Whether the user sees any job at all, and whether the controller is about to stop.
+pub(crate) const SIGHT: &str = "quietingDown,jobs[name]{0,1}";
+
 /// One entry of the queue.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -206,4 +209,27 @@ pub(crate) fn rows<T: for<'a> Deserialize<'a>>(
         .collect();
     let bad = all - read.len();
     Some((read, bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use fake_jenkins::unexported;
+
+    use super::*;
+
+    /// Jenkins leaves what it does not export out of its answer without a word.
+    #[test]
+    fn nothing_is_asked_for_that_jenkins_does_not_export() {
+        for (tree, class) in [
+            (queue_tree(), "hudson.model.Queue"),
+            (computers_tree(), "hudson.model.ComputerSet"),
+            (COMPUTER.to_owned(), "hudson.slaves.SlaveComputer"),
+            (SIGHT.to_owned(), "hudson.model.Hudson"),
+        ] {
+            assert_eq!(unexported(&tree, class).unwrap(), [""; 0], "{tree}");
+        }
+        let slip = queue_tree().replace("labelExpression", "assignedLabel");
+        let found = unexported(&slip, "hudson.model.Queue").unwrap();
+        assert_eq!(found, ["hudson.model.Queue.items.task.assignedLabel"]);
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{Completeness, EmitterName, Executor, ExecutorState, FleetId, Job, PoolName, Snapshot};
-use ports::{Clock, Emitter, EmitterError, EmitterErrorKind};
+use ports::{Clock, Emitter, EmitterError};
 
 use crate::chain::{self, Chains};
 use crate::client::{Client, Meter};
@@ -64,13 +64,9 @@ pub(crate) struct Seen {
 #[async_trait]
 impl Emitter for TeamCityEmitter {
     async fn probe(&self) -> Result<Snapshot, EmitterError> {
-        let looked = ports::timeout(self.clock.as_ref(), self.probe_timeout, self.look()).await;
-        looked
-            .unwrap_or_else(|| {
-                let message = format!("the probe took more than {:?}", self.probe_timeout);
-                Err(Failure::new(EmitterErrorKind::TimedOut, message))
-            })
-            .map_err(|failure| failure.into_error(&self.name, "look at the queue and the agents"))
+        let operation = "look at the queue and the agents";
+        let (clock, limit) = (self.clock.as_ref(), self.probe_timeout);
+        web::look(clock, limit, &self.name, operation, self.look()).await
     }
 }
 

@@ -307,7 +307,9 @@ async fn rows_that_move_between_pages_are_missed_and_said_to_be() {
     let target = "/app/rest/buildQueue?locator=count:500";
     let page = {
         let mut teamcity = world.lock();
-        let request = fake_teamcity::Request::new("GET", target).by(TOKEN);
+        let request = fake_teamcity::Request::new("GET", target)
+            .with_header("accept", "application/json")
+            .with_bearer(TOKEN);
         let page = teamcity.handle(&request, look.taken_at).json_body();
         teamcity.builds.remove(&first);
         page

@@ -304,6 +304,13 @@ impl Context<'_> {
             return;
         }
         self.begin_broken(plan);
+        if let Some(why) = &self.seen.seen.control_refused {
+            plan.reasons.push(Reason::ControlRefused {
+                why: why.clone(),
+                surplus,
+            });
+            return;
+        }
         if surplus == 0 {
             return;
         }
@@ -414,7 +421,8 @@ impl Context<'_> {
                 Phase::Preempted { .. } if machine.executor_ref.is_some() => LeaveWhy::Preempted,
                 _ => continue,
             };
-            let controls = self.settle().is_some() || why == LeaveWhy::Stopped;
+            let may = self.settle().is_some() && self.seen.seen.control_refused.is_none();
+            let controls = may || why == LeaveWhy::Stopped;
             if machine.leaving.is_none() && controls && self.listing_is_whole(machine) {
                 self.begin_one(machine, why, plan);
             }

@@ -44,6 +44,10 @@ pub struct PoolSeen {
     pub next_sequence: u32,
     /// Why nothing can be created for it now, if so (registration refused, for instance).
     pub creation_held: Option<String>,
+    /// Why the CI server lately refused to have an executor of it cordoned, if so: then no machine that has one begins to
+    /// leave, as in the read-only mode.
+    #[serde(default)]
+    pub control_refused: Option<String>,
     /// How creations of this pool ended since its memory was written.
     #[serde(default)]
     pub offer_news: Vec<OfferNews>,

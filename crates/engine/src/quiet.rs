@@ -96,6 +96,7 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
         && seen.intents_lost_at.is_none()
         && seen.unavailable.is_empty()
         && seen.seen.creation_held.is_none()
+        && seen.seen.control_refused.is_none()
         && seen
             .listings
             .values()

@@ -385,6 +385,13 @@ pub enum Reason {
         /// Machines more than wanted.
         surplus: u32,
     },
+    /// The configuration gives the right to control executors, and the CI server refuses it.
+    ControlRefused {
+        /// What it said, and what is missing.
+        why: String,
+        /// Machines more than wanted.
+        surplus: u32,
+    },
     /// A departure goes on.
     Departing {
         /// The machine.
@@ -565,6 +572,7 @@ impl Reason {
             Reason::NotIdleLongEnough { .. } => "not_idle_long_enough",
             Reason::ScaleInPace { .. } => "scale_in_pace",
             Reason::ReadOnly { .. } => "read_only",
+            Reason::ControlRefused { .. } => "control_refused",
             Reason::Departing { .. } => "departing",
             Reason::Adopted { .. } => "adopted",
             Reason::Unclear { .. } => "unclear",
@@ -866,6 +874,16 @@ impl fmt::Display for Reason {
                 "{} more than wanted, but there is no right to control executors here: machines leave by themselves only",
                 count(*surplus, "machine")
             ),
+            Reason::ControlRefused { why, surplus } => {
+                f.write_str("read-only for now")?;
+                if *surplus > 0 {
+                    write!(f, ", {} more than wanted", count(*surplus, "machine"))?;
+                }
+                write!(
+                    f,
+                    ": no executor can be cordoned, so no machine begins to leave: {why}"
+                )
+            }
             Reason::Departing { instance, what } => write!(f, "{instance} is leaving: {what}"),
             Reason::Adopted { instance, epoch } => {
                 write!(

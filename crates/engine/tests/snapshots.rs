@@ -829,6 +829,39 @@ fn a_read_only_pool_grows_but_never_shrinks_by_us() {
     );
 }
 
+/// A token that was meant to manage and may not: the pool serves on, and says what is missing.
+#[test]
+fn a_pool_whose_cordons_are_refused_grows_and_lets_nothing_begin_to_leave() {
+    check(
+        "max 10 | queued 0 | idle 30m, lost | refused the token lacks the scope manage_runner",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              read-only for now, 1 machine more than wanted: no executor can be cordoned, so no machine begins to leave: the token lacks the scope manage_runner
+        "#]],
+    );
+    check(
+        "max 10 | queued 3 | idle 30m | refused the token lacks the scope manage_runner",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+              demand: 3 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              grows by 2 machines from linux-m/0
+              read-only for now: no executor can be cordoned, so no machine begins to leave: the token lacks the scope manage_runner
+        "#]],
+    );
+    check(
+        "max 10 | queued 0 | stopped | refused the token lacks the scope manage_runner",
+        expect![[r#"
+            delete linux-7-1-0 at aws: it is powered off
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 begins to leave: it is powered off
+              linux-7-1-0 is leaving: its deletion is asked for
+              read-only for now: no executor can be cordoned, so no machine begins to leave: the token lacks the scope manage_runner
+        "#]],
+    );
+}
+
 /// Servers that nothing counted any more, and a big bill (drone#129).
 #[test]
 fn nodes_that_join_no_server_leave_when_they_are_too_many() {

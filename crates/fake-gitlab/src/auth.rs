@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use fake_server::{Request, Response};
 use serde_json::json;
 
-use crate::http::{Request, Response};
+use crate::answer;
 use crate::world::{GitLab, Project, ProjectId, Runner, RunnerType};
 
 /// A user's role in a project; later ones include the earlier.
@@ -113,7 +114,7 @@ pub(crate) fn token_of(request: &Request) -> Option<&str> {
 impl GitLab {
     /// The user behind a REST request whose token has one of `scopes`.
     pub(crate) fn caller(&self, request: &Request, scopes: &[Scope]) -> Result<User, Response> {
-        let unauthorized = || Response::refusal(401, "Unauthorized");
+        let unauthorized = || answer::refusal(401, "Unauthorized");
         let value = token_of(request).ok_or_else(unauthorized)?;
         let token = self.tokens.get(value).ok_or_else(unauthorized)?;
         if !token
@@ -121,7 +122,7 @@ impl GitLab {
             .iter()
             .any(|scope| *scope == Scope::Api || scopes.contains(scope))
         {
-            return Err(Response::json(
+            return Err(answer::json(
                 403,
                 &json!({
                     "error": "insufficient_scope",
@@ -141,8 +142,7 @@ impl GitLab {
         let Some(value) = token_of(request) else {
             return Ok(None);
         };
-        let invalid =
-            || Response::json(401, &json!({ "errors": [{ "message": "Invalid token" }] }));
+        let invalid = || answer::json(401, &json!({ "errors": [{ "message": "Invalid token" }] }));
         let token = self.tokens.get(value).ok_or_else(invalid)?;
         if !token
             .scopes
@@ -164,6 +164,6 @@ impl GitLab {
         };
         found
             .filter(|project| project.public || user.can(project.id, Access::Guest))
-            .ok_or_else(|| Response::refusal(404, "Project Not Found"))
+            .ok_or_else(|| answer::refusal(404, "Project Not Found"))
     }
 }

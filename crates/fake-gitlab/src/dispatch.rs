@@ -4,10 +4,12 @@
 //! where the pause is checked, and an end, where a job may be handed out: in the real server a long
 //! poll lies between the two, and a job can be handed out *after* the runner was paused.
 
+use fake_server::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::http::{Request, Response};
+use crate::answer;
+use crate::params::body;
 use crate::world::{
     Ending, GitLab, Job, JobId, JobKind, JobState, Manager, Project, ProjectId, Run, Runner,
     RunnerId, RunnerType,
@@ -194,7 +196,7 @@ impl GitLab {
             .values_mut()
             .find(|runner| runner.token == token);
         let Some(runner) = runner else {
-            return Err(Box::new(Response::refusal(403, "Forbidden")));
+            return Err(Box::new(answer::refusal(403, "Forbidden")));
         };
         runner.contacted_at = Some(now);
         match runner
@@ -275,8 +277,8 @@ impl GitLab {
         request: &Request,
         now: Timestamp,
     ) -> Result<Response, Response> {
-        let body = request.json()?;
-        let token = text(&body, "token").ok_or_else(|| Response::error(400, "token is missing"))?;
+        let body = body(request)?;
+        let token = text(&body, "token").ok_or_else(|| answer::error(400, "token is missing"))?;
         let system_id = text(&body, "system_id").unwrap_or("s_unknown");
         let mut begun = self
             .begin_job_request(token, system_id, now)
@@ -288,7 +290,7 @@ impl GitLab {
         let Some(job) = taken.and_then(|id| self.jobs.get(&id)) else {
             return Ok(Response::empty(204).with_header("x-gitlab-last-update", "1"));
         };
-        Ok(Response::json(
+        Ok(answer::json(
             201,
             &json!({
                 "id": job.id.0,
@@ -315,17 +317,17 @@ impl GitLab {
         request: &Request,
         now: Timestamp,
     ) -> Result<Response, Response> {
-        let body = request.json()?;
+        let body = body(request)?;
         let id = id
             .parse()
             .map(JobId)
-            .map_err(|_| Response::error(400, "id is invalid"))?;
+            .map_err(|_| answer::error(400, "id is invalid"))?;
         let job = self
             .jobs
             .get(&id)
-            .ok_or_else(|| Response::refusal(403, "Forbidden"))?;
+            .ok_or_else(|| answer::refusal(403, "Forbidden"))?;
         if text(&body, "token") != Some(job.token().as_str()) {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
         let state = text(&body, "state").unwrap_or("running");
         if let Some(runner) = job.promised {
@@ -335,12 +337,12 @@ impl GitLab {
                 "running" => {
                     self.start_job(runner, id, now);
                 }
-                _ => return Err(Response::refusal(400, "Bad Request")),
+                _ => return Err(answer::refusal(400, "Bad Request")),
             }
-            return Ok(Response::json(200, &Value::Null));
+            return Ok(answer::json(200, &Value::Null));
         }
         if !job.state.holds_runner() {
-            let refused = Response::refusal(403, "Forbidden  - Job is not running");
+            let refused = answer::refusal(403, "Forbidden  - Job is not running");
             return Err(refused.with_header("job-status", job.state.word()));
         }
         match state {
@@ -348,20 +350,20 @@ impl GitLab {
             "success" | "failed" => {
                 self.finish_job(id, state == "success", now);
             }
-            _ => return Err(Response::error(400, "state does not have a valid value")),
+            _ => return Err(answer::error(400, "state does not have a valid value")),
         }
         let word = self.jobs.get(&id).map_or("", |job| job.state.word());
-        Ok(Response::json(200, &Value::Null).with_header("job-status", word))
+        Ok(answer::json(200, &Value::Null).with_header("job-status", word))
     }
 
     /// `POST /runners/verify`.
     pub(crate) fn verify(&mut self, request: &Request) -> Result<Response, Response> {
-        let body = request.json()?;
-        let token = text(&body, "token").ok_or_else(|| Response::error(400, "token is missing"))?;
+        let body = body(request)?;
+        let token = text(&body, "token").ok_or_else(|| answer::error(400, "token is missing"))?;
         let runner = self.runners.values().find(|runner| runner.token == token);
-        let runner = runner.ok_or_else(|| Response::refusal(403, "Forbidden"))?;
+        let runner = runner.ok_or_else(|| answer::refusal(403, "Forbidden"))?;
         let answer = json!({ "id": runner.id.0, "token": runner.token, "token_expires_at": null });
-        Ok(Response::json(200, &answer))
+        Ok(answer::json(200, &answer))
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use fake_server::{Request, Response, Transport};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::http::{Request, Response, Transport};
+use crate::answer;
 
 /// One ordered fault.
 #[derive(Debug, Clone)]
@@ -83,15 +84,8 @@ impl FaultKind {
     /// The answer that stands in for the real one, when nothing is carried out.
     pub(crate) fn instead(&self) -> Option<Response> {
         Some(match self {
-            Self::Html(status) => {
-                Response::html(*status, "Whoops, something went wrong on our end.")
-            }
-            Self::Body(body) => Response {
-                status: 200,
-                headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-                body: body.clone().into_bytes(),
-                ..Response::default()
-            },
+            Self::Html(status) => answer::html(*status, "Whoops, something went wrong on our end."),
+            Self::Body(body) => Response::of(200, "application/json", body.clone()),
             Self::Redirect(status, to) => Response::empty(*status).with_header("location", to),
             Self::Throttled(seconds) => throttled(600, 601, *seconds),
             Self::CutBody | Self::LostAnswer | Self::Delay(_) | Self::Padding(_) => return None,
@@ -175,13 +169,7 @@ impl RateLimit {
 }
 
 fn throttled(limit: u32, observed: u32, retry_after: u32) -> Response {
-    let response = Response {
-        status: 429,
-        headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
-        body: b"Retry later\n".to_vec(),
-        ..Response::default()
-    };
-    response
+    Response::of(429, "text/plain", "Retry later\n")
         .with_header("retry-after", retry_after.to_string())
         .with_header("ratelimit-name", "throttle_authenticated_api")
         .with_header("ratelimit-limit", limit.to_string())

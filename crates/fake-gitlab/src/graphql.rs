@@ -3,13 +3,15 @@
 //! The table of types and the check against it are in `schema`. What the caller may not see is an
 //! empty connection or `null`, as in the real server, and seldom an error.
 
+use fake_server::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::answer;
 use crate::auth::{Access, User};
 use crate::groups::is_below;
-use crate::http::{Request, Response};
 use crate::paging::{cursor, page_before, uncursor};
+use crate::params::body;
 use crate::query::{self, Field};
 use crate::runners::{kind_word, status};
 use crate::schema;
@@ -25,7 +27,7 @@ impl GitLab {
     /// `POST /api/graphql`.
     pub(crate) fn graphql(&self, request: &Request, now: Timestamp) -> Result<Response, Response> {
         let user = self.graphql_caller(request)?;
-        let body = request.json()?;
+        let body = body(request)?;
         let text = body.get("query").and_then(Value::as_str).unwrap_or("");
         if text.len() > LONGEST_QUERY {
             return Ok(refuse("Query too large"));
@@ -66,7 +68,7 @@ impl GitLab {
                 .map(|words| json!({ "message": words }))
                 .collect();
         }
-        Ok(Response::json(200, &answer))
+        Ok(answer::json(200, &answer))
     }
 }
 
@@ -542,5 +544,5 @@ fn page_size(field: &Field) -> usize {
 }
 
 fn refuse(words: &str) -> Response {
-    Response::json(200, &json!({ "errors": [{ "message": words }] }))
+    answer::json(200, &json!({ "errors": [{ "message": words }] }))
 }

@@ -2,11 +2,13 @@
 //!
 //! A role in a group is a role in every project and group below it, those made later too.
 
+use fake_server::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::answer;
 use crate::auth::{Access, Scope, User};
-use crate::http::{Request, Response};
+use crate::params::Params;
 use crate::world::{GitLab, Group, Project};
 
 impl User {
@@ -58,14 +60,14 @@ impl GitLab {
                 || below.any(|project| may_see(user, project))
         };
         let found = self.groups.values().find(named).filter(seen);
-        found.ok_or_else(|| Response::refusal(404, "Group Not Found"))
+        found.ok_or_else(|| answer::refusal(404, "Group Not Found"))
     }
 
     /// `GET /groups/:id`.
     pub(crate) fn show_group(&self, key: &str, request: &Request) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::ReadApi])?;
         let group = self.visible_group(&user, key)?;
-        Ok(Response::json(
+        Ok(answer::json(
             200,
             &json!({ "id": group.id, "full_path": group.path }),
         ))
@@ -79,7 +81,7 @@ impl GitLab {
     ) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::ReadApi])?;
         let group = self.visible_group(&user, key)?;
-        let params = request.params();
+        let params = Params::of(request);
         let deep = params.get("include_subgroups") == Some("true");
         let listed = |project: &&Project| {
             is_below(&project.path, &group.path)
@@ -95,7 +97,7 @@ impl GitLab {
             Some("id") => {}
             Some("last_activity_at") => projects.sort_by_key(|project| project.last_activity_at),
             None => projects.sort_by_key(|project| project.id),
-            Some(_) => return Err(Response::error(400, "order_by does not have a valid value")),
+            Some(_) => return Err(answer::error(400, "order_by does not have a valid value")),
         }
         if params.get("sort") != Some("asc") {
             projects.reverse();
@@ -121,8 +123,8 @@ impl GitLab {
         let group = self.visible_group(&caller, key)?;
         let member = member.parse().ok().and_then(|id: u64| self.users.get(&id));
         let role = member.and_then(|user| Some((user, user.role_in(&group.path)?)));
-        let (user, role) = role.ok_or_else(|| Response::refusal(404, "Not found"))?;
-        Ok(Response::json(
+        let (user, role) = role.ok_or_else(|| answer::refusal(404, "Not found"))?;
+        Ok(answer::json(
             200,
             &json!({ "id": user.id, "username": user.username, "access_level": role.level() }),
         ))
@@ -130,11 +132,11 @@ impl GitLab {
 
     /// `GET /personal_access_tokens/self`: any token may ask about itself.
     pub(crate) fn token_itself(&self, request: &Request) -> Result<Response, Response> {
-        let unauthorized = || Response::refusal(401, "Unauthorized");
+        let unauthorized = || answer::refusal(401, "Unauthorized");
         let value = crate::auth::token_of(request).ok_or_else(unauthorized)?;
         let token = self.tokens.get(value).ok_or_else(unauthorized)?;
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.word()).collect();
-        Ok(Response::json(
+        Ok(answer::json(
             200,
             &json!({ "id": 1, "name": "parmanu", "active": true, "revoked": false, "scopes": scopes }),
         ))

@@ -1,10 +1,12 @@
 //! The REST lists of jobs: of a project, with tags, and of a runner, without.
 
+use fake_server::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::answer;
 use crate::auth::Scope;
-use crate::http::{Request, Response};
+use crate::params::Params;
 use crate::runners::{busy_projects, runner_id};
 use crate::world::{GitLab, Job, JobState};
 
@@ -22,9 +24,9 @@ impl GitLab {
         }
         let project = self.visible_project(&user, key)?;
         if !user.can_read_jobs(project) {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
-        let states = self.states(&request.params().list("scope"), "scope")?;
+        let states = self.states(&Params::of(request).list("scope"), "scope")?;
         let listed = |job: &&Job| {
             job.project == project.id && (states.is_empty() || states.contains(&job.state))
         };
@@ -48,9 +50,9 @@ impl GitLab {
         let runner = self.runner_by(runner_id(id)?)?;
         let reads_some = || busy_projects(self, runner).any(|project| user.can_read_jobs(project));
         if !(user.owns(runner) || reads_some()) {
-            return Err(Response::refusal(403, "Forbidden - No access granted"));
+            return Err(answer::refusal(403, "Forbidden - No access granted"));
         }
-        let params = request.params();
+        let params = Params::of(request);
         let states = match params.get("status") {
             None => Vec::new(),
             Some(word) => self.states(&[word.to_owned()], "status")?,
@@ -83,7 +85,7 @@ impl GitLab {
                 .filter(|state| state.word() == word)
                 .filter(|state| !(self.without_canceling && *state == JobState::Canceling))
                 .ok_or_else(|| {
-                    Response::error(400, &format!("{parameter} does not have a valid value"))
+                    answer::error(400, &format!("{parameter} does not have a valid value"))
                 })
         };
         words.iter().map(state).collect()

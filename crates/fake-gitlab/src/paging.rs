@@ -2,25 +2,27 @@
 //!
 //! Never an `x-total`: the endpoints here do not count, as the real ones do not.
 
+use fake_server::{Request, Response};
 use serde_json::{Value, json};
 
-use crate::http::{Request, Response};
+use crate::answer;
+use crate::params::Params;
 use crate::world::{GitLab, Job, JobId};
 
 const DEFAULT_PAGE: usize = 20;
 const LARGEST_PAGE: usize = 100;
 
 fn page_size(request: &Request) -> Result<usize, Response> {
-    match request.params().get("per_page").map(str::parse::<usize>) {
+    match Params::of(request).get("per_page").map(str::parse::<usize>) {
         None => Ok(DEFAULT_PAGE),
         Some(Ok(size)) if size > 0 => Ok(size.min(LARGEST_PAGE)),
-        Some(_) => Err(Response::error(400, "per_page does not have a valid value")),
+        Some(_) => Err(answer::error(400, "per_page does not have a valid value")),
     }
 }
 
 impl GitLab {
     fn link(&self, request: &Request, name: &str, value: &str) -> String {
-        let query = request.params().with(name, value);
+        let query = Params::of(request).with(name, value);
         format!("<{}{}?{query}>; rel=\"next\"", self.base, request.path)
     }
 
@@ -31,15 +33,15 @@ impl GitLab {
         rows: Vec<Value>,
     ) -> Result<Response, Response> {
         let size = page_size(request)?;
-        let page = match request.params().get("page").map(str::parse::<usize>) {
+        let page = match Params::of(request).get("page").map(str::parse::<usize>) {
             None => 1,
             Some(Ok(page)) if page > 0 => page,
-            Some(_) => return Err(Response::error(400, "page does not have a valid value")),
+            Some(_) => return Err(answer::error(400, "page does not have a valid value")),
         };
         let first = (page - 1).saturating_mul(size);
         let more = rows.len() > first.saturating_add(size);
         let shown: Vec<Value> = rows.into_iter().skip(first).take(size).collect();
-        let mut response = Response::json(200, &json!(shown))
+        let mut response = answer::json(200, &json!(shown))
             .with_header("x-page", page.to_string())
             .with_header("x-per-page", size.to_string());
         if more {
@@ -58,11 +60,11 @@ impl GitLab {
         jobs: &[&Job],
         row: impl Fn(&Job) -> Value,
     ) -> Result<Response, Response> {
-        let params = request.params();
+        let params = Params::of(request);
         let newest_first = match params.get("sort") {
             None | Some("desc") => true,
             Some("asc") => false,
-            Some(_) => return Err(Response::error(400, "sort does not have a valid value")),
+            Some(_) => return Err(answer::error(400, "sort does not have a valid value")),
         };
         if params.get("pagination") != Some("keyset") {
             let mut rows: Vec<Value> = jobs.iter().map(|job| row(job)).collect();
@@ -73,19 +75,19 @@ impl GitLab {
         }
         if !newest_first || params.get("order_by").is_some_and(|key| key != "id") {
             let words = "Keyset pagination is not yet available for this type of request";
-            return Err(Response::error(405, words));
+            return Err(answer::error(405, words));
         }
         let size = page_size(request)?;
         let before = match params.get("cursor") {
             None => None,
             Some(cursor) => Some(
                 uncursor(cursor)
-                    .ok_or_else(|| Response::error(400, "cursor does not have a valid value"))?,
+                    .ok_or_else(|| answer::error(400, "cursor does not have a valid value"))?,
             ),
         };
         let (shown, more) = page_before(jobs, before, size);
         let rows: Vec<Value> = shown.iter().map(|job| row(job)).collect();
-        let response = Response::json(200, &json!(rows));
+        let response = answer::json(200, &json!(rows));
         Ok(match shown.last() {
             Some(last) if more => {
                 response.with_header("link", self.link(request, "cursor", &cursor(last.id)))

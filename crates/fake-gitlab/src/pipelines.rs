@@ -146,7 +146,8 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let user = gitlab.add_user("admin", true);
         gitlab.add_token(user, "t", &[crate::Scope::Api]);
-        let mut request = crate::Request::new("POST", "/api/v4/user/runners").with_token("t");
+        let mut request =
+            crate::Request::new("POST", "/api/v4/user/runners").with_header("private-token", "t");
         request.body = br#"{"runner_type":"instance_type","run_untagged":true}"#.to_vec();
         assert_eq!(gitlab.handle(&request, now).status, 201);
         let jobs = [

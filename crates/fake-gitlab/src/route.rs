@@ -3,13 +3,24 @@
 //! Faults and the rate limit come first, as they do in a proxy; then one table of routes. A route
 //! that is not in the table is a 404, and an unknown method a 405.
 
+use fake_server::{Fake, Request, Response};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::answer;
 use crate::auth::{Access, Scope};
 use crate::fault;
-use crate::http::{Request, Response};
 use crate::world::GitLab;
+
+impl Fake for GitLab {
+    fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
+        self.handle(request, now)
+    }
+
+    fn listens_at(&mut self, base: String) {
+        self.base = base;
+    }
+}
 
 impl GitLab {
     /// Answers one request. No I/O and no clock: the only thing that can change is `self`.
@@ -35,7 +46,7 @@ impl GitLab {
     fn route(&mut self, request: &Request, now: Timestamp) -> Result<Response, Response> {
         let method = request.method.as_str();
         let Some(path) = request.path.strip_prefix("/api/") else {
-            return Err(Response::html(404, "Page not found"));
+            return Err(answer::html(404, "Page not found"));
         };
         let parts: Vec<String> = path.split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -68,8 +79,8 @@ impl GitLab {
             ("GET", ["v4", "runners", id, "managers"]) => self.managers(id, request, now),
             ("POST", ["v4", "jobs", "request"]) => self.job_request(request, now),
             ("PUT", ["v4", "jobs", id]) => self.job_update(id, request, now),
-            ("GET" | "POST" | "PUT" | "DELETE", _) => Err(Response::error(404, "404 Not Found")),
-            _ => Err(Response::error(405, "405 Method Not Allowed")),
+            ("GET" | "POST" | "PUT" | "DELETE", _) => Err(answer::error(404, "404 Not Found")),
+            _ => Err(answer::error(405, "405 Method Not Allowed")),
         }
     }
 
@@ -80,12 +91,12 @@ impl GitLab {
             // the real server shows this key to administrators and to nobody else
             body["is_admin"] = json!(true);
         }
-        Ok(Response::json(200, &body))
+        Ok(answer::json(200, &body))
     }
 
     fn version(&self, request: &Request) -> Result<Response, Response> {
         self.caller(request, &[Scope::ReadApi])?;
-        Ok(Response::json(
+        Ok(answer::json(
             200,
             &json!({ "version": "18.2.0", "revision": "fake" }),
         ))
@@ -105,7 +116,7 @@ impl GitLab {
         } else {
             format!("?{}", request.query)
         };
-        let answer = Response::refusal(301, "Moved Permanently");
+        let answer = answer::refusal(301, "Moved Permanently");
         Some(answer.with_header("location", format!("{}{to}{query}", self.base)))
     }
 
@@ -121,7 +132,7 @@ impl GitLab {
             "shared_runners_enabled": project.shared_runners,
             "visibility": if project.public { "internal" } else { "private" },
         });
-        Ok(Response::json(200, &body))
+        Ok(answer::json(200, &body))
     }
 
     fn protected(&self, key: &str, request: &Request, tags: bool) -> Result<Response, Response> {
@@ -131,7 +142,7 @@ impl GitLab {
         }
         let project = self.visible_project(&user, key)?;
         if !user.can(project.id, Access::Maintainer) {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
         let rules = if tags {
             &project.protected_tags

@@ -1,11 +1,13 @@
 //! The REST life of a runner: made, listed, paused, deleted.
 
+use fake_server::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::answer;
 use crate::auth::{Access, Scope, User};
 use crate::groups::is_below;
-use crate::http::{Params, Request, Response};
+use crate::params::{Params, body};
 use crate::world::{GitLab, Project, ProjectId, Runner, RunnerId, RunnerType};
 
 /// A runner not heard for this long is offline (GitLab: `ONLINE_CONTACT_TIMEOUT`).
@@ -21,7 +23,7 @@ impl GitLab {
         now: Timestamp,
     ) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::CreateRunner])?;
-        let body = request.json()?;
+        let body = body(request)?;
         let (kind, projects, group) = self.new_runner_owner(&user, &body)?;
         let tags = words(&body, "tag_list")?.unwrap_or_default();
         let run_untagged = flag(&body, "run_untagged")?.unwrap_or(true);
@@ -53,7 +55,7 @@ impl GitLab {
         };
         let answer = json!({ "id": id.0, "token": runner.token, "token_expires_at": null });
         self.runners.insert(id, runner);
-        Ok(Response::json(201, &answer))
+        Ok(answer::json(201, &answer))
     }
 
     fn new_runner_owner(
@@ -61,12 +63,12 @@ impl GitLab {
         user: &User,
         body: &Value,
     ) -> Result<(RunnerType, Vec<ProjectId>, Option<String>), Response> {
-        let forbidden = || Response::refusal(403, "Forbidden");
+        let forbidden = || answer::refusal(403, "Forbidden");
         match body.get("runner_type").and_then(Value::as_str) {
             Some("instance_type") if user.admin => Ok((RunnerType::Instance, Vec::new(), None)),
             Some("group_type") => {
                 let id = body.get("group_id").and_then(Value::as_u64);
-                let id = id.ok_or_else(|| Response::error(400, "group_id is missing"))?;
+                let id = id.ok_or_else(|| answer::error(400, "group_id is missing"))?;
                 let group = self.groups.get(&id);
                 let group = group.filter(|group| user.can_in_group(&group.path, Access::Owner));
                 let group = group.ok_or_else(forbidden)?;
@@ -77,14 +79,14 @@ impl GitLab {
                     .get("project_id")
                     .and_then(Value::as_u64)
                     .map(ProjectId);
-                let id = id.ok_or_else(|| Response::error(400, "project_id is missing"))?;
+                let id = id.ok_or_else(|| answer::error(400, "project_id is missing"))?;
                 if !self.projects.contains_key(&id) || !user.can(id, Access::Maintainer) {
                     return Err(forbidden());
                 }
                 Ok((RunnerType::Project, vec![id], None))
             }
             Some("instance_type") => Err(forbidden()),
-            _ => Err(Response::error(
+            _ => Err(answer::error(
                 400,
                 "runner_type does not have a valid value",
             )),
@@ -101,12 +103,9 @@ impl GitLab {
         let user = self.caller(request, &[Scope::ReadApi, Scope::ManageRunner])?;
         let runner = self.runner_by(runner_id(id)?)?;
         if runner.kind != RunnerType::Instance && !user.owns(runner) {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
-        Ok(Response::json(
-            200,
-            &self.runner_details(runner, &user, now),
-        ))
+        Ok(answer::json(200, &self.runner_details(runner, &user, now)))
     }
 
     /// `PUT /runners/:id`.
@@ -117,7 +116,7 @@ impl GitLab {
         now: Timestamp,
     ) -> Result<Response, Response> {
         let user = self.owner_of(id, request)?;
-        let body = request.json()?;
+        let body = body(request)?;
         let mut runner = self.runner_by(runner_id(id)?)?.clone();
         if let Some(paused) = flag(&body, "paused")? {
             runner.paused = paused;
@@ -152,7 +151,7 @@ impl GitLab {
         }
         let details = self.runner_details(&runner, &user, now);
         self.runners.insert(runner.id, runner);
-        Ok(Response::json(200, &details))
+        Ok(answer::json(200, &details))
     }
 
     /// `DELETE /runners/:id`.
@@ -166,7 +165,7 @@ impl GitLab {
         let id = runner_id(id)?;
         if self.runner_by(id)?.projects.len() > 1 {
             let words = "Forbidden - Runner associated with more than one project";
-            return Err(Response::refusal(403, words));
+            return Err(answer::refusal(403, words));
         }
         self.remove_runner(id, now);
         Ok(Response::empty(204))
@@ -201,7 +200,7 @@ impl GitLab {
     ) -> Result<Response, Response> {
         let user = self.caller(request, &[Scope::ReadApi])?;
         if !user.admin {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
         self.runner_list(request, self.runners.values().rev(), now)
     }
@@ -219,7 +218,7 @@ impl GitLab {
         }
         let project = self.visible_project(&user, key)?;
         if !user.can(project.id, Access::Maintainer) {
-            return Err(Response::refusal(403, "Forbidden"));
+            return Err(answer::refusal(403, "Forbidden"));
         }
         self.runner_list(
             request,
@@ -237,7 +236,7 @@ impl GitLab {
         runners: impl Iterator<Item = &'a Runner>,
         now: Timestamp,
     ) -> Result<Response, Response> {
-        let params = request.params();
+        let params = Params::of(request);
         let listed = runners.filter(|runner| listed(runner, &params, now));
         // the rows of a list carry no tags, as in the real server
         let rows = listed.map(|runner| self.runner_row(runner, now));
@@ -248,7 +247,7 @@ impl GitLab {
     fn owner_of(&self, id: &str, request: &Request) -> Result<User, Response> {
         let user = self.caller(request, &[Scope::ManageRunner])?;
         let runner = self.runner_by(runner_id(id)?)?;
-        let refused = || Response::refusal(403, "Forbidden - No access granted");
+        let refused = || answer::refusal(403, "Forbidden - No access granted");
         if user.owns(runner) {
             Ok(user)
         } else {
@@ -259,7 +258,7 @@ impl GitLab {
     pub(crate) fn runner_by(&self, id: RunnerId) -> Result<&Runner, Response> {
         self.runners
             .get(&id)
-            .ok_or_else(|| Response::refusal(404, "Runner Not Found"))
+            .ok_or_else(|| answer::refusal(404, "Runner Not Found"))
     }
 
     /// `active` while a job holds the runner (or one of its machines), else `idle`. A job that is only
@@ -343,7 +342,7 @@ pub(crate) fn busy_projects<'a>(
 pub(crate) fn runner_id(text: &str) -> Result<RunnerId, Response> {
     text.parse()
         .map(RunnerId)
-        .map_err(|_| Response::error(400, "id is invalid"))
+        .map_err(|_| answer::error(400, "id is invalid"))
 }
 
 pub(crate) fn status(
@@ -381,11 +380,11 @@ fn listed(runner: &Runner, params: &Params, now: Timestamp) -> bool {
 }
 
 fn invalid(field: &str, words: &str) -> Response {
-    Response::json(400, &json!({ "message": { field: [words] } }))
+    answer::json(400, &json!({ "message": { field: [words] } }))
 }
 
 fn bad(field: &str) -> Response {
-    Response::error(400, &format!("{field} is invalid"))
+    answer::error(400, &format!("{field} is invalid"))
 }
 
 fn flag(body: &Value, field: &str) -> Result<Option<bool>, Response> {
@@ -433,7 +432,7 @@ fn protected(body: &Value) -> Result<Option<bool>, Response> {
         None => Ok(None),
         Some("ref_protected") => Ok(Some(true)),
         Some("not_protected") => Ok(Some(false)),
-        Some(_) => Err(Response::error(
+        Some(_) => Err(answer::error(
             400,
             "access_level does not have a valid value",
         )),

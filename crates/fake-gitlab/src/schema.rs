@@ -103,3 +103,52 @@ pub(crate) fn complexity(fields: &[Field]) -> u64 {
     };
     fields.iter().map(one).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use apollo_compiler::Schema;
+
+    use super::SCHEMA;
+
+    /// The table is what the fake answers; `schema.graphql` is what GitLab has. A row of one that the other does not know
+    /// would let a query pass here that the real server refuses.
+    #[test]
+    fn the_table_and_the_schema_know_the_same_fields_and_arguments() {
+        let sdl = Schema::parse_and_validate(crate::GRAPHQL_SCHEMA, "schema.graphql").unwrap();
+        let sdl = &sdl;
+        let mut published: Vec<String> = sdl
+            .types
+            .iter()
+            .filter(|(name, _)| !name.starts_with("__"))
+            .filter_map(|(name, kind)| Some((name, kind.as_object()?)))
+            .flat_map(|(name, object)| {
+                object.fields.iter().map(move |(field, definition)| {
+                    let mut arguments: Vec<&str> = definition
+                        .arguments
+                        .iter()
+                        .map(|argument| argument.name.as_str())
+                        .collect();
+                    arguments.sort_unstable();
+                    let inner = definition.ty.inner_named_type();
+                    let inside = if sdl.types[inner].is_object() {
+                        inner.as_str()
+                    } else {
+                        ""
+                    };
+                    format!("{name}.{field}({}) {inside}", arguments.join(" "))
+                })
+            })
+            .collect();
+        let mut answered: Vec<String> = SCHEMA
+            .iter()
+            .map(|(kind, field, arguments, inside)| {
+                let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+                arguments.sort_unstable();
+                format!("{kind}.{field}({}) {inside}", arguments.join(" "))
+            })
+            .collect();
+        published.sort_unstable();
+        answered.sort_unstable();
+        assert_eq!(answered, published);
+    }
+}

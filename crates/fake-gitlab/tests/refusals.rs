@@ -38,7 +38,7 @@ impl World {
     }
 
     fn send(&mut self, token: &str, method: &str, target: &str, body: &Value) -> Response {
-        let mut request = Request::new(method, target).with_token(token);
+        let mut request = Request::new(method, target).with_header("private-token", token);
         if !body.is_null() {
             request = request.with_json(body);
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::http::{Request, Response, Transport};
+use fake_server::{Request, Response, Transport};
+
+use crate::answer;
 
 /// One ordered fault.
 #[derive(Debug, Clone)]
@@ -49,9 +51,9 @@ impl FaultKind {
     /// The answer that stands in for the real one, when nothing is carried out.
     pub(crate) fn instead(&self) -> Option<Response> {
         Some(match self {
-            Self::Html(status) => Response::html(*status, "Starting Jenkins"),
+            Self::Html(status) => answer::html(*status, "Starting Jenkins"),
             Self::Body(body) => Response::of(200, "application/json;charset=utf-8", body.clone()),
-            Self::Redirect(to) => Response::found(to),
+            Self::Redirect(to) => answer::found(to),
             Self::Padding(_) | Self::CutBody | Self::LostAnswer | Self::Delay(_) => return None,
         })
     }

@@ -10,17 +10,17 @@
 //! views; an address it does not know is a 404, so that a new call cannot pass a test by luck.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod fault;
-mod http;
 mod label;
 mod route;
-mod server;
 mod show;
 mod tree;
 mod why;
 mod world;
 
+pub use fake_server::{Request, Response, Server, Transport};
+
 pub use fault::{Fault, FaultKind};
-pub use http::{Request, Response, Transport};
-pub use server::Server;
+pub use tree::{EXPORTED, unexported};
 pub use world::{Ended, Item, Jenkins, Node, OfflineCause, Rights, Sight, Stage, Task, Work};

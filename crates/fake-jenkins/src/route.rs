@@ -1,12 +1,23 @@
 //! Which request goes where, and what is refused.
 
+use fake_server::{Fake, Request, Response};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::answer;
 use crate::fault;
-use crate::http::{Request, Response};
 use crate::tree::Tree;
 use crate::world::{Jenkins, OfflineCause, Rights};
+
+impl Fake for Jenkins {
+    fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
+        self.handle(request, now)
+    }
+
+    fn listens_at(&mut self, base: String) {
+        self.base = base;
+    }
+}
 
 impl Jenkins {
     /// Answers one request. No I/O and no clock: the only thing that can change is `self`.
@@ -18,7 +29,7 @@ impl Jenkins {
             return answer;
         }
         if self.starting {
-            return Response::html(503, "Jenkins is getting ready to work");
+            return answer::html(503, "Jenkins is getting ready to work");
         }
         let mut response = self.route(request, now).unwrap_or_else(|refusal| refusal);
         if response.status == 200 {
@@ -46,7 +57,7 @@ impl Jenkins {
                 let node = self.nodes.get(*name).ok_or_else(not_found)?;
                 if node.ghost {
                     // seen right after a busy node was deleted
-                    return Err(Response::html(500, "Oops! A problem occurred"));
+                    return Err(answer::html(500, "Oops! A problem occurred"));
                 }
                 shown(request, self.show_computer(name, node, rights))
             }
@@ -66,15 +77,15 @@ impl Jenkins {
     }
 
     fn caller(&self, request: &Request) -> Result<Rights, Response> {
-        let Some((user, token)) = request.basic() else {
-            return Err(Response::html(403, "Forbidden"));
+        let Some((user, token)) = request.login() else {
+            return Err(answer::html(403, "Forbidden"));
         };
         match self.users.get(&user) {
             Some((known, rights)) if *known == token => {
                 need(rights.overall_read, "hudson.model.Hudson.Read")?;
                 Ok(*rights)
             }
-            _ => Err(Response::html(401, "Unauthorized")
+            _ => Err(answer::html(401, "Unauthorized")
                 .with_header("www-authenticate", "Basic realm=\"Jenkins\"")),
         }
     }
@@ -102,19 +113,19 @@ impl Jenkins {
         let name = request.field("name").unwrap_or_default();
         if self.nodes.contains_key(&name) {
             let words = format!("Agent called  {name}  already exists");
-            return Err(Response::html(400, "Error").with_header("x-error", words));
+            return Err(answer::html(400, "Error").with_header("x-error", words));
         }
         let kind = request.field("type").unwrap_or_default();
         if kind.is_empty() {
-            return Err(Response::html(400, "No mode given"));
+            return Err(answer::html(400, "No mode given"));
         }
         if !kind.starts_with("hudson.slaves.DumbSlave") {
-            return Err(Response::html(500, "Oops! A problem occurred"));
+            return Err(answer::html(500, "Oops! A problem occurred"));
         }
         let form: Option<Value> = request
             .field("json")
             .and_then(|json| serde_json::from_str(&json).ok());
-        let form = form.ok_or_else(|| Response::html(500, "Oops! A problem occurred"))?;
+        let form = form.ok_or_else(|| answer::html(500, "Oops! A problem occurred"))?;
         let text = |key: &str| form[key].as_str().unwrap_or_default().to_owned();
         let labels = text("labelString");
         let labels: Vec<&str> = labels.split_whitespace().collect();
@@ -124,7 +135,7 @@ impl Jenkins {
             node.description = text("nodeDescription");
             node.exclusive = text("mode") == "EXCLUSIVE";
         }
-        Ok(Response::found(&format!("{}/computer/", self.base)))
+        Ok(answer::found(&format!("{}/computer/", self.base)))
     }
 
     fn act(
@@ -135,7 +146,7 @@ impl Jenkins {
         rights: Rights,
         now: Timestamp,
     ) -> Result<Response, Response> {
-        let back = Response::found(&format!("{}/computer/{name}/", self.base));
+        let back = answer::found(&format!("{}/computer/{name}/", self.base));
         let message = request.param("offlineMessage").unwrap_or_default();
         let cause = OfflineCause {
             class: "hudson.slaves.OfflineCause$UserCause",
@@ -165,7 +176,7 @@ impl Jenkins {
             "doDelete" => {
                 need(rights.agent_delete, "hudson.model.Computer.Delete")?;
                 if node.ghost {
-                    return Err(Response::html(500, "Oops! A problem occurred"));
+                    return Err(answer::html(500, "Oops! A problem occurred"));
                 }
                 let killed: Vec<u64> = node.executors.iter().flatten().map(|w| w.item).collect();
                 if killed.is_empty() {
@@ -177,7 +188,7 @@ impl Jenkins {
                 for item in killed {
                     self.end(item, false);
                 }
-                Ok(Response::found(&format!("{}/computer/", self.base)))
+                Ok(answer::found(&format!("{}/computer/", self.base)))
             }
             _ => Err(not_found()),
         }
@@ -186,21 +197,21 @@ impl Jenkins {
 
 fn shown(request: &Request, mut value: Value) -> Result<Response, Response> {
     if let Some(tree) = request.param("tree") {
-        let tree = Tree::parse(&tree).ok_or_else(|| Response::html(400, "Bad tree"))?;
+        let tree = Tree::parse(&tree).ok_or_else(|| answer::html(400, "Bad tree"))?;
         tree.prune(&mut value);
     }
-    Ok(Response::json(&value))
+    Ok(answer::json(&value))
 }
 
 fn need(right: bool, name: &str) -> Result<(), Response> {
     if right {
         return Ok(());
     }
-    Err(Response::html(403, "Forbidden").with_header("x-required-permission", name))
+    Err(answer::html(403, "Forbidden").with_header("x-required-permission", name))
 }
 
 fn not_found() -> Response {
-    Response::html(404, "Not Found")
+    answer::html(404, "Not Found")
 }
 
 fn decode(part: &str) -> String {

@@ -1,8 +1,27 @@
 //! The `tree=` parameter: exactly the fields that were asked for, so that a plugin which forgets one does not find it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fake_server::shape::Shapes;
 use serde_json::Value;
+
+/// What Jenkins exports, restated from its sources: class by class, in the manner of [`fake_server::shape`].
+pub const EXPORTED: &str = include_str!("../exported.json");
+
+/// The fields of a `tree=` that no class there exports, with the way to them. The real server leaves them out of its answer
+/// without a word, so a plugin that asks for one learns nothing and does not know it.
+///
+/// `class` is that of the whole answer, such as `hudson.model.Queue`.
+///
+/// # Errors
+/// If the text is no tree.
+pub fn unexported(tree: &str, class: &str) -> Result<Vec<String>, String> {
+    let tree = Tree::parse(tree).ok_or_else(|| format!("not a tree: {tree}"))?;
+    let shapes = Shapes::parse(EXPORTED).map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    tree.compare(&shapes, &BTreeSet::from([class]), class, &mut found);
+    Ok(found)
+}
 
 /// What one level asks for: names, each with its own level and the length of a slice `{0,n}`.
 #[derive(Debug, Default)]
@@ -38,6 +57,29 @@ impl Tree {
             match rest.strip_prefix(',') {
                 Some(after) => *rest = after,
                 None => return Some(tree),
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        shapes: &Shapes,
+        classes: &BTreeSet<&str>,
+        way: &str,
+        found: &mut Vec<String>,
+    ) {
+        for (field, (inside, _)) in &self.0 {
+            let kinds = classes
+                .iter()
+                .flat_map(|class| shapes.kinds_of(class, field));
+            let kinds: BTreeSet<&str> = kinds
+                .filter_map(|kind| kind.get(0).unwrap_or(kind).as_str())
+                .collect();
+            let way = format!("{way}.{field}");
+            if kinds.is_empty() {
+                found.push(way);
+            } else {
+                inside.compare(shapes, &kinds, &way, found);
             }
         }
     }

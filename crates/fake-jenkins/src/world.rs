@@ -340,6 +340,16 @@ impl Jenkins {
         }
     }
 
+    /// The machine of a node is gone: what it ran ends at once, and so does its connection.
+    pub fn kill(&mut self, name: &str, now: Timestamp) {
+        let node = self.nodes.get(name);
+        let held = node.map(|node| node.executors.iter().flatten().map(|work| work.item));
+        for item in held.into_iter().flatten().collect::<Vec<_>>() {
+            self.end(item, false);
+        }
+        self.disconnect(name, now);
+    }
+
     /// The controller starts anew: no cordon and no connection until the agents are back, and other sessions.
     pub fn restart(&mut self) {
         self.session += 1;

@@ -12,7 +12,7 @@ fn jenkins() -> Jenkins {
 }
 
 fn ask(jenkins: &mut Jenkins, method: &str, target: &str) -> Response {
-    jenkins.handle(&Request::new(method, target).by("bot", "t"), NOW)
+    jenkins.handle(&Request::new(method, target).with_login("bot", "t"), NOW)
 }
 
 fn step(label: &str) -> Task {
@@ -34,7 +34,7 @@ fn a_missing_right_is_forbidden_or_an_empty_list() {
     jenkins.push(step("linux"), NOW);
     let nobody = jenkins.handle(&Request::new("GET", "/queue/api/json"), NOW);
     assert_eq!(nobody.status, 403);
-    let wrong = Request::new("GET", "/queue/api/json").by("bot", "x");
+    let wrong = Request::new("GET", "/queue/api/json").with_login("bot", "x");
     assert_eq!(jenkins.handle(&wrong, NOW).status, 401);
     let blind = Rights {
         job_read: false,
@@ -180,7 +180,7 @@ fn start_up_is_a_page_and_hidden_items_are_stubs_or_nothing() {
 fn a_name_is_taken_once_and_bad_forms_are_errors() {
     let mut jenkins = jenkins();
     let mut create = |fields: &[(&str, &str)]| {
-        let request = Request::new("POST", "/computer/doCreateItem").by("bot", "t");
+        let request = Request::new("POST", "/computer/doCreateItem").with_login("bot", "t");
         jenkins.handle(&request.with_form(fields), NOW).status
     };
     let kind = ("type", "hudson.slaves.DumbSlave");

@@ -1,9 +1,10 @@
 //! Agents over REST: finding them by locator, and changing one.
 
+use fake_server::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::http::{Request, Response};
+use crate::answer;
 use crate::locator::Locator;
 use crate::world::{Agent, Rights, TeamCity};
 
@@ -55,10 +56,10 @@ impl TeamCity {
             .map(|(id, _)| *id)
             .collect();
         match (found.is_empty(), id, name) {
-            (true, Some(id), _) => Err(Response::not_found(&format!(
+            (true, Some(id), _) => Err(answer::not_found(&format!(
                 "No agent can be found by id '{id}'."
             ))),
-            (true, None, Some(name)) => Err(Response::not_found(&format!(
+            (true, None, Some(name)) => Err(answer::not_found(&format!(
                 "No agent can be found by name '{name}'."
             ))),
             _ => Ok(found),
@@ -74,11 +75,11 @@ impl TeamCity {
         } else if let Some(of) = inner.take("build") {
             let id = id_of(&of)?;
             let build = id.parse().ok().and_then(|id: u64| self.builds.get(&id));
-            let build = build
-                .ok_or_else(|| Response::not_found(&format!("No build found by id '{id}'.")))?;
+            let build =
+                build.ok_or_else(|| answer::not_found(&format!("No build found by id '{id}'.")))?;
             (build.build_type.clone(), true)
         } else {
-            return Err(Response::bad_request(
+            return Err(answer::bad_request(
                 "Invalid compatible locator: should contain 'buildType' dimension",
             ));
         };
@@ -87,7 +88,7 @@ impl TeamCity {
             .get(&build_type)
             .filter(|t| rights.sees(&t.project));
         let of = of.ok_or_else(|| {
-            Response::not_found(&format!(
+            answer::not_found(&format!(
                 "No build type nor template is found by id '{build_type}'."
             ))
         })?;
@@ -110,7 +111,7 @@ impl TeamCity {
             (None, None) => None,
         };
         found.ok_or_else(|| {
-            Response::not_found(&format!("Nothing is found by locator 'count:1,{text}'."))
+            answer::not_found(&format!("Nothing is found by locator 'count:1,{text}'."))
         })
     }
 
@@ -123,7 +124,7 @@ impl TeamCity {
                 .find(|(_, agent)| agent.name == name)
                 .map(|(id, _)| *id);
             return found.ok_or_else(|| {
-                Response::not_found(&format!("No agent can be found by name '{name}'."))
+                answer::not_found(&format!("No agent can be found by name '{name}'."))
             });
         }
         let found = self.find_agents(&mut locator, rights)?;
@@ -131,7 +132,7 @@ impl TeamCity {
         found
             .first()
             .copied()
-            .ok_or_else(|| Response::not_found(&format!("Nothing is found by locator '{text}'.")))
+            .ok_or_else(|| answer::not_found(&format!("Nothing is found by locator '{text}'.")))
     }
 
     pub(crate) fn put_agent(
@@ -142,10 +143,10 @@ impl TeamCity {
         now: Timestamp,
     ) -> Result<Value, Response> {
         match field {
-            "enabledInfo" => self.put_enabled(id, &request.json()?, now),
-            "authorizedInfo" => self.put_authorized(id, &request.json()?),
-            "pool" => self.put_pool(id, &request.json()?),
-            _ => Err(Response::not_found(&format!("Unknown field '{field}'."))),
+            "enabledInfo" => self.put_enabled(id, &answer::read_json(request)?, now),
+            "authorizedInfo" => self.put_authorized(id, &answer::read_json(request)?),
+            "pool" => self.put_pool(id, &answer::read_json(request)?),
+            _ => Err(answer::not_found(&format!("Unknown field '{field}'."))),
         }
     }
 
@@ -154,7 +155,7 @@ impl TeamCity {
         let switch = match body["statusSwitchTime"].as_str() {
             None => None,
             Some(words) => Some(read_time(words).filter(|at| *at > now).ok_or_else(|| {
-                Response::bad_request(&format!("Could not parse date from value '{words}'"))
+                answer::bad_request(&format!("Could not parse date from value '{words}'"))
             })?),
         };
         let agent = self.agents.get_mut(&id).ok_or_else(gone)?;
@@ -172,12 +173,12 @@ impl TeamCity {
         let agent = self.agents.get_mut(&id).ok_or_else(gone)?;
         let status = status.unwrap_or(agent.authorized);
         if status && !agent.authorized && !licence {
-            return Err(Response::conflict(
+            return Err(answer::conflict(
                 "Cannot authorize agent: the number of agent licenses is exceeded",
             ));
         }
         if status && !agent.authorized && !room {
-            return Err(Response::conflict(
+            return Err(answer::conflict(
                 "Agent pool has reached its maximum number of agents",
             ));
         }
@@ -189,10 +190,10 @@ impl TeamCity {
 
     fn put_pool(&mut self, id: u64, body: &Value) -> Result<Value, Response> {
         let pool = body["id"].as_u64().filter(|id| self.pools.contains_key(id));
-        let pool = pool.ok_or_else(|| Response::not_found("Nothing is found by locator 'id'."))?;
+        let pool = pool.ok_or_else(|| answer::not_found("Nothing is found by locator 'id'."))?;
         let agent = self.agents.get(&id).ok_or_else(gone)?;
         if agent.pool != pool && agent.authorized && !self.room_in(pool) {
-            return Err(Response::conflict(
+            return Err(answer::conflict(
                 "Agent pool has reached its maximum number of agents",
             ));
         }
@@ -205,7 +206,7 @@ impl TeamCity {
     pub(crate) fn delete_agent(&mut self, id: u64) -> Result<(), Response> {
         let agent = self.agents.get(&id).ok_or_else(gone)?;
         if agent.connected {
-            return Err(Response::conflict(&format!(
+            return Err(answer::conflict(&format!(
                 "Cannot remove agent '{}': it is connected",
                 agent.name
             )));
@@ -216,14 +217,14 @@ impl TeamCity {
 }
 
 fn gone() -> Response {
-    Response::not_found("No agent can be found.")
+    answer::not_found("No agent can be found.")
 }
 
 fn id_of(text: &str) -> Result<String, Response> {
     let mut inner = Locator::parse(text)?;
     let id = inner.take("id");
     inner.done()?;
-    id.ok_or_else(|| Response::bad_request(&format!("Bad locator syntax: '{text}'")))
+    id.ok_or_else(|| answer::bad_request(&format!("Bad locator syntax: '{text}'")))
 }
 
 /// Status and words of a posted change; a change of nothing is refused.
@@ -232,7 +233,7 @@ fn change(body: &Value) -> Result<(Option<bool>, Option<String>), Response> {
     let text = body["comment"]["text"].as_str().map(str::to_owned);
     if status.is_none() && text.is_none() {
         let words = "Neither value nor comment are provided, nothing to change";
-        return Err(Response::bad_request(words));
+        return Err(answer::bad_request(words));
     }
     Ok((status, text))
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::http::{Request, Response, Transport};
+use fake_server::{Request, Response, Transport};
+
+use crate::answer;
 
 /// One ordered fault.
 #[derive(Debug, Clone)]
@@ -77,15 +79,11 @@ impl FaultKind {
     /// The answer that stands in for the real one, when nothing is carried out.
     pub(crate) fn instead(&self) -> Option<Response> {
         Some(match self {
-            Self::Html(status) => Response::html(*status, "TeamCity is starting"),
-            Self::Throttled(seconds) => Response::html(429, "Too Many Requests")
+            Self::Html(status) => answer::html(*status, "TeamCity is starting"),
+            Self::Throttled(seconds) => answer::html(429, "Too Many Requests")
                 .with_header("retry-after", seconds.to_string()),
             Self::Body(body) => Response::of(200, "application/json", body.clone()),
-            Self::Redirect(to) => Response {
-                status: 302,
-                ..Response::default()
-            }
-            .with_header("location", to.as_str()),
+            Self::Redirect(to) => Response::empty(302).with_header("location", to.as_str()),
             Self::Padding(_) | Self::CutBody | Self::LostAnswer | Self::Delay(_) => return None,
         })
     }

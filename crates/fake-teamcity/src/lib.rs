@@ -13,19 +13,18 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod answer;
 mod dispatch;
 mod fault;
 mod fields;
-mod http;
 mod locator;
 mod route;
-mod server;
 mod show;
 mod world;
 
+pub use fake_server::{Request, Response, Server, Transport};
+
 pub use fault::{Fault, FaultKind};
-pub use http::{Request, Response, Transport};
-pub use server::Server;
 pub use world::{
     Agent, Build, BuildType, Dependency, Ended, Pool, Rights, Sight, State, TeamCity, time_text,
 };

@@ -2,8 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fake_server::Response;
 
-use crate::http::Response;
+use crate::answer;
 
 /// A parsed locator whose dimensions are taken out one by one; what is left at the end is refused, as the server does.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub(crate) struct Locator {
 
 impl Locator {
     pub(crate) fn parse(text: &str) -> Result<Self, Response> {
-        let bad = || Response::bad_request(&format!("Bad locator syntax: '{text}'"));
+        let bad = || answer::bad_request(&format!("Bad locator syntax: '{text}'"));
         let mut locator = Self::default();
         let parts = split(text).ok_or_else(bad)?;
         for part in parts {
@@ -50,7 +51,7 @@ impl Locator {
             None | Some("any") => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => Err(Response::bad_request(&format!(
+            Some(other) => Err(answer::bad_request(&format!(
                 "Invalid boolean value '{other}' for dimension '{name}'."
             ))),
         }
@@ -61,7 +62,7 @@ impl Locator {
             return Ok(None);
         };
         let number = text.parse().map_err(|_| {
-            Response::bad_request(&format!("Invalid value '{text}' of dimension '{name}'."))
+            answer::bad_request(&format!("Invalid value '{text}' of dimension '{name}'."))
         })?;
         Ok(Some(number))
     }
@@ -70,7 +71,7 @@ impl Locator {
     pub(crate) fn done(&self) -> Result<(), Response> {
         match self.dimensions.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Response::bad_request(&format!(
+            Some((name, _)) => Err(answer::bad_request(&format!(
                 "Unknown locator dimension '{name}'. Locator is ignored, fix or remove it."
             ))),
         }

@@ -1,16 +1,27 @@
 //! Which request goes where, and what is refused.
 
+use fake_server::{Fake, Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::answer;
 use crate::fault;
 use crate::fields::Fields;
-use crate::http::{Request, Response};
 use crate::locator::Locator;
 use crate::world::{Build, Rights, Sight, State, TeamCity};
 
 /// Rows of a page if nobody says.
 const PAGE: usize = 100;
+
+impl Fake for TeamCity {
+    fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
+        self.handle(request, now)
+    }
+
+    fn listens_at(&mut self, base: String) {
+        self.base = base;
+    }
+}
 
 impl TeamCity {
     /// Answers one request. No I/O and no clock: the only thing that can change is `self`.
@@ -23,7 +34,7 @@ impl TeamCity {
             return answer;
         }
         if self.starting {
-            return Response::html(503, "TeamCity is starting");
+            return answer::html(503, "TeamCity is starting");
         }
         let mut response = self.route(request, now).unwrap_or_else(|refusal| refusal);
         if let Some(fault) = fault {
@@ -38,7 +49,7 @@ impl TeamCity {
     fn route(&mut self, request: &Request, now: Timestamp) -> Result<Response, Response> {
         let rights = self.caller(request)?;
         let path = request.path.strip_prefix("/app/rest/");
-        let path = path.ok_or_else(|| Response::html(404, "Not Found"))?;
+        let path = path.ok_or_else(|| answer::html(404, "Not Found"))?;
         let parts: Vec<String> = path.split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match (request.method.as_str(), parts.as_slice()) {
@@ -57,7 +68,7 @@ impl TeamCity {
                 shown(
                     request,
                     found.ok_or_else(|| {
-                        Response::not_found(&format!(
+                        answer::not_found(&format!(
                             "No build type nor template is found by id '{id}'."
                         ))
                     })?,
@@ -82,10 +93,10 @@ impl TeamCity {
             ("POST", ["agentPools", one, "authorizationTokens"]) if self.makes_tokens => {
                 let pool = self.find_pool(one)?;
                 manages(&rights)?;
-                self.make_tokens(pool, &request.json()?, now)
+                self.make_tokens(pool, &answer::read_json(request)?, now)
             }
             // an address that it does not have
-            _ => Err(Response::refusal(
+            _ => Err(answer::refusal(
                 404,
                 "Not Found",
                 "javax.ws.rs.NotFoundException",
@@ -100,7 +111,7 @@ impl TeamCity {
             return Err(Response::of(
                 401,
                 "text/plain;charset=UTF-8",
-                "Authentication required\nTo login manually go to \"/login.html\" page".to_owned(),
+                "Authentication required\nTo login manually go to \"/login.html\" page",
             ));
         };
         // whoever does not ask for JSON gets XML
@@ -109,14 +120,14 @@ impl TeamCity {
             .is_some_and(|kinds| kinds.contains("application/json"))
         {
             let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><agents/>";
-            return Err(Response::of(200, "application/xml", xml.to_owned()));
+            return Err(Response::of(200, "application/xml", xml));
         }
         Ok(rights.clone())
     }
 
     fn licensing(&self, rights: &Rights) -> Result<Value, Response> {
         if !rights.licences {
-            return Err(Response::forbidden(
+            return Err(answer::forbidden(
                 "You do not have enough permissions to access licensing data",
             ));
         }
@@ -143,7 +154,7 @@ impl TeamCity {
         let count = body["count"].as_u64().unwrap_or(1);
         let seconds = body["timeToLiveSeconds"].as_i64().unwrap_or(3600);
         if count == 0 || count > 1000 || seconds <= 0 {
-            return Err(Response::bad_request("Bad requirements of tokens"));
+            return Err(answer::bad_request("Bad requirements of tokens"));
         }
         let mut made = Vec::new();
         for _ in 0..count {
@@ -152,7 +163,7 @@ impl TeamCity {
             self.tokens.insert(token.clone(), (pool, until));
             made.push(token);
         }
-        Ok(Response::json(&json!({ "item": made })))
+        Ok(answer::json(&json!({ "item": made })))
     }
 
     /// One page of a list with its `nextHref`. Rows are counted from the start anew for each page, so rows that go between
@@ -226,7 +237,7 @@ impl TeamCity {
         if let Some(project) = locator.take("project") {
             let id = Locator::parse(&project)?.take("id").unwrap_or_default();
             if !rights.sees(&id) {
-                return Err(Response::forbidden(&format!(
+                return Err(answer::forbidden(&format!(
                     "You do not have enough permissions to access project with internal id: {id}"
                 )));
             }
@@ -285,7 +296,7 @@ fn manages(rights: &Rights) -> Result<(), Response> {
     if rights.manage_agents {
         return Ok(());
     }
-    Err(Response::forbidden(
+    Err(answer::forbidden(
         "You do not have enough permissions to manage agents of the pool",
     ))
 }
@@ -317,9 +328,9 @@ fn shown(request: &Request, body: Value) -> Result<Response, Response> {
     let fields = match request.param("fields") {
         None => Fields::default(),
         Some(text) => Fields::parse(&text)
-            .ok_or_else(|| Response::bad_request(&format!("Bad fields: '{text}'")))?,
+            .ok_or_else(|| answer::bad_request(&format!("Bad fields: '{text}'")))?,
     };
-    Ok(Response::json(&fields.pick(body)))
+    Ok(answer::json(&fields.pick(body)))
 }
 
 fn decode(part: &str) -> String {

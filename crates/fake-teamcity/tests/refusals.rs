@@ -25,7 +25,9 @@ fn world() -> (TeamCity, u64) {
 }
 
 fn send(server: &mut TeamCity, method: &str, target: &str, body: Option<Value>) -> (u16, Value) {
-    let mut request = Request::new(method, target).by(TOKEN);
+    let mut request = Request::new(method, target)
+        .with_header("accept", "application/json")
+        .with_bearer(TOKEN);
     if let Some(body) = body {
         request = request.with_json(&body);
     }
@@ -47,12 +49,14 @@ fn nobody_is_let_in_without_a_token_and_nobody_gets_json_unasked() {
     let (mut server, _) = world();
     let mut request = Request::new("GET", "/app/rest/agents");
     assert_eq!(server.handle(&request, now()).status, 401);
-    request = request.by(TOKEN);
-    request.headers.retain(|(name, _)| name != "accept");
+    request = request.with_bearer(TOKEN);
     let answer = server.handle(&request, now());
     assert!(answer.body.starts_with(b"<?xml"));
     server.starting = true;
-    assert_eq!(server.handle(&request.by(TOKEN), now()).status, 503);
+    assert_eq!(
+        server.handle(&request.with_bearer(TOKEN), now()).status,
+        503
+    );
 }
 
 #[test]

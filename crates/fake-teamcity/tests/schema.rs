@@ -2,54 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+use fake_server::shape::Shapes;
 use fake_teamcity::{Dependency, Request, Rights, TeamCity};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn now() -> Timestamp {
     "2026-09-01T10:00:00Z".parse().unwrap()
 }
 
-/// What does not fit, with the way to it.
-fn misfits(schema: &Value, kind: &Value, value: &Value, way: &str, found: &mut Vec<String>) {
-    match (kind, value) {
-        (Value::Array(kinds), Value::Array(rows)) => {
-            for row in rows {
-                misfits(schema, &kinds[0], row, way, found);
-            }
-        }
-        (Value::String(name), value) => {
-            let fits = match name.as_str() {
-                "integer" => value.is_u64(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "null" => value.is_null(),
-                name => {
-                    let fields = schema[name].as_object().expect("a kind that is described");
-                    let Some(sent) = value.as_object() else {
-                        found.push(format!("{way} is no {name}"));
-                        return;
-                    };
-                    for (key, value) in sent {
-                        let way = format!("{way}.{key}");
-                        match fields.get(key) {
-                            Some(kind) => misfits(schema, kind, value, &way, found),
-                            None => found.push(format!("{way} is not in the schema")),
-                        }
-                    }
-                    return;
-                }
-            };
-            if !fits {
-                found.push(format!("{way} is no {name}: {value}"));
-            }
-        }
-        _ => found.push(format!("{way} is no list")),
-    }
-}
-
-fn schema() -> Value {
-    serde_json::from_str(include_str!("schema.json")).unwrap()
+fn schema() -> Shapes {
+    Shapes::parse(include_str!("schema.json")).unwrap()
 }
 
 #[test]
@@ -157,7 +120,9 @@ fn every_answer_has_the_shape_of_the_published_schema() {
             "Errors",
         ),
     ] {
-        let mut request = Request::new(method, &target).by("t");
+        let mut request = Request::new(method, &target)
+            .with_header("accept", "application/json")
+            .with_bearer("t");
         if let Some(body) = body {
             request = request.with_json(&body);
         }
@@ -166,8 +131,7 @@ fn every_answer_has_the_shape_of_the_published_schema() {
             answer.as_object().is_some_and(|fields| !fields.is_empty()),
             "{target}"
         );
-        let mut found = Vec::new();
-        misfits(&schema, &json!(kind), &answer, kind, &mut found);
+        let found = schema.misfits(&json!(kind), &answer);
         assert_eq!(found, [""; 0], "{method} {target}");
     }
 }
@@ -184,8 +148,6 @@ fn the_check_itself_tells_a_wrong_answer() {
             json!({ "build": [{ "agent": { "connected": "true" } }] }),
         ),
     ] {
-        let mut found = Vec::new();
-        misfits(&schema, &json!(kind), &bad, kind, &mut found);
-        assert_eq!(found.len(), 1, "{bad}");
+        assert_eq!(schema.misfits(&json!(kind), &bad).len(), 1, "{bad}");
     }
 }

@@ -56,9 +56,12 @@ enum Verb {
     Schema,
     /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
     Up(service::Arguments),
-    /// Shows the whole system at work, with no account anywhere: a fake GitLab with a bursty queue, the real GitLab
-    /// plugin and loops, a simulated cloud, faster than real time.
+    /// Shows the whole system at work, with no account anywhere: a fake CI server with a bursty queue, its real plugin
+    /// and the real loops, a simulated cloud, faster than real time.
     Demo {
+        /// The CI server that is played.
+        #[arg(long, value_enum, default_value_t)]
+        ci: demo::Platform,
         /// How long it runs, in real seconds.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
@@ -88,6 +91,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Verb::Up(arguments) => up::run(&arguments).await,
         Verb::Demo {
+            ci,
             seconds,
             speed,
             seed,
@@ -95,6 +99,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         } => {
             let length = std::time::Duration::from_secs(seconds);
             demo::run(demo::Options {
+                ci,
                 length,
                 speed,
                 seed,

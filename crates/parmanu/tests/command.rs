@@ -13,9 +13,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The demo's promises: jobs run, machines come and go, and no build is killed.
-#[test]
-fn the_demo_runs_jobs_and_kills_none() {
-    let output = parmanu(&["demo", "--seconds", "12", "--speed", "60", "--plain"]);
+fn the_demo_keeps_its_promises(ci: &[&str]) {
+    let length = ["demo", "--seconds", "12", "--speed", "60", "--plain"];
+    let output = parmanu(&[&length, ci].concat());
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
     assert!(said.contains("create "), "machines were made:\n{said}");
@@ -27,6 +27,21 @@ fn the_demo_runs_jobs_and_kills_none() {
         .and_then(|rest| rest.rsplit(' ').next());
     let finished: u32 = finished.and_then(|number| number.parse().ok()).unwrap();
     assert!(finished > 10, "{said}");
+}
+
+#[test]
+fn the_demo_runs_jobs_of_gitlab_and_kills_none() {
+    the_demo_keeps_its_promises(&[]);
+}
+
+#[test]
+fn the_demo_runs_jobs_of_jenkins_and_kills_none() {
+    the_demo_keeps_its_promises(&["--ci", "jenkins"]);
+}
+
+#[test]
+fn the_demo_runs_jobs_of_teamcity_and_kills_none() {
+    the_demo_keeps_its_promises(&["--ci", "teamcity"]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use config::Settings;
 use futures::StreamExt;
 use model::EmitterName;
@@ -40,7 +42,7 @@ const BODY_LIMIT: Duration = Duration::from_secs(5);
 /// A refused hook is said so often at most: whoever tries secrets must not fill a log.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// Where senders put the secret: GitLab's own header, the usual one, and one that nothing else uses.
+/// Where senders put the secret, beside `Authorization`: GitLab's own header, and one that nothing else uses.
 const HEADERS: [&str; 2] = ["x-gitlab-token", "x-parmanu-token"];
 
 /// The hooks of one process.
@@ -198,19 +200,29 @@ fn opens(secret: Option<&SecretRef>, headers: &HeaderMap) -> bool {
     let digest = |text: &[u8]| -> [u8; 32] { Sha256::digest(text).into() };
     let right = digest(expected.unwrap_or_default().as_bytes());
     let given = given(headers).unwrap_or_default();
-    let same: bool = digest(given).ct_eq(&right).into();
+    let same: bool = digest(&given).ct_eq(&right).into();
     same && expected.is_some_and(|expected| !expected.is_empty())
 }
 
-fn given(headers: &HeaderMap) -> Option<&[u8]> {
+fn given(headers: &HeaderMap) -> Option<Vec<u8>> {
     let own = HEADERS.iter().find_map(|name| headers.get(*name));
-    let own = own.map(|value| value.as_bytes());
-    let bearer = || {
-        let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-        let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    if let Some(value) = own {
+        return Some(value.as_bytes().to_vec());
+    }
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let after = |scheme: &str| {
+        let (start, rest) = value.split_at_checked(scheme.len())?;
+        start
+            .eq_ignore_ascii_case(scheme.as_bytes())
+            .then_some(rest)
     };
-    own.or_else(bearer)
+    if let Some(token) = after("Bearer ") {
+        return Some(token.to_vec());
+    }
+    // TeamCity knows no other way; the user's name says nothing
+    let login = STANDARD.decode(after("Basic ")?).ok()?;
+    let colon = login.iter().position(|byte| *byte == b':')?;
+    Some(login[colon + 1..].to_vec())
 }
 
 /// Reads a body to its end and keeps nothing of it: a sender whose connection breaks in the middle takes the hook for

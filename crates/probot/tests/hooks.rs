@@ -158,6 +158,8 @@ async fn a_hook_with_the_secret_brings_the_next_look_forward() {
         RIGHT,
         "X-Parmanu-Token: not-a-secret\r\n",
         "Authorization: Bearer not-a-secret\r\n",
+        // teamcity:not-a-secret
+        "Authorization: Basic dGVhbWNpdHk6bm90LWEtc2VjcmV0\r\n",
         "authorization: bearer not-a-secret\r\n",
     ];
     for (before, header) in headers.into_iter().enumerate() {
@@ -179,6 +181,9 @@ async fn nobody_else_learns_or_does_anything() {
         ("/hooks/ci", "X-Gitlab-Token: not-a-secret-2\r\n"),
         ("/hooks/ci", "X-Gitlab-Token:\r\n"),
         ("/hooks/ci", "Authorization: Basic not-a-secret\r\n"),
+        // not-a-secret:x, so the secret is in the place of the user, and not-a-secret without any
+        ("/hooks/ci", "Authorization: Basic bm90LWEtc2VjcmV0Ong=\r\n"),
+        ("/hooks/ci", "Authorization: Basic bm90LWEtc2VjcmV0\r\n"),
         ("/hooks/quiet", RIGHT),
         ("/hooks/quiet", "X-Gitlab-Token:\r\n"),
         ("/hooks/none", RIGHT),

@@ -29,6 +29,10 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(20);
 const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
 /// After an answer that only an operator can change, it is asked again after this.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
+/// After the CI server refused to cordon an executor, the pool is read-only for so long. Shorter, and each machine that is
+/// too many is a refused request (and a line in the audit of the CI server) every few seconds; longer, and an operator who
+/// has mended the token waits for machines to leave.
+const CONTROL_WAIT: Duration = Duration::from_secs(300);
 /// After an answer that time may change.
 const SHORT_WAIT: Duration = Duration::from_secs(10);
 
@@ -206,9 +210,23 @@ async fn cordon(
     let Some(control) = control(fleet, pool) else {
         return no_control();
     };
+    let name = &pool.policy.pool;
     match bounded(call, control.cordon(&executor.id, job.term.epoch)).await {
-        Ok(()) => Done::ok(stepped(job, LeaveStep::Settling)),
+        Ok(()) => {
+            if fleet.ledger.grant_control(name) {
+                info!(pool = %name, "its executors can be cordoned again");
+            }
+            Done::ok(stepped(job, LeaveStep::Settling))
+        }
         Err((Some(EmitterErrorKind::Conflict), why)) => Done::refused(why, ended(job)),
+        Err((Some(EmitterErrorKind::Forbidden | EmitterErrorKind::Unauthorized), why)) => {
+            let until = fleet.clock.boottime() + CONTROL_WAIT;
+            if fleet.ledger.refuse_control(name, &why, until) {
+                warn!(pool = %name, error = why, "read-only for now: no machine with an executor begins to leave");
+            }
+            // the machine serves on
+            Done::refused(why, ended(job))
+        }
         Err((_, why)) => Done::failed(why, Vec::new()),
     }
 }

@@ -166,6 +166,7 @@ mod tests {
             memory: PoolMemory::default(),
             next_sequence: 0,
             creation_held: None,
+            control_refused: None,
             offer_news: Default::default(),
         };
         let listing = Seen::Complete {

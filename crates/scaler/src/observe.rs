@@ -86,6 +86,7 @@ pub(crate) fn observe(
             memory: stored.memory.unwrap_or_default(),
             next_sequence: sequences.get(name).copied().unwrap_or_default(),
             creation_held: fleet.ledger.held(name, boottime),
+            control_refused: fleet.ledger.control_refused(name, boottime),
             offer_news: learned.news_of(name),
         };
         pools.insert(name.clone(), seen);

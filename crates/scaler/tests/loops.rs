@@ -694,3 +694,25 @@ fn a_scaler_that_takes_over_right_after_a_wipe_waits_as_well() {
         assert_eq!(sim.world().ever(), 3);
     });
 }
+
+/// A token that was meant to manage executors and may not: nothing is lost by it but money, and that is said.
+#[test]
+fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
+    simulate(Setup::default(), |sim| async move {
+        sim.ci("ci")
+            .forbid_cordons(Some("the token lacks the scope manage_runner"));
+        let _loops = start(&sim, 3, 20);
+        sim.until("three idle machines", SECOND * 120, idle(3))
+            .await;
+        sim.pass(SECOND * 1000).await;
+        assert_eq!(sim.world().all_alive(), 3, "none may leave");
+        // each is asked for once, and again every five minutes
+        let asked = sim.ci("ci").forbidden();
+        assert!((3..=15).contains(&asked), "{asked} refused cordons");
+        push(&sim, 3, 20);
+        sim.until("they serve on", SECOND * 60, run(3)).await;
+        assert_eq!(sim.world().ever(), 3, "and nothing is made beside them");
+        sim.ci("ci").forbid_cordons(None);
+        sim.until_settled(SECOND * 600).await;
+    });
+}

@@ -119,6 +119,7 @@ impl Driven {
                 memory: PoolMemory::default(),
                 next_sequence: 0,
                 creation_held: None,
+                control_refused: None,
                 offer_news: Vec::new(),
             },
             intents_lost_at: None,

@@ -66,7 +66,9 @@ pub async fn look<T>(
 ) -> Result<T, EmitterError> {
     let looked = ports::timeout(clock, limit, look).await;
     let looked = looked.unwrap_or_else(|| {
-        let message = format!("the probe took more than {limit:?}");
+        let message = format!(
+            "the probe took more than {limit:?}: raise `probe.timeout`, or let it see less"
+        );
         Err(Failure::new(EmitterErrorKind::TimedOut, message))
     });
     looked.map_err(|failure| failure.into_error(emitter, operation))

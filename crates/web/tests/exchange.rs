@@ -356,6 +356,6 @@ async fn a_look_ends_with_its_time_and_says_what_was_tried() {
     assert_eq!(late.kind, Kind::TimedOut);
     assert_eq!(
         late.to_string(),
-        "ci could not look: the probe took more than 5s"
+        "ci could not look: the probe took more than 5s: raise `probe.timeout`, or let it see less"
     );
 }

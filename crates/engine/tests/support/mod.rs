@@ -267,6 +267,7 @@ pub struct World {
     pub lost_at: Option<Timestamp>,
     pub unavailable: BTreeMap<OfferId, Unavailable>,
     pub held: Option<String>,
+    pub refused: Option<String>,
     pub news: Vec<OfferNews>,
     /// Whether there is a policy for it.
     pub configured: bool,
@@ -287,6 +288,7 @@ impl World {
             lost_at: None,
             unavailable: BTreeMap::new(),
             held: None,
+            refused: None,
             news: vec![],
             configured: true,
         }
@@ -585,6 +587,7 @@ impl World {
                         .insert(offer(index.parse().unwrap(), "aws").id, entry);
                 }
                 ("held", why) => self.held = Some(why.to_owned()),
+                ("refused", why) => self.refused = Some(why.to_owned()),
                 ("failed-boots", count) => {
                     let failed = (0..count.parse::<u32>().unwrap()).map(|i| {
                         format!("{}-6-{i}-0", self.pool)
@@ -656,6 +659,7 @@ impl World {
             memory: self.memory.clone(),
             next_sequence: 1,
             creation_held: self.held.clone(),
+            control_refused: self.refused.clone(),
             offer_news: self.news.clone(),
         }
     }

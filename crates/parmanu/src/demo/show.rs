@@ -20,8 +20,17 @@ const FRAME: Duration = Duration::from_secs(7);
 /// Home, and clear what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
+/// How it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// A table that is drawn again and again, or plain lines.
+    pub(crate) live: bool,
+    /// The CI server's name.
+    pub(crate) title: &'static str,
+}
+
 struct Screen {
-    live: bool,
+    style: Style,
     decisions: VecDeque<String>,
     last: Vec<(String, Vec<String>)>,
 }
@@ -31,16 +40,16 @@ pub(crate) async fn run(
     mut shown: watch::Receiver<FleetView>,
     world: World,
     clock: Arc<dyn Clock>,
-    live: bool,
+    style: Style,
     stop: CancellationToken,
 ) {
     let mut screen = Screen {
-        live,
+        style,
         decisions: VecDeque::new(),
         last: Vec::new(),
     };
     let (began, _) = world.span();
-    if !live {
+    if !style.live {
         println!("time is virtual; one line for each decision");
     }
     let mut drawn = None;
@@ -50,7 +59,7 @@ pub(crate) async fn run(
         // every decision is taken down, but pictures come at their own pace
         screen.note(&view, &time);
         let now = clock.boottime();
-        if screen.live && drawn.is_none_or(|last| now.saturating_sub(last) >= FRAME) {
+        if style.live && drawn.is_none_or(|last| now.saturating_sub(last) >= FRAME) {
             screen.draw(&view, &time);
             drawn = Some(now);
         }
@@ -80,7 +89,7 @@ impl Screen {
                 continue;
             }
             let line = format!("{time:>7}  {name:<7} {}  ({})", shorten(actions), why(pool));
-            if !self.live {
+            if !self.style.live {
                 println!("{line}");
             }
             self.decisions.push_back(line);
@@ -109,7 +118,8 @@ impl Screen {
         // a terminal that went away is no reason to stop
         let _ = write!(
             std::io::stdout(),
-            "{CLEAR}Parmanu demo: fake GitLab, simulated cloud, real plugin and loops. {time} of virtual time.\n{table}\n{}\n",
+            "{CLEAR}Parmanu demo: fake {}, simulated cloud, real plugin and loops. {time} of virtual time.\n{table}\n{}\n",
+            self.style.title,
             decisions.join("\n")
         );
         let _ = std::io::stdout().flush();

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use fake_gitlab::JobState;
 use jiff::Timestamp;
 use model::age;
 
@@ -28,30 +27,26 @@ impl Summary {
     pub(crate) fn of(world: &World, now: Timestamp) -> Self {
         let (began, ended) = world.span();
         let ended = ended.min(now);
-        let gitlab = world.server();
+        let jobs = world.jobs();
         let mut waits: Vec<Duration> = Vec::new();
-        let (mut finished, mut waiting, mut jobs) = (0, 0, 0);
+        let (mut finished, mut waiting) = (0, 0);
         let mut busy_time = Duration::ZERO;
-        for job in gitlab.jobs() {
-            jobs += 1;
-            finished += usize::from(job.state == JobState::Success);
-            waiting += usize::from(job.runs.is_empty());
-            let queued = job.queued_at.unwrap_or(job.created_at);
-            let started = job.runs.first().map_or(ended, |run| run.started_at);
-            waits.push(age(queued, started));
-            for run in &job.runs {
-                let until = run.ended.map_or(ended, |(at, _)| at);
-                busy_time += age(run.started_at, until);
+        for job in &jobs {
+            finished += usize::from(job.ended.is_some());
+            waiting += usize::from(job.started.is_none());
+            waits.push(age(job.queued, job.started.unwrap_or(ended)));
+            if let Some(started) = job.started {
+                busy_time += age(started, job.ended.unwrap_or(ended));
             }
         }
         waits.sort();
         let ever = world.cloud.ever();
         Summary {
             length: age(began, ended),
-            jobs,
+            jobs: jobs.len(),
             finished,
             waiting,
-            killed: gitlab.killed().count(),
+            killed: world.ci().killed(),
             waits,
             machines: ever.len(),
             machine_time: ever.iter().map(|(_, time)| *time).sum(),

@@ -4,56 +4,40 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fake_gitlab::{GitLab, JobId, ProjectId, Scope};
 use jiff::Timestamp;
 use model::{InstanceName, PoolName};
 use ports::Clock;
 use provider_fake::{FakeCloud, FakeMachine};
 use tokio_util::sync::CancellationToken;
 
-/// The demo's token; obviously no secret.
-pub(crate) const TOKEN: &str = "demo-token-of-nobody";
+use super::ci::{Ci, Kind};
 
 /// How often the world moves.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Kinds of jobs: tags, share of all jobs, length in seconds from and to.
-const KINDS: [(&str, &[&str], f64, u64, u64); 4] = [
-    ("unit-tests", &["linux"], 0.45, 60, 300),
-    ("lint", &[], 0.20, 20, 60),
-    ("image", &["linux", "docker"], 0.28, 120, 480),
-    ("train", &["gpu"], 0.07, 240, 600),
+/// Share of all jobs, and length in seconds from and to.
+const KINDS: [(Kind, f64, u64, u64); 4] = [
+    (Kind::UnitTests, 0.45, 60, 300),
+    (Kind::Lint, 0.20, 20, 60),
+    (Kind::Image, 0.28, 120, 480),
+    (Kind::Train, 0.07, 240, 600),
 ];
 
-/// A GitLab with one administrator and one project.
-pub(crate) fn gitlab() -> Arc<Mutex<GitLab>> {
-    let mut gitlab = GitLab::new();
-    let admin = gitlab.add_user("parmanu", true);
-    gitlab.add_token(admin, TOKEN, &[Scope::Api]);
-    gitlab.add_project("acme/app");
-    Arc::new(Mutex::new(gitlab))
-}
-
-/// A folder with the boot script's template.
-pub(crate) fn template_folder() -> anyhow::Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    let template = "#!/bin/sh\nrun-a-runner {{ executor.token }}\n";
-    std::fs::write(folder.path().join("runner.sh.j2"), template)?;
-    Ok(folder)
-}
-
-/// A machine's agent.
-#[derive(Debug, Clone)]
-struct Agent {
-    token: String,
-    job: Option<(JobId, Timestamp)>,
+/// One job, as far as the summary asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) queued: Timestamp,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    length: Duration,
 }
 
 #[derive(Debug)]
 struct Play {
     random: fastrand::Rng,
-    agents: BTreeMap<InstanceName, Agent>,
-    lengths: BTreeMap<JobId, Duration>,
+    /// What each agent runs.
+    agents: BTreeMap<InstanceName, Option<u64>>,
+    jobs: BTreeMap<u64, Job>,
     next_burst: Timestamp,
     last_step: Timestamp,
     began: Timestamp,
@@ -65,24 +49,19 @@ struct Play {
 /// The world; clones share it.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) gitlab: Arc<Mutex<GitLab>>,
+    ci: Arc<Mutex<Box<dyn Ci>>>,
     pub(crate) cloud: FakeCloud,
     clock: Arc<dyn Clock>,
     play: Arc<Mutex<Play>>,
 }
 
 impl World {
-    pub(crate) fn new(
-        gitlab: Arc<Mutex<GitLab>>,
-        cloud: FakeCloud,
-        clock: Arc<dyn Clock>,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(ci: Box<dyn Ci>, cloud: FakeCloud, clock: Arc<dyn Clock>, seed: u64) -> Self {
         let now = clock.now();
         let play = Play {
             random: fastrand::Rng::with_seed(seed),
             agents: BTreeMap::new(),
-            lengths: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             next_burst: now,
             last_step: now,
             began: now,
@@ -90,7 +69,7 @@ impl World {
             most_busy: BTreeMap::new(),
         };
         World {
-            gitlab,
+            ci: Arc::new(Mutex::new(ci)),
             cloud,
             clock,
             play: Arc::new(Mutex::new(play)),
@@ -101,8 +80,13 @@ impl World {
         self.play.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn server(&self) -> MutexGuard<'_, GitLab> {
-        self.gitlab.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn ci(&self) -> MutexGuard<'_, Box<dyn Ci>> {
+        self.ci.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All jobs ever.
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        self.lock().jobs.values().copied().collect()
     }
 
     /// The world stands still from now on.
@@ -141,16 +125,15 @@ impl World {
             return;
         }
         let machines = self.cloud.machines();
-        let mut gitlab = self.server();
-        push_jobs(&mut play, &mut gitlab, now);
-        lose_machines(&mut play, &mut gitlab, &machines, now);
-        for machine in &machines {
-            if machine.instance.state == model::InstanceState::Running {
-                run_agent(&mut play, &mut gitlab, machine, now);
-            }
-        }
+        let mut ci = self.ci();
+        push_jobs(&mut play, ci.as_mut(), now);
+        lose_machines(&mut play, ci.as_mut(), &machines, now);
+        start_agents(&mut play, ci.as_mut(), &machines, now);
+        finish_jobs(&mut play, ci.as_mut(), now);
+        ci.hand_out(now);
+        note_jobs(&mut play, ci.as_ref(), now);
         let mut busy: BTreeMap<PoolName, usize> = BTreeMap::new();
-        for (name, _) in play.agents.iter().filter(|(_, agent)| agent.job.is_some()) {
+        for (name, _) in play.agents.iter().filter(|(_, job)| job.is_some()) {
             *busy.entry(name.pool().clone()).or_default() += 1;
         }
         for (pool, now_busy) in busy {
@@ -162,7 +145,7 @@ impl World {
 }
 
 /// A steady trickle, and every few minutes somebody pushes a branch with a whole pipeline.
-fn push_jobs(play: &mut Play, gitlab: &mut GitLab, now: Timestamp) {
+fn push_jobs(play: &mut Play, ci: &mut dyn Ci, now: Timestamp) {
     let passed = model::age(play.last_step, now).as_secs_f64();
     let mut jobs = usize::from(play.random.f64() < passed / 40.0);
     if now >= play.next_burst {
@@ -173,69 +156,68 @@ fn push_jobs(play: &mut Play, gitlab: &mut GitLab, now: Timestamp) {
     for _ in 0..jobs {
         let mut dice = play.random.f64();
         let kind = KINDS.iter().find(|kind| {
-            dice -= kind.2;
+            dice -= kind.1;
             dice < 0.0
         });
-        let (name, tags, _, shortest, longest) = kind.unwrap_or(&KINDS[0]);
-        let id = gitlab.push_job(ProjectId(1), name, tags, "main", now);
-        let length = Duration::from_secs(play.random.u64(*shortest..*longest));
-        play.lengths.insert(id, length);
+        let (kind, _, shortest, longest) = kind.unwrap_or(&KINDS[0]);
+        let id = ci.push(*kind, now);
+        let job = Job {
+            queued: now,
+            started: None,
+            ended: None,
+            length: Duration::from_secs(play.random.u64(*shortest..*longest)),
+        };
+        play.jobs.insert(id, job);
     }
 }
 
 /// A machine that is gone takes its job with it: the promise of the product is that this never happens.
-fn lose_machines(play: &mut Play, gitlab: &mut GitLab, machines: &[FakeMachine], now: Timestamp) {
+fn lose_machines(play: &mut Play, ci: &mut dyn Ci, machines: &[FakeMachine], now: Timestamp) {
     let alive = |name: &InstanceName| machines.iter().any(|m| m.instance.name == *name);
-    let gone: Vec<InstanceName> = play
-        .agents
-        .keys()
-        .filter(|name| !alive(name))
-        .cloned()
-        .collect();
-    for name in gone {
-        play.agents.remove(&name);
-        let text = name.to_string();
-        let runner = gitlab
-            .runners()
-            .find(|runner| runner.description == text)
-            .map(|r| r.id);
-        if let Some(runner) = runner {
-            gitlab.lose_machine(runner, now);
+    play.agents.retain(|name, _| {
+        let alive = alive(name);
+        if !alive {
+            ci.lose(name, now);
+        }
+        alive
+    });
+}
+
+/// What the boot script does: it starts an agent with what stands in it for this machine.
+fn start_agents(play: &mut Play, ci: &mut dyn Ci, machines: &[FakeMachine], now: Timestamp) {
+    for machine in machines {
+        let name = &machine.instance.name;
+        let running = machine.instance.state == model::InstanceState::Running;
+        if running && !play.agents.contains_key(name) {
+            let line = machine.user_data.0.lines().last().unwrap_or_default();
+            let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+            ci.join(name, &arguments, now);
+            play.agents.insert(name.clone(), None);
         }
     }
 }
 
-/// One machine's agent: ask for a job, run it, report it.
-fn run_agent(play: &mut Play, gitlab: &mut GitLab, machine: &FakeMachine, now: Timestamp) {
-    let name = &machine.instance.name;
-    if !play.agents.contains_key(name) {
-        // what the boot script does: start a runner with the token that stands in it
-        let token = machine
-            .user_data
-            .0
-            .split_whitespace()
-            .last()
-            .unwrap_or_default()
-            .to_owned();
-        play.agents.insert(name.clone(), Agent { token, job: None });
-    }
-    let Some(agent) = play.agents.get_mut(name) else {
-        return;
-    };
-    if let Some((job, until)) = agent.job {
-        if now < until {
-            return;
+/// Agents report what is done.
+fn finish_jobs(play: &mut Play, ci: &mut dyn Ci, now: Timestamp) {
+    for held in play.agents.values_mut() {
+        let Some((id, job)) = held.and_then(|id| Some((id, play.jobs.get_mut(&id)?))) else {
+            continue;
+        };
+        let is_done = |started| model::age(started, now) >= job.length;
+        if job.started.is_some_and(is_done) {
+            ci.finish(id, now);
+            job.ended = Some(now);
+            *held = None;
         }
-        gitlab.finish_job(job, true, now);
-        agent.job = None;
     }
-    if let Some(job) = gitlab.request_job(&agent.token, now) {
-        let length = play
-            .lengths
-            .get(&job)
-            .copied()
-            .unwrap_or(Duration::from_secs(60));
-        let length = jiff::SignedDuration::try_from(length).unwrap_or_default();
-        agent.job = Some((job, now + length));
+}
+
+/// Takes down what each agent was given.
+fn note_jobs(play: &mut Play, ci: &dyn Ci, now: Timestamp) {
+    for (name, held) in &mut play.agents {
+        *held = ci.holds(name);
+        if let Some(job) = held.and_then(|id| play.jobs.get_mut(&id)) {
+            job.started.get_or_insert(now);
+        }
     }
 }

@@ -120,6 +120,7 @@ fn pools(
             memory: stored.memory.unwrap_or_default(),
             next_sequence: 1,
             creation_held: None,
+            control_refused: None,
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

@@ -251,6 +251,7 @@ impl Pool {
             memory: made.memory,
             next_sequence: 1,
             creation_held: None,
+            control_refused: None,
             offer_news: Vec::new(),
         })
     }

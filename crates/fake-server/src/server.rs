@@ -1,6 +1,6 @@
-//! The same server on a socket.
+//! Any fake on a socket.
 //!
-//! A thin shell: it reads the clock it was given, locks, asks [`Jenkins::handle`] and sends what it
+//! A thin shell: it reads the clock it was given, locks, asks [`Fake::answer`] and sends what it
 //! is told to send, faults included.
 
 use std::net::SocketAddr;
@@ -16,12 +16,19 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::http::{Request, Response, Transport};
-use crate::world::Jenkins;
 
-/// Bodies above this are refused; no request to Jenkins here is near it.
+/// Bodies above this are refused; no request of an autoscaler is near it.
 const LARGEST_REQUEST: usize = 1 << 20;
 
-type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// A server that needs no socket.
+pub trait Fake: Send + 'static {
+    /// Answers one request. No I/O and no clock: the only thing that can change is the fake.
+    fn answer(&mut self, request: &Request, now: Timestamp) -> Response;
+
+    /// Told once, before the first request, where it is reached: `http://127.0.0.1:port`, the beginning
+    /// of the addresses in its answers.
+    fn listens_at(&mut self, base: String);
+}
 
 /// A running server; it stops when dropped.
 #[derive(Debug)]
@@ -30,35 +37,44 @@ pub struct Server {
     stop: Option<oneshot::Sender<()>>,
 }
 
-#[derive(Clone)]
-struct Shared {
-    jenkins: Arc<Mutex<Jenkins>>,
-    now: Now,
+struct Shared<F> {
+    fake: Arc<Mutex<F>>,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl<F: Fake> Shared<F> {
+    fn answer(&self, request: &Request) -> Response {
+        // a test that panicked while holding the lock has failed already; the others may go on
+        let mut fake = self.fake.lock().unwrap_or_else(PoisonError::into_inner);
+        fake.answer(request, (self.now)())
+    }
 }
 
 impl Server {
     /// Serves on a free loopback port. `now` is asked once per request.
-    pub async fn start(
-        jenkins: Arc<Mutex<Jenkins>>,
+    pub async fn start<F: Fake>(
+        fake: Arc<Mutex<F>>,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), jenkins, now).await
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), fake, now).await
     }
 
     /// Serves on this address.
-    pub async fn start_on(
+    pub async fn start_on<F: Fake>(
         address: SocketAddr,
-        jenkins: Arc<Mutex<Jenkins>>,
+        fake: Arc<Mutex<F>>,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        jenkins.lock().unwrap_or_else(PoisonError::into_inner).base = format!("http://{address}");
-        let shared = Shared {
-            jenkins,
-            now: Arc::new(now),
-        };
-        let app = Router::new().fallback(answer).with_state(shared);
+        fake.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .listens_at(format!("http://{address}"));
+        let shared = Arc::new(Shared {
+            fake,
+            now: Box::new(now),
+        });
+        let app = Router::new().fallback(answer::<F>).with_state(shared);
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let serve = axum::serve(listener, app);
@@ -94,13 +110,13 @@ impl Drop for Server {
     }
 }
 
-async fn answer(
-    State(shared): State<Shared>,
+async fn answer<F: Fake>(
+    State(shared): State<Arc<Shared<F>>>,
     request: axum::extract::Request,
 ) -> axum::response::Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, LARGEST_REQUEST).await else {
-        return send(Response::html(413, "Request Entity Too Large"));
+        return send(Response::of(413, "text/plain", "Request Entity Too Large"));
     };
     let headers = parts.headers.iter().filter_map(|(name, value)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
@@ -112,13 +128,7 @@ async fn answer(
         headers: headers.collect(),
         body: body.to_vec(),
     };
-    let response = {
-        let mut jenkins = shared
-            .jenkins
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        jenkins.handle(&request, (shared.now)())
-    };
+    let response = shared.answer(&request);
     if let Transport::Late(time) = response.transport {
         tokio::time::sleep(time).await;
     }
