@@ -155,7 +155,11 @@ const NEVER_REACHED: &[(&str, &[&str])] = &[
 
 /// Crates that only these may name.
 const ONLY_HERE: &[(&str, &[&str])] = &[
-    ("aws-*", &["provider-ec2"]),
+    // not `aws-*`: aws-lc-rs is the cryptography below every TLS here, and no cloud
+    ("aws-config", &["provider-ec2"]),
+    ("aws-credential-types", &["provider-ec2"]),
+    ("aws-sdk-*", &["provider-ec2"]),
+    ("aws-smithy-*", &["provider-ec2"]),
     ("google-cloud-*", &["provider-gce"]),
     ("redis", &["store-redis", "tests"]),
 ];

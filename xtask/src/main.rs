@@ -37,6 +37,7 @@ mod chain;
 mod command;
 mod hypervisor;
 mod image;
+mod judge;
 mod lab;
 mod parts;
 mod proxies;
@@ -65,6 +66,12 @@ enum Task {
         /// What follows `--` goes to the test runner, for example a name to filter by.
         #[arg(last = true)]
         runner: Vec<String>,
+    },
+    /// Lets the clients of Amazon and Google judge our fakes of their clouds, as `test --extended` does.
+    Judge {
+        /// Which; all without any.
+        #[arg(value_enum)]
+        judges: Vec<judge::Judge>,
     },
     /// Starts some of the real parts and runs a command with the variables above, for example
     /// `cargo xtask with lxd -- cargo test -p provider-lxd`.
@@ -95,6 +102,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.task {
         Task::Test { extended, runner } => run::test(*extended, runner),
+        Task::Judge { judges } => run::judges(judges),
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times } => chain::chain(*image, *times),
         Task::InsideTheChain(scene) => chain::inside(scene),

@@ -16,6 +16,10 @@ use crate::command::{find, is_program, must};
 /// meet them, and a newer one may have others.
 const MOTO: &str = "moto[server,ec2]==5.2.5";
 
+/// Google's clients, which drive and judge the fake Compute Engine. The second ships the discovery document. The judge uses a
+/// private attribute of the first.
+const GOOGLE: &str = "google-cloud-compute==1.57.0 google-api-python-client==2.202.0";
+
 /// The master, and the worker apart: the worker is mounted into machines, where the distribution's own Python runs it.
 const BUILDBOT: &str = "buildbot[bundle]==4.3.0";
 const BUILDBOT_WORKER: &str = "buildbot-worker==4.3.0";
@@ -40,6 +44,16 @@ pub(crate) fn moto() -> anyhow::Result<PathBuf> {
 /// A proxy of somebody else's that can be told to break things.
 pub(crate) fn mitmproxy() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-mitmproxy", MITMPROXY)?.join("bin/mitmdump"))
+}
+
+/// A Python that has Amazon's client, in the version that moto comes with.
+pub(crate) fn python_with_boto3() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-moto", MOTO)?.join("bin/python"))
+}
+
+/// A Python that has Google's clients.
+pub(crate) fn python_with_google() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-google", GOOGLE)?.join("bin/python"))
 }
 
 /// A real CI server: Buildbot from the Python registry.
@@ -151,13 +165,14 @@ pub(crate) fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
     find(name).with_context(|| format!("{package} was installed but {name} is not in the PATH"))
 }
 
-/// A folder of Python with `requirement` in it.
+/// A folder of Python with `requirement` in it: one, or several with blanks between.
 fn venv(name: &str, requirement: &str) -> anyhow::Result<PathBuf> {
     in_cache(name, requirement, |folder| {
         make_venv(folder)?;
         eprintln!("installing {requirement}, about a minute");
         let python = folder.join("bin/python");
-        must(Command::new(python).args(["-m", "pip", "install", "--quiet", requirement]))
+        let install = ["-m", "pip", "install", "--quiet"].into_iter();
+        must(Command::new(python).args(install.chain(requirement.split(' '))))
     })
 }
 

@@ -15,6 +15,7 @@ use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
 use crate::hypervisor::Hypervisor;
 use crate::image::Image;
+use crate::judge::Judge;
 use crate::lab::Lab;
 use crate::parts;
 use crate::proxies::Proxies;
@@ -110,11 +111,25 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         run.chain(Image::Small);
         if extended {
             run.chain(Image::CloudInit);
+            for judge in Judge::ALL {
+                run.judge(judge);
+            }
         }
     }
     if !extended {
-        let what = "--extended adds virtual machines of libvirt, proxies that break things, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
+    }
+    Ok(run.finish())
+}
+
+/// Lets these judges work, or all of them; true when none found anything.
+pub(crate) fn judges(judges: &[Judge]) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut run = Run::new()?;
+    let all = judges.is_empty().then_some(Judge::ALL);
+    for judge in all.iter().flatten().chain(judges) {
+        run.judge(*judge);
     }
     Ok(run.finish())
 }
@@ -378,6 +393,22 @@ impl Run {
         };
         self.report
             .add(&name, outcome, Some(start.elapsed()), detail);
+    }
+
+    /// Somebody else's client judges a fake of ours. What it lacks makes it a missing part, what it finds a failure.
+    fn judge(&mut self, judge: Judge) {
+        eprintln!("\n== {}", judge.name());
+        let start = now();
+        let (outcome, detail) = match judge.set_up(&self.places) {
+            _ if interrupted() => (Outcome::Missing, "interrupted".to_owned()),
+            Err(error) => (Outcome::Missing, format!("{error:#}")),
+            Ok(court) => match court.hear() {
+                Ok(words) => (Outcome::Passed, words),
+                Err(error) => (Outcome::Failed, format!("{error:#}")),
+            },
+        };
+        self.report
+            .add(judge.name(), outcome, Some(start.elapsed()), detail);
     }
 
     fn tests(&mut self, runner: &[String]) {

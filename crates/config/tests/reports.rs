@@ -265,7 +265,7 @@ fn an_unknown_kind_is_told_with_the_known_ones() {
               |           ^^^^^^
               = did you mean `gitlab`?
 
-            error: `ec3` is not a kind known here; known are command, ec2, fake, lxd
+            error: `ec3` is not a kind known here; known are command, ec2, fake, gce, lxd
               --> parmanu.yaml:12:16
                |
             12 |   aws: { kind: ec3, region: eu-central-1 }
@@ -294,7 +294,7 @@ fn an_entry_without_a_kind_is_told() {
             5 |     url: https://gitlab.example.com
               |     ^^^
 
-            error: missing the key `kind`; known are command, ec2, fake, lxd
+            error: missing the key `kind`; known are command, ec2, fake, gce, lxd
               --> parmanu.yaml:10:8
                |
             10 |   aws: { region: eu-central-1 }

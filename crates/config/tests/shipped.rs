@@ -171,7 +171,11 @@ fn keys(value: &Value, depth: usize, into: &mut BTreeSet<String>) {
                         .into_iter()
                         .flat_map(|names| names.values());
                     chosen.for_each(|value| keys(value, depth + 2, into));
-                } else if !["tags", "config", "devices", "env", "spec"].contains(&key.as_str()) {
+                } else if ![
+                    "tags", "config", "devices", "env", "spec", "labels", "metadata",
+                ]
+                .contains(&key.as_str())
+                {
                     let entry = depth > 0 || !["store", "limits"].contains(&key.as_str());
                     keys(value, if entry { depth + 1 } else { depth + 2 }, into);
                 }

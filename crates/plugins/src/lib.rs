@@ -28,6 +28,7 @@ pub fn emitters() -> EmitterRegistry {
 pub fn providers() -> ProviderRegistry {
     ProviderRegistry::default()
         .with::<provider_ec2::Ec2>()
+        .with::<provider_gce::Gce>()
         .with::<provider_lxd::Lxd>()
         .with::<provider_command::Command>()
         .with::<provider_fake::FakeProvider>()

@@ -1,0 +1,247 @@
+//! The fake behind a loopback port, for clients that speak HTTP.
+//!
+//! Thin on purpose: it reads a request, asks [`Gce::handle`] and carries the answer as its
+//! [`Delivery`] says. The one trick is [`Line`]: a connection that a handler can cut, because HTTP
+//! libraries always want to send *some* answer.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::serve::{IncomingStream, Listener};
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::gce::Gce;
+use crate::wire::{Delivery, Request, Response};
+
+/// A running server; it stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// The time that a server runs on.
+pub trait Time: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+    /// Completes when it is `at`: a caller waits for an operation. Virtual time may well jump there.
+    fn until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+struct Shared {
+    gce: Arc<Mutex<Gce>>,
+    time: Box<dyn Time>,
+}
+
+impl Server {
+    /// Serves on a free loopback port. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If the port cannot be opened.
+    pub fn start(gce: Arc<Mutex<Gce>>, time: impl Time) -> io::Result<Self> {
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), gce, time)
+    }
+
+    /// Serves on this address: the one to come back to after [`Server::stop`], say.
+    ///
+    /// # Errors
+    /// If the port cannot be opened.
+    pub fn start_on(
+        address: SocketAddr,
+        gce: Arc<Mutex<Gce>>,
+        time: impl Time,
+    ) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            gce,
+            time: Box::new(time),
+        });
+        let app = axum::Router::new().fallback(serve).with_state(shared);
+        let app = app.into_make_service_with_connect_info::<Switch>();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let server = axum::serve(Lines(listener), app);
+            let until = async { drop(stopped.await) };
+            // an error here means that the listener is gone, and then there is nothing to serve
+            drop(server.with_graceful_shutdown(until).await);
+        });
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            task: Some(task),
+        })
+    }
+
+    /// The endpoint to give to a client.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address, for [`Server::start_on`] later.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops and waits until the port is free again.
+    pub async fn stop(mut self) {
+        self.stop.take();
+        if let Some(task) = self.task.take() {
+            drop(task.await);
+        }
+    }
+}
+
+async fn serve(
+    ConnectInfo(line): ConnectInfo<Switch>,
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> axum::response::Response {
+    let text =
+        |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let request = Request {
+        method: method.to_string(),
+        path: uri.to_string(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
+        body: body.to_vec(),
+    };
+    let response = loop {
+        let now = shared.time.now();
+        // a test that panicked while holding the lock has failed already; the others may go on
+        let response = shared
+            .gce
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .handle(&request, now);
+        let Delivery::Again(at) = response.delivery else {
+            break response;
+        };
+        shared.time.until(at).await;
+    };
+    match response.delivery {
+        Delivery::Dropped => line.cut(),
+        Delivery::After(wait) => tokio::time::sleep(wait).await,
+        Delivery::Whole | Delivery::Cut(_) | Delivery::Again(_) => {}
+    }
+    http(response)
+}
+
+fn http(mut response: Response) -> axum::response::Response {
+    if let Delivery::Cut(bytes) = response.delivery {
+        let end = (0..=bytes)
+            .rev()
+            .find(|&end| response.body.is_char_boundary(end));
+        response.body.truncate(end.unwrap_or_default());
+    }
+    let mut answer = axum::response::Response::new(Body::from(response.body));
+    *answer.status_mut() =
+        StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = axum::http::HeaderValue::from_static(response.content_type);
+    answer
+        .headers_mut()
+        .insert(axum::http::header::CONTENT_TYPE, kind);
+    answer
+}
+
+/// Cuts one connection.
+#[derive(Debug, Clone)]
+struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    fn cut(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+/// A connection with a switch: once cut, nothing more is written to it.
+struct Line {
+    stream: TcpStream,
+    switch: Switch,
+}
+
+struct Lines(TcpListener);
+
+impl Listener for Lines {
+    type Io = Line;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Line, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        (
+            Line {
+                stream,
+                switch: Switch(Arc::default()),
+            },
+            address,
+        )
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Lines>> for Switch {
+    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+        stream.io().switch.clone()
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.switch.check()?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

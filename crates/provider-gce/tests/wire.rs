@@ -1,0 +1,758 @@
+//! What the suite for every provider cannot ask: Compute Engine's own traps, through Google's SDK.
+
+#[path = "world/mod.rs"]
+mod world;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::Duration;
+
+use fake_gce::{Fault, Rates};
+use model::{
+    BatchId, CreateBatch, Epoch, ExecutorId, ExecutorRef, FleetId, InstallationId, Instance,
+    InstanceState, OfferId, UserData,
+};
+use ports::{Call, Clock as _, Outcome, ProviderError, ProviderErrorKind};
+use serde_json::json;
+use world::{ACT_AS, CALLER, HandClock, TYPE, World, ZONES};
+
+const CANARY: &str = "canary-boot-token";
+
+fn fleet() -> FleetId {
+    "acme".parse().expect("the name of a fleet")
+}
+
+fn batch(sequence: u32, count: u32) -> CreateBatch {
+    CreateBatch {
+        fleet: fleet(),
+        installation: InstallationId::new("here"),
+        batch: BatchId {
+            pool: "linux".parse().expect("the name of a pool"),
+            epoch: Epoch(7),
+            sequence,
+        },
+        count,
+        offer: OfferId {
+            machine: "large".parse().expect("the name of a machine"),
+            index: 0,
+        },
+        spec: world::offer(),
+        attempt: 0,
+        executor: (count == 1).then(|| ExecutorRef {
+            emitter: "gitlab".parse().expect("the name of an emitter"),
+            id: ExecutorId::new("42:Odd"),
+        }),
+        user_data: UserData(format!("#!/bin/sh\nregister {CANARY}\n")),
+    }
+}
+
+impl World {
+    fn call(&self) -> Call {
+        Call::within(self.clock.clone(), Duration::from_secs(600))
+    }
+
+    async fn create(&self, batch: &CreateBatch) -> Vec<Outcome<Instance>> {
+        self.provider.create(batch, &self.call()).await
+    }
+
+    async fn made(&self, batch: &CreateBatch) -> Vec<Instance> {
+        let outcomes = self.create(batch).await.into_iter();
+        let made = outcomes.map(|outcome| match outcome {
+            Outcome::Done(machine) => machine,
+            other => panic!("{other:?}"),
+        });
+        made.collect()
+    }
+
+    async fn listed(&self) -> Vec<Instance> {
+        let listing = self.provider.list(&fleet()).await.expect("a listing");
+        assert!(listing.unknown.is_empty(), "{:?}", listing.unknown);
+        listing.instances
+    }
+
+    async fn unseen(&self) -> Vec<String> {
+        let listing = self.provider.list(&fleet()).await;
+        listing.expect("a listing").unknown
+    }
+
+    async fn words(&self, batch: &CreateBatch) -> Vec<&'static str> {
+        let outcomes = self.create(batch).await;
+        outcomes.iter().map(Outcome::as_str).collect()
+    }
+
+    async fn error(&self, batch: &CreateBatch) -> ProviderError {
+        match self.create(batch).await.into_iter().next() {
+            Some(Outcome::Failed(error) | Outcome::Unknown(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The body of the last call of a method.
+    fn sent(&self, method: &str) -> fake_gce::Call {
+        let gce = self.gce();
+        let call = gce.log().iter().rev().find(|call| call.method == method);
+        call.expect("such a call").clone()
+    }
+}
+
+#[tokio::test]
+async fn each_right_that_is_missing_is_named() {
+    for right in world::role().chain([ACT_AS]) {
+        let world = World::start(|settings| {
+            let granted = settings.granted.as_mut().expect("the role");
+            granted.remove(right);
+        });
+        let mut texts = Vec::new();
+        let mut offers = [batch(0, 1), batch(1, 1), batch(2, 5)];
+        offers[0].spec["external_ip"] = json!(true);
+        offers[1].spec = json!({"template": "ci-linux-v12"});
+        world.gce().set_capacity(TYPE, ZONES[0], Some(4));
+        world.gce().set_capacity(TYPE, ZONES[1], Some(0));
+        let mut made = Vec::new();
+        for offer in &offers {
+            for outcome in world.create(offer).await {
+                match outcome {
+                    Outcome::Done(machine) => made.push(machine),
+                    Outcome::Failed(error) | Outcome::Unknown(error) => texts.push(error),
+                }
+            }
+        }
+        for machine in &made {
+            texts.extend(world.provider.console(machine, &world.call()).await.err());
+        }
+        for outcome in world.provider.delete(&made, &world.call()).await {
+            if let Outcome::Failed(error) | Outcome::Unknown(error) = outcome {
+                texts.push(error);
+            }
+        }
+        let told = |error: &&ProviderError| {
+            error.kind == ProviderErrorKind::Unauthorized && error.message.contains(right)
+        };
+        assert!(texts.iter().any(|error| told(&error)), "{right}: {texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_machine_is_inserted_marked_and_read_back() {
+    let world = World::start(|_| {});
+    let batch = batch(1, 1);
+    let made = world.made(&batch).await;
+    let sent = world.sent("instances.insert");
+    assert_eq!(sent.query["requestId"].len(), 36);
+    assert_eq!(sent.body["name"], "linux-7-1-0");
+    let listed = world.listed().await;
+    assert_eq!(listed[0].executor, batch.executor);
+    assert_eq!(listed[0].offer, Some(batch.offer));
+    assert_eq!(listed[0].state, InstanceState::Running);
+    assert_eq!(listed[0].created_at, made[0].created_at);
+    let gce = world.gce();
+    let machine = gce.machines().next().expect("a machine");
+    assert_eq!(machine.labels["parmanu-pool"], "linux");
+    assert_eq!(machine.metadata["startup-script"], batch.user_data.0);
+    assert_eq!(machine.metadata["parmanu-executor"], "gitlab:42:Odd");
+}
+
+#[tokio::test]
+async fn many_machines_are_one_call_and_one_operation() {
+    let world = World::start(|settings| settings.creation = Duration::from_secs(20));
+    let made = world.made(&batch(0, 60)).await;
+    assert_eq!(made.len(), 60);
+    let gce = world.gce();
+    assert_eq!(gce.calls("instances.bulkInsert"), 1);
+    assert_eq!(
+        gce.calls("instances.insert") + gce.calls("instances.get"),
+        0
+    );
+    assert_eq!(gce.calls("zoneOperations.wait"), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_found_in_the_operation_only() {
+    let world = World::start(|settings| {
+        settings.creation = Duration::from_secs(20);
+        settings.cpu_quota = Some(3);
+    });
+    let error = world.error(&batch(0, 1)).await;
+    assert_eq!(error.kind, ProviderErrorKind::QuotaExceeded);
+    assert!(error.message.contains("Quota 'CPUS' exceeded"), "{error}");
+    let call = world.sent("instances.insert");
+    assert_eq!(call.reason, None, "it was accepted");
+}
+
+#[tokio::test]
+async fn a_full_zone_gives_way_to_the_next_and_then_to_the_next_type() {
+    let world = World::start(|_| {});
+    world.gce().set_capacity(TYPE, ZONES[0], Some(0));
+    let made = world.made(&batch(0, 2)).await;
+    assert!(made.iter().all(|machine| machine.scope == ZONES[1]));
+    world.gce().set_capacity(TYPE, ZONES[1], Some(0));
+    let mut other = batch(1, 1);
+    other.spec["types"] = json!([TYPE, "n2-standard-8"]);
+    world.made(&other).await;
+    let kinds: BTreeSet<String> = world
+        .gce()
+        .machines()
+        .map(|machine| machine.machine_type.clone())
+        .collect();
+    assert!(kinds.contains("n2-standard-8"), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_type_that_a_zone_does_not_have_is_tried_in_the_next() {
+    let world = World::start(|settings| {
+        let kind = settings.types.get_mut(TYPE).expect("the type");
+        kind.not_in.insert(ZONES[0].to_owned());
+    });
+    let made = world.made(&batch(0, 1)).await;
+    assert_eq!(made[0].scope, ZONES[1]);
+}
+
+#[tokio::test]
+async fn a_bulk_made_in_part_is_told_by_name() {
+    let world = World::start(|settings| settings.appears_after = Duration::from_secs(60));
+    world.gce().set_capacity(TYPE, ZONES[0], Some(3));
+    assert_eq!(
+        world.words(&batch(0, 5)).await,
+        ["done", "done", "done", "failed", "failed"]
+    );
+    assert_eq!(world.alive(), 3);
+}
+
+#[tokio::test]
+async fn a_batch_made_in_the_second_zone_is_not_made_again_when_the_first_has_room() {
+    let world = World::start(|_| {});
+    world.gce().set_capacity(TYPE, ZONES[0], Some(0));
+    world.made(&batch(0, 2)).await;
+    world.gce().set_capacity(TYPE, ZONES[0], None);
+    let mut again = batch(0, 2);
+    again.attempt = 1;
+    let made = world.made(&again).await;
+    assert!(made.iter().all(|machine| machine.scope == ZONES[1]));
+    assert_eq!(world.alive(), 2);
+}
+
+#[tokio::test]
+async fn a_zone_that_cannot_be_seen_stops_a_creation_that_might_be_there() {
+    let world = World::start(|_| {});
+    world.gce().set_unreachable(ZONES[1], true);
+    let error = world.error(&batch(0, 1)).await;
+    assert_eq!(error.kind, ProviderErrorKind::Unavailable);
+    assert!(error.message.contains(ZONES[1]), "{error}");
+    assert_eq!(world.alive(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_another_fleet_has_is_refused_and_never_taken() {
+    let world = World::start(|_| {});
+    for count in [1, 2] {
+        let mut theirs = batch(count, count);
+        theirs.fleet = "others".parse().expect("the name of a fleet");
+        world.made(&theirs).await;
+        let error = world.error(&batch(count, count)).await;
+        assert_eq!(error.kind, ProviderErrorKind::InvalidRequest, "{error}");
+        assert!(error.message.contains("not this fleet's"), "{error}");
+    }
+    assert_eq!(world.alive(), 3);
+}
+
+#[tokio::test]
+async fn a_name_that_is_still_being_made_is_found_in_the_operation() {
+    let world = World::start(|settings| settings.creation = Duration::from_secs(30));
+    let mut batch = batch(0, 1);
+    batch.spec["zones"] = json!([ZONES[0]]);
+    // another token for the same name, as after a configuration that was changed under a lost answer
+    world.gce().fault("instances.insert", 1, Fault::DropAfter);
+    assert_eq!(world.words(&batch).await, ["unknown"]);
+    batch.offer.index = 1;
+    let made = world.made(&batch).await;
+    assert_eq!(made[0].name, batch.batch.instance(0));
+    assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
+async fn too_many_calls_are_over_at_the_full_minute() {
+    let world = World::start(|settings| {
+        settings.rates = Some(Rates {
+            changes: 1,
+            ..Rates::default()
+        });
+    });
+    world.made(&batch(0, 1)).await;
+    let error = world.error(&batch(1, 1)).await;
+    let ProviderErrorKind::RateLimited { retry_after } = error.kind else {
+        panic!("{error:?}");
+    };
+    // the world begins twenty seconds into a minute
+    let wait = retry_after.expect("a time");
+    let minute = Duration::from_secs(40)..Duration::from_secs(43);
+    assert!(minute.contains(&wait), "{wait:?}");
+    world.clock.pass(wait);
+    world.made(&batch(1, 1)).await;
+}
+
+#[tokio::test]
+async fn our_own_pace_keeps_below_the_quota() {
+    let world = World::start_with(
+        |settings| {
+            settings.rates = Some(Rates {
+                changes: 30,
+                ..Rates::default()
+            });
+        },
+        |account| account["calls_per_minute"] = json!(30),
+    );
+    let made = world.made(&batch(0, 40)).await;
+    let deletion = async {
+        let call = world.call();
+        world.provider.delete(&made, &call).await
+    };
+    let time_passes = async {
+        loop {
+            world.clock.pass(Duration::from_millis(100));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let outcomes = tokio::select! {
+        outcomes = deletion => outcomes,
+        () = time_passes => unreachable!("it passes for ever"),
+    };
+    let refused = world
+        .gce()
+        .log()
+        .iter()
+        .filter(|call| call.reason.is_some())
+        .count();
+    assert_eq!(refused, 0, "nothing was refused by Google");
+    // who would have waited too long was told so, and is asked for again later
+    let limited = |outcome: &Outcome<_>| match outcome {
+        Outcome::Failed(error) => matches!(error.kind, ProviderErrorKind::RateLimited { .. }),
+        Outcome::Done(_) => true,
+        Outcome::Unknown(_) => false,
+    };
+    assert!(outcomes.iter().all(limited), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Done(_)))
+    );
+}
+
+#[tokio::test]
+async fn a_wait_that_is_answered_early_is_asked_again() {
+    let world = World::start(|settings| {
+        settings.creation = Duration::from_secs(5);
+        settings.impatient = true;
+    });
+    let batch = batch(0, 1);
+    let time_passes = async {
+        loop {
+            world.clock.pass(Duration::from_millis(100));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let outcomes = tokio::select! {
+        outcomes = world.create(&batch) => outcomes,
+        () = time_passes => unreachable!("it passes for ever"),
+    };
+    assert_eq!(outcomes[0].as_str(), "done");
+    let waits = world.gce().calls("zoneOperations.wait");
+    assert!(
+        (2..=8).contains(&waits),
+        "a second between two of them: {waits}"
+    );
+}
+
+#[tokio::test]
+async fn an_operation_that_outlasts_the_lease_is_unknown() {
+    let world = World::start(|settings| settings.creation = Duration::from_secs(90));
+    let call = Call::within(world.clock.clone(), Duration::from_secs(60));
+    let outcomes = world.provider.create(&batch(0, 1), &call).await;
+    match &outcomes[..] {
+        [Outcome::Unknown(error)] => assert_eq!(error.kind, ProviderErrorKind::UnknownOutcome),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_after_the_lease_is_unknown() {
+    let world = World::start(|_| {});
+    let late = Fault::Delay(Duration::from_secs(300));
+    world.gce().fault("instances.insert", 1, late);
+    let call = Call::within(world.clock.clone(), Duration::from_secs(5));
+    let batch = batch(0, 1);
+    let create = world.provider.create(&batch, &call);
+    let time_passes = async {
+        while world.gce().calls("instances.insert") == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.pass(Duration::from_secs(5));
+    };
+    let (outcomes, ()) = tokio::join!(create, time_passes);
+    assert_eq!(outcomes[0].as_str(), "unknown");
+    assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
+async fn whatever_leaves_the_outcome_open_is_unknown_and_whatever_does_not_is_failed() {
+    use ProviderErrorKind::{InvalidRequest, Unauthorized, Unavailable, UnknownOutcome};
+    let known = |status, reason: &str| Fault::Refuse {
+        status,
+        reason: reason.to_owned(),
+    };
+    let ends = |code: &str| Fault::Operation {
+        code: code.to_owned(),
+    };
+    for (fault, word, kind) in [
+        (Fault::DropBefore, "unknown", UnknownOutcome),
+        (Fault::DropAfter, "unknown", UnknownOutcome),
+        (Fault::Truncate, "unknown", UnknownOutcome),
+        (Fault::BackendError, "unknown", Unavailable),
+        (Fault::WebPage, "unknown", Unavailable),
+        (ends("INTERNAL_ERROR"), "unknown", Unavailable),
+        (ends("INVALID_USAGE"), "failed", InvalidRequest),
+        (known(404, "notFound"), "failed", InvalidRequest),
+        (known(401, "authError"), "failed", Unauthorized),
+    ] {
+        for (count, method) in [(1, "instances.insert"), (2, "instances.bulkInsert")] {
+            let world = World::start(|_| {});
+            world.gce().fault(method, 1, fault.clone());
+            let outcomes = world.create(&batch(0, count)).await;
+            assert_eq!(world.gce().calls(method), 1, "{fault:?}: no retry here");
+            for outcome in outcomes {
+                assert_eq!(outcome.as_str(), word, "{fault:?}");
+                let (Outcome::Failed(error) | Outcome::Unknown(error)) = outcome else {
+                    continue;
+                };
+                assert_eq!(error.kind, kind, "{fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_breaks_leaves_the_outcome_open() {
+    for fault in [
+        Fault::DropBefore,
+        Fault::BackendError,
+        Fault::Throttle,
+        Fault::WebPage,
+    ] {
+        let world = World::start(|_| {});
+        world.gce().fault("zoneOperations.wait", 1, fault.clone());
+        assert_eq!(world.words(&batch(0, 1)).await, ["unknown"], "{fault:?}");
+        assert_eq!(world.alive(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_listing_pages_on_and_says_when_a_page_is_lost() {
+    let world = World::start(|_| {});
+    for sequence in 0..6 {
+        world.made(&batch(sequence, 100)).await;
+    }
+    assert_eq!(world.listed().await.len(), 600);
+    let sent = world.sent("instances.aggregatedList");
+    assert_eq!(sent.query["maxResults"], "500");
+    assert_eq!(sent.query["filter"], "(labels.parmanu-fleet=acme)");
+    for fault in [
+        Fault::Throttle,
+        Fault::DropBefore,
+        Fault::Truncate,
+        Fault::WebPage,
+    ] {
+        world.clock.pass(Duration::from_secs(120));
+        world
+            .gce()
+            .fault_after("instances.aggregatedList", 1, 1, fault.clone());
+        let listing = world.provider.list(&fleet()).await.expect("the first page");
+        assert_eq!(
+            listing.instances.len(),
+            500,
+            "{fault:?}: the first page was read"
+        );
+        assert_eq!(listing.unknown.len(), 1, "{fault:?}: {:?}", listing.unknown);
+        assert!(
+            listing.unknown[0].starts_with("project acme-ci: "),
+            "{:?}",
+            listing.unknown
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_zone_that_warns_or_is_left_out_is_unknown_and_an_empty_one_is_not() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 2)).await;
+    assert_eq!(
+        world.listed().await.len(),
+        made.len(),
+        "the second zone is empty and says so"
+    );
+    world.gce().set_unreachable(ZONES[1], true);
+    let told = world.unseen().await;
+    assert!(told.iter().any(|what| what.contains(ZONES[1])), "{told:?}");
+    world.gce().set_unreachable(ZONES[1], false);
+    world.gce().hide(ZONES[1]);
+    let told = world.unseen().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(ZONES[1]), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_spot_machine_that_is_taken_back_says_so_and_leaves_nothing() {
+    let world = World::start(|settings| settings.shutdown = Duration::from_secs(30));
+    let mut batch = batch(1, 1);
+    batch.spec["market"] = json!("spot");
+    world.made(&batch).await;
+    let now = world.clock.now();
+    assert!(
+        world.gce().preempt("linux-7-1-0", now),
+        "it is a spot machine"
+    );
+    let listed = world.listed().await;
+    assert_eq!(listed[0].state, InstanceState::Stopping);
+    assert_eq!(listed[0].notice.as_deref(), Some("Instance was preempted."));
+    world.clock.pass(Duration::from_secs(30));
+    assert!(world.listed().await.is_empty());
+    let now = world.clock.now();
+    assert_eq!(world.gce().left_disks(now), 0);
+}
+
+#[tokio::test]
+async fn google_ends_a_machine_whose_time_is_over() {
+    let world = World::start(|_| {});
+    let mut batch = batch(1, 2);
+    batch.spec["max_run_duration"] = json!("48h");
+    world.made(&batch).await;
+    world.clock.pass(Duration::from_secs(48 * 3600 - 1));
+    assert_eq!(world.listed().await.len(), 2);
+    world.clock.pass(Duration::from_secs(1));
+    assert!(world.listed().await.is_empty());
+    let now = world.clock.now();
+    assert_eq!(world.gce().left_disks(now), 0);
+}
+
+#[tokio::test]
+async fn a_guest_that_powers_itself_off_is_stopped_and_can_be_deleted() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 1)).await;
+    let now = world.clock.now();
+    assert!(world.gce().power_off("linux-7-0-0", now));
+    assert_eq!(world.listed().await[0].state, InstanceState::Stopped);
+    let outcomes = world.provider.delete(&made, &world.call()).await;
+    assert_eq!(outcomes[0].as_str(), "done");
+    assert_eq!(world.alive(), 0);
+}
+
+#[tokio::test]
+async fn a_template_keeps_its_metadata_and_labels() {
+    let world = World::start(|_| {});
+    for (sequence, count) in [(0, 1), (1, 2)] {
+        let mut batch = batch(sequence, count);
+        batch.spec = json!({"template": "ci-linux-v12", "zones": [ZONES[0]]});
+        world.made(&batch).await;
+    }
+    let gce = world.gce();
+    for machine in gce.machines() {
+        assert_eq!(machine.metadata["enable-oslogin"], "TRUE", "the template's");
+        assert!(machine.metadata["startup-script"].contains(CANARY));
+        assert_eq!(machine.labels["cost-centre"], "ci", "the template's");
+        assert_eq!(machine.labels["parmanu-fleet"], "acme");
+        assert_eq!(machine.machine_type, "e2-standard-4");
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_is_not_there_is_wrong_in_the_offer() {
+    let world = World::start(|_| {});
+    let mut batch = batch(0, 1);
+    batch.spec = json!({"template": "ci-linux-v99"});
+    let error = world.error(&batch).await;
+    assert_eq!(error.kind, ProviderErrorKind::InvalidRequest);
+    assert!(error.message.contains("ci-linux-v99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_protected_machine_is_named_and_the_others_end() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 5)).await;
+    let now = world.clock.now();
+    assert!(world.gce().protect(made[1].id.as_str(), now));
+    let outcomes = world.provider.delete(&made, &world.call()).await;
+    let words: Vec<_> = outcomes.iter().map(Outcome::as_str).collect();
+    assert_eq!(words, ["done", "failed", "done", "done", "done"]);
+    assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_read_does_not_hide_the_others() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 2)).await;
+    let now = world.clock.now();
+    world.gce().relabel(
+        made[0].id.as_str(),
+        "parmanu-batch",
+        "somebody-changed-this",
+        now,
+    );
+    assert_eq!(world.listed().await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_console_is_read_and_no_more() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 1)).await;
+    let now = world.clock.now();
+    let boot = "ä".repeat(100_000);
+    world.gce().print(made[0].id.as_str(), &boot, now);
+    world
+        .gce()
+        .print(made[0].id.as_str(), "panic: no root\n", now);
+    let text = world.provider.console(&made[0], &world.call()).await;
+    let text = text.expect("an answer").expect("a console");
+    assert!(text.ends_with("ä".repeat(9).as_str()) || text.ends_with("panic: no root\n"));
+    assert!(text.len() <= ports::MAX_CONSOLE && text.len() > ports::MAX_CONSOLE - 4);
+    let mut gone = made[0].clone();
+    gone.id = model::ProviderRef::new("linux-7-0-9");
+    assert!(matches!(
+        world.provider.console(&gone, &world.call()).await,
+        Ok(None)
+    ));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable_and_nothing_was_sent() {
+    let clock = HandClock::new();
+    let world = World::start(|_| {});
+    let url = world.server.url();
+    world.server.stop().await;
+    let provider = world::provider(&world::account(&url), clock.clone());
+    let call = Call::within(clock, Duration::from_secs(600));
+    let mut batch = batch(0, 1);
+    batch.spec["zones"] = json!([ZONES[0]]);
+    match &provider.create(&batch, &call).await[..] {
+        [Outcome::Failed(error)] => {
+            assert_eq!(error.kind, ProviderErrorKind::Unreachable, "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_key_counts_from_the_next_call_on() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let write = |text: &str| std::fs::write(file.path(), text).expect("written");
+    write(&world::key_file("retired@acme-ci.iam.gserviceaccount.com"));
+    let reference = format!("${{file:{}}}", file.path().display());
+    let world = World::start_with(
+        |_| {},
+        |account| account["credentials"] = json!({"service_account": reference}),
+    );
+    let error = world
+        .provider
+        .list(&fleet())
+        .await
+        .expect_err("nobody knows it");
+    assert_eq!(error.kind, ProviderErrorKind::Unauthorized, "{error:?}");
+    write(&world::key_file(CALLER));
+    assert!(world.listed().await.is_empty(), "without a restart");
+    for (broken, words) in [("", "empty"), ("{}", "client_email"), ("not JSON", "JSON")] {
+        write(broken);
+        let error = world.provider.list(&fleet()).await.expect_err("no key");
+        assert_eq!(error.kind, ProviderErrorKind::Unauthorized, "{error:?}");
+        assert!(error.message.contains(words), "{broken}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_boot_script_that_is_too_long_is_refused_before_the_call() {
+    let world = World::start(|_| {});
+    let mut batch = batch(0, 1);
+    batch.user_data = UserData("x".repeat(256 * 1024 + 1));
+    assert_eq!(world.words(&batch).await, ["failed"]);
+    assert_eq!(world.gce().calls("instances.insert"), 0);
+    batch.user_data.0.pop();
+    assert_eq!(world.words(&batch).await, ["done"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_too_long_is_refused_before_the_call() {
+    let world = World::start(|_| {});
+    let mut batch = batch(u32::MAX, 1);
+    batch.batch.pool = "a23456789012345678901234567890".parse().expect("a pool");
+    batch.batch.epoch = Epoch(u64::MAX);
+    let error = world.error(&batch).await;
+    assert_eq!(error.kind, ProviderErrorKind::InvalidRequest);
+    assert!(error.message.contains("shorter"), "{error}");
+    assert!(world.gce().log().is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_batch_asks_for_nothing() {
+    let world = World::start(|_| {});
+    assert!(world.create(&batch(0, 0)).await.is_empty());
+    assert!(world.gce().log().is_empty());
+}
+
+#[tokio::test]
+async fn twenty_batches_at_once_are_twenty_batches() {
+    let world = World::start(|_| {});
+    let batches: Vec<_> = (0..20).map(|sequence| batch(sequence, 3)).collect();
+    let made = futures::future::join_all(batches.iter().map(|batch| world.made(batch))).await;
+    let own = |(made, batch): (&Vec<Instance>, &CreateBatch)| made[0].name.batch == batch.batch;
+    assert!(made.iter().zip(&batches).all(own));
+    assert_eq!(world.listed().await.len(), 60);
+}
+
+/// Every error that a fault can cause, in every form in which it may be printed.
+#[tokio::test]
+async fn no_error_prints_a_credential_or_a_boot_script() {
+    let refused = Fault::Refuse {
+        status: 400,
+        reason: "invalid".to_owned(),
+    };
+    let mut printed = BTreeSet::new();
+    for fault in [
+        Fault::Throttle,
+        Fault::BackendError,
+        Fault::WebPage,
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Truncate,
+        refused,
+    ] {
+        let world = World::start(|_| {});
+        world.gce().fault("instances.insert", 1, fault);
+        for outcome in world.create(&batch(0, 1)).await {
+            let (Outcome::Failed(error) | Outcome::Unknown(error)) = outcome else {
+                continue;
+            };
+            let mut text = format!("{error} {error:?}");
+            let mut source = error.source();
+            while let Some(error) = source {
+                text.push_str(&format!(" {error} {error:?}"));
+                source = error.source();
+            }
+            printed.insert(text);
+        }
+    }
+    assert!(
+        printed.len() >= 6,
+        "the faults did cause errors: {printed:?}"
+    );
+    for text in &printed {
+        for secret in [CANARY, "canary-key", "PRIVATE KEY", "Bearer ", "ey"] {
+            let found = match secret {
+                // how every JSON Web Token begins
+                "ey" => text.split_whitespace().any(|word| word.starts_with("eyJ")),
+                secret => text.contains(secret),
+            };
+            assert!(!found, "{secret} in {text}");
+        }
+    }
+}
