@@ -287,10 +287,17 @@ async fn what_it_leaves_in_the_background_is_ended_with_it() {
     let shell = Shell::new(&format!("sleep 600 & echo '{EMPTY}'"));
     assert!(shell.list().await.expect("a list").instances.is_empty());
     shell.nothing_is_left().await;
-    // with its output closed it would not even be noticed
-    let shell = Shell::new(&format!("sleep 600 >/dev/null 2>&1 & echo '{EMPTY}'"));
-    assert!(shell.list().await.expect("a list").instances.is_empty());
-    shell.nothing_is_left().await;
+    // with its output closed it would not even be noticed, whichever ends first: the output or the program
+    for rest in [
+        "",
+        "exec >/dev/null 2>&1; head -c 50000000 /dev/zero | wc -c",
+    ] {
+        let shell = Shell::new(&format!(
+            "sleep 600 >/dev/null 2>&1 & echo '{EMPTY}'; {rest}"
+        ));
+        assert!(shell.list().await.expect("a list").instances.is_empty());
+        shell.nothing_is_left().await;
+    }
 }
 
 #[tokio::test]
@@ -483,6 +490,49 @@ async fn its_environment_is_what_was_configured() {
     ];
     for name in names {
         assert!(known.contains(&name), "{name} was inherited");
+    }
+}
+
+#[tokio::test]
+async fn one_whose_turn_comes_when_the_right_to_act_is_over_is_not_started() {
+    let shell = Shell::of(json!({ "program": ["sleep", "600"], "parallel": 1 }));
+    let long = shell.call();
+    let short = Call::within(shell.clock.clone(), Duration::from_secs(5));
+    let mut busy = Box::pin(shell.create(&long));
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        () = shell.runs() => {}
+    }
+    let mut waits = std::pin::pin!(shell.create(&short));
+    assert!(futures::poll!(&mut waits).is_pending());
+    shell.pass(Duration::from_secs(6));
+    drop(busy);
+    assert_eq!(failed(waits.await).kind, Kind::LeaseOver);
+    shell.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn one_that_renews_is_not_kept_waiting_and_keeps_nobody_waiting() {
+    let done = r#"{"version":1,"outcomes":[{"name":"linux-7-1-0","outcome":"done"}]}"#;
+    let verbs = r#"{"version":1,"verbs":["describe","renew"]}"#;
+    let script = format!(
+        "case $(cat) in *describe*) echo '{verbs}';; *renew*) echo '{done}';; *) exec sleep 600;; esac"
+    );
+    let shell = Shell::of(json!({ "program": ["sh", "-c", script], "parallel": 1 }));
+    let call = shell.call();
+    let mut busy = std::pin::pin!(shell.create(&call));
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        () = shell.runs() => {}
+    }
+    let machines = [listed()];
+    let renewed = shell
+        .provider
+        .renew(&machines, Timestamp::UNIX_EPOCH, &call);
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        renewed = renewed => assert!(matches!(renewed[..], [Outcome::Done(_)]), "{renewed:?}"),
+        () = until("the renewal", async || None::<()>) => unreachable!(),
     }
 }
 
