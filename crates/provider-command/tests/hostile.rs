@@ -171,7 +171,7 @@ async fn one_that_hangs_is_ended_and_its_creation_unknown() {
         .as_time_passes(shell.list())
         .await
         .expect_err("no list");
-    assert!(error.message.contains("no reply within 30s"), "{error:?}");
+    assert!(error.message.contains("no reply within 25s"), "{error:?}");
     shell.nothing_is_left().await;
 }
 
@@ -310,7 +310,7 @@ async fn what_leaves_its_group_and_holds_its_output_open_is_waited_for_a_second(
         "setsid sh -c 'touch {left}; exec sleep 600' & until [ -e {left} ]; do :; done; echo '{EMPTY}'"
     ));
     let pass = async {
-        // slowly, so that it is the second after its end that is over and not the half minute that it has
+        // slowly, so that it is the second after its end that is over and not all the time that it has
         until("its end", async || {
             shell.pass(Duration::from_millis(100));
             None::<()>
