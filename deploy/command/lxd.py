@@ -62,6 +62,7 @@ def was_started(seen):
 
 
 def is_fresh(seen):
+    # by LXD's clock and this host's, which should agree to some seconds
     made = datetime.datetime.fromisoformat(seen["created_at"][:19] + "+00:00")
     return (datetime.datetime.now(datetime.timezone.utc) - made).total_seconds() < FRESH_SECONDS
 

@@ -8,7 +8,7 @@ The domain is defined first and undefined last, so whatever a program that died 
 that is powered off, and is deleted as one, with all that belongs to it. What fails half-way is taken back at once.
 
 Needs parmanu_command.py beside it; virsh; and genisoimage, mkisofs or xorriso. Environment (`env:` of the provider):
-  LIBVIRT_DEFAULT_URI   as virsh knows it, such as qemu:///system or qemu+ssh://ci@host/system
+  LIBVIRT_DEFAULT_URI   as virsh knows it, such as qemu:///system or qemu+ssh://ci@host/system?keyfile=/etc/parmanu/dc2.key
   PARMANU_VIRSH_POOL    a storage pool of files for images, overlays and seeds; `default` if absent. Better one of its own
 `spec` of an offer: image (a volume of that pool; required), image_format (qcow2), disk_gib (the image's size), memory_mib, cpus,
 domain (a file with a domain's XML, such as `virsh dumpxml` gives of a machine that works; domain.xml beside this file).

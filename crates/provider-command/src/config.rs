@@ -47,7 +47,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// 30s if absent.
+    /// 25s if absent. After 30s the scaler gives a listing up in any case.
     #[serde(default)]
     pub list: Option<Span>,
     /// 55s if absent. After 60s the scaler gives a creation up in any case.
@@ -56,10 +56,10 @@ pub struct Timeouts {
     /// 55s if absent. After 60s the scaler gives a deletion up in any case.
     #[serde(default)]
     pub delete: Option<Span>,
-    /// 30s if absent.
+    /// 15s if absent. After 20s the scaler gives a round of renewals up in any case.
     #[serde(default)]
     pub renew: Option<Span>,
-    /// 20s if absent.
+    /// 15s if absent.
     #[serde(default)]
     pub console: Option<Span>,
 }
@@ -68,10 +68,11 @@ pub struct Timeouts {
 const SCALER_WAITS: Duration = Duration::from_secs(60);
 /// Below this a program that was asked in time is cut off before it could say what it knows.
 const CHANGE: Span = Span::seconds(55);
-/// A listing that needs longer is old before it is read.
-const LOOK: Span = Span::seconds(30);
-/// Nobody waits for a console: the machine it belongs to is about to go.
-const CONSOLE: Span = Span::seconds(20);
+/// Sooner than the scaler gives a listing up, so that what the program said last is not lost.
+const LOOK: Span = Span::seconds(25);
+/// Nobody waits long for what is done beside: the scaler gives a round of renewals up soon after this, and the machine that
+/// a console belongs to is about to go.
+const ASIDE: Span = Span::seconds(15);
 /// A program says what it can do at once, or has something wrong with it.
 const DESCRIBE: Duration = Duration::from_secs(10);
 
@@ -82,8 +83,8 @@ impl Timeouts {
             Verb::List => self.list.unwrap_or(LOOK).0,
             Verb::Create => self.create.unwrap_or(CHANGE).0,
             Verb::Delete => self.delete.unwrap_or(CHANGE).0,
-            Verb::Renew => self.renew.unwrap_or(LOOK).0,
-            Verb::Console => self.console.unwrap_or(CONSOLE).0,
+            Verb::Renew => self.renew.unwrap_or(ASIDE).0,
+            Verb::Console => self.console.unwrap_or(ASIDE).0,
             Verb::Describe => DESCRIBE,
         }
     }

@@ -322,7 +322,7 @@ fn the_examples_in_the_documentation_are_what_is_sent_and_understood() {
     for (seconds, ask) in [
         (10, Ask::Describe {}),
         (
-            30,
+            25,
             Ask::List {
                 fleet: fleet_name(),
             },
@@ -336,7 +336,7 @@ fn the_examples_in_the_documentation_are_what_is_sent_and_understood() {
             },
         ),
         (
-            30,
+            15,
             Ask::Renew {
                 fleet: fleet_name(),
                 machines: vec![machine.clone()],
@@ -344,7 +344,7 @@ fn the_examples_in_the_documentation_are_what_is_sent_and_understood() {
             },
         ),
         (
-            20,
+            15,
             Ask::Console {
                 fleet: fleet_name(),
                 machine,

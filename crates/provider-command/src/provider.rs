@@ -29,6 +29,10 @@ const PARALLEL: u32 = 4;
 /// Runs at once that only look: one listing, and one console beside it.
 const LOOKS: usize = 2;
 
+/// Machines that one run is asked to renew. A mark costs a program a moment, and all of them are renewed in one round of twenty
+/// seconds, one run at a time: with a process for every few of them a thousand machines would not be.
+const RENEWED_AT_ONCE: usize = 100;
+
 const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
 const DELETE: &str = "delete machines";
@@ -85,7 +89,8 @@ impl Provider for Driver {
 
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
         let ask = |fleet, machines| Ask::Delete { fleet, machines };
-        self.each(Verb::Delete, DELETE, instances, ask, call).await
+        let runs = runs(instances, self.batch_limit);
+        self.each(Verb::Delete, DELETE, runs, ask, call).await
     }
 
     async fn console(
@@ -130,7 +135,8 @@ impl Provider for Driver {
             machines,
             until: until.clone(),
         };
-        self.each(Verb::Renew, RENEW, instances, ask, call).await
+        let runs = runs(instances, RENEWED_AT_ONCE);
+        self.each(Verb::Renew, RENEW, runs, ask, call).await
     }
 }
 
@@ -184,18 +190,15 @@ impl Driver {
         Ok(verbs.iter().any(|known| known == verb.as_str()))
     }
 
-    /// One verb over machines as listed: in runs of one fleet and of no more machines than one run may have.
+    /// One verb over machines as listed, in several runs.
     async fn each(
         &self,
         verb: Verb,
         operation: &'static str,
-        instances: &[Instance],
+        runs: impl Iterator<Item = &[Instance]>,
         ask: impl Fn(String, Vec<crate::wire::Target>) -> Ask,
         call: &Call,
     ) -> Vec<Outcome<InstanceName>> {
-        let runs = instances
-            .chunk_by(|one, next| one.owner.fleet == next.owner.fleet)
-            .flat_map(|of_fleet| of_fleet.chunks(self.batch_limit));
         let run = |machines: &[Instance]| {
             let fleet = machines.first().map(|first| first.owner.fleet.to_string());
             let targets = machines.iter().map(convert::target).collect();
@@ -308,6 +311,13 @@ impl Driver {
         };
         said.unwrap_or_else(|| Err(given_up(limit, call, &progress)))
     }
+}
+
+/// The machines of each run: of one fleet, and no more than one run may have.
+fn runs(instances: &[Instance], most: usize) -> impl Iterator<Item = &[Instance]> {
+    instances
+        .chunk_by(|one, next| one.owner.fleet == next.owner.fleet)
+        .flat_map(move |of_fleet| of_fleet.chunks(most))
 }
 
 fn over() -> Failure {

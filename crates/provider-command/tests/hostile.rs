@@ -1,149 +1,24 @@
 //! A program that does everything wrong: each wrong ends as a typed error, in bounded time and memory, and leaves no process.
 //!
-//! Programs are lines of shell. Time is virtual: a limit of a minute is over when the test says so, which it does once it has
-//! seen the process. Every process that a program starts carries a mark in its environment, by which what is left is found.
+//! Programs are lines of shell, see `shell`.
 
+#[path = "shell/mod.rs"]
+mod shell;
 #[path = "world/mod.rs"]
 mod world;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use model::{Listing, Timestamp};
-use ports::{Call, Clock, Outcome, Provider, ProviderError, ProviderErrorKind as Kind};
-use serde_json::{Value, json};
-use world::{batch, fleet, until};
+use model::Timestamp;
+use ports::{Call, Outcome, ProviderError, ProviderErrorKind as Kind};
+use serde_json::json;
+use shell::{MARK, MINUTE, Shell};
+use world::{fleet, until};
 
-const MARK: &str = "PARMANU_TEST_MARK";
-const MINUTE: Duration = Duration::from_secs(60);
 /// What a good program answers to an empty list.
 const EMPTY: &str = r#"{"version":1,"machines":[]}"#;
 /// What a good program answers to a creation that it refuses.
 const FULL: &str = r#"{"version":1,"error":{"kind":"out_of_capacity","message":"full"}}"#;
-
-/// Time that stands still until a test moves it.
-struct Virtual(tokio::sync::watch::Sender<Duration>);
-
-#[async_trait]
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    fn boottime(&self) -> Duration {
-        *self.0.borrow()
-    }
-    async fn sleep(&self, duration: Duration) {
-        let until = self.boottime() + duration;
-        let mut time = self.0.subscribe();
-        let _ = time.wait_for(|now| *now >= until).await;
-    }
-}
-
-/// A line of shell as a provider, and the mark of its processes.
-struct Shell {
-    clock: Arc<Virtual>,
-    provider: Arc<dyn Provider>,
-    mark: String,
-}
-
-impl Shell {
-    fn new(script: &str) -> Self {
-        Self::of(json!({ "program": ["sh", "-c", script] }))
-    }
-
-    fn of(mut config: Value) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        let mark = format!("{}-{number}", std::process::id());
-        config["env"][MARK] = json!(mark);
-        let clock = Arc::new(Virtual(tokio::sync::watch::Sender::new(Duration::ZERO)));
-        Self {
-            provider: world::provider(&config, clock.clone()),
-            clock,
-            mark,
-        }
-    }
-
-    fn call(&self) -> Call {
-        Call::within(self.clock.clone(), 10 * MINUTE)
-    }
-
-    fn pass(&self, time: Duration) {
-        self.clock.0.send_modify(|now| *now += time);
-    }
-
-    async fn list(&self) -> Result<Listing, ProviderError> {
-        self.provider.list(&fleet("acme")).await
-    }
-
-    /// Creates one machine with a boot script that no pipe holds.
-    async fn create(&self, call: &Call) -> Outcome<model::Instance> {
-        let mut batch = batch(1, 1, &json!({}));
-        batch.user_data.0 = "#".repeat(1 << 20);
-        let outcomes = self.provider.create(&batch, call).await;
-        outcomes.into_iter().next().expect("one outcome")
-    }
-
-    /// The processes that carry the mark.
-    fn processes(&self) -> Vec<i32> {
-        let wanted = format!("{MARK}={}", self.mark).into_bytes();
-        let carries = |id: &i32| {
-            let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|one| one == wanted)
-        };
-        numbers().filter(carries).collect()
-    }
-
-    async fn runs(&self) {
-        until("the program", async || {
-            (!self.processes().is_empty()).then_some(())
-        })
-        .await;
-    }
-
-    /// Nothing of it is left, not even a child of ours that nobody buried.
-    async fn nothing_is_left(&self) {
-        until("the end of all it started", async || {
-            (self.processes().is_empty() && unburied().is_empty()).then_some(())
-        })
-        .await;
-    }
-
-    /// The result of `asked`, while a minute at a time passes once the program runs.
-    async fn as_time_passes<T>(&self, asked: impl Future<Output = T>) -> T {
-        let pass = async {
-            self.runs().await;
-            loop {
-                self.pass(MINUTE);
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            value = asked => value,
-            () = pass => unreachable!("it has no end"),
-        }
-    }
-}
-
-fn numbers() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Children of this process that have ended and were not buried.
-fn unburied() -> Vec<i32> {
-    let ours = format!("Z {}", std::process::id());
-    let is_ours = |id: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        rest.starts_with(&ours) && rest[ours.len()..].starts_with(' ')
-    };
-    numbers().filter(is_ours).collect()
-}
 
 fn unknown(outcome: Outcome<model::Instance>) -> ProviderError {
     match outcome {
@@ -171,7 +46,7 @@ async fn one_that_hangs_is_ended_and_its_creation_unknown() {
         .as_time_passes(shell.list())
         .await
         .expect_err("no list");
-    assert!(error.message.contains("no reply within 30s"), "{error:?}");
+    assert!(error.message.contains("no reply within 25s"), "{error:?}");
     shell.nothing_is_left().await;
 }
 
@@ -287,10 +162,17 @@ async fn what_it_leaves_in_the_background_is_ended_with_it() {
     let shell = Shell::new(&format!("sleep 600 & echo '{EMPTY}'"));
     assert!(shell.list().await.expect("a list").instances.is_empty());
     shell.nothing_is_left().await;
-    // with its output closed it would not even be noticed
-    let shell = Shell::new(&format!("sleep 600 >/dev/null 2>&1 & echo '{EMPTY}'"));
-    assert!(shell.list().await.expect("a list").instances.is_empty());
-    shell.nothing_is_left().await;
+    // with its output closed it would not even be noticed, whichever ends first: the output or the program
+    for rest in [
+        "",
+        "exec >/dev/null 2>&1; head -c 50000000 /dev/zero | wc -c",
+    ] {
+        let shell = Shell::new(&format!(
+            "sleep 600 >/dev/null 2>&1 & echo '{EMPTY}'; {rest}"
+        ));
+        assert!(shell.list().await.expect("a list").instances.is_empty());
+        shell.nothing_is_left().await;
+    }
 }
 
 #[tokio::test]
@@ -303,7 +185,7 @@ async fn what_leaves_its_group_and_holds_its_output_open_is_waited_for_a_second(
         "setsid sh -c 'touch {left}; exec sleep 600' & until [ -e {left} ]; do :; done; echo '{EMPTY}'"
     ));
     let pass = async {
-        // slowly, so that it is the second after its end that is over and not the half minute that it has
+        // slowly, so that it is the second after its end that is over and not all the time that it has
         until("its end", async || {
             shell.pass(Duration::from_millis(100));
             None::<()>
@@ -483,6 +365,49 @@ async fn its_environment_is_what_was_configured() {
     ];
     for name in names {
         assert!(known.contains(&name), "{name} was inherited");
+    }
+}
+
+#[tokio::test]
+async fn one_whose_turn_comes_when_the_right_to_act_is_over_is_not_started() {
+    let shell = Shell::of(json!({ "program": ["sleep", "600"], "parallel": 1 }));
+    let long = shell.call();
+    let short = Call::within(shell.clock.clone(), Duration::from_secs(5));
+    let mut busy = Box::pin(shell.create(&long));
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        () = shell.runs() => {}
+    }
+    let mut waits = std::pin::pin!(shell.create(&short));
+    assert!(futures::poll!(&mut waits).is_pending());
+    shell.pass(Duration::from_secs(6));
+    drop(busy);
+    assert_eq!(failed(waits.await).kind, Kind::LeaseOver);
+    shell.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn one_that_renews_is_not_kept_waiting_and_keeps_nobody_waiting() {
+    let done = r#"{"version":1,"outcomes":[{"name":"linux-7-1-0","outcome":"done"}]}"#;
+    let verbs = r#"{"version":1,"verbs":["describe","renew"]}"#;
+    let script = format!(
+        "case $(cat) in *describe*) echo '{verbs}';; *renew*) echo '{done}';; *) exec sleep 600;; esac"
+    );
+    let shell = Shell::of(json!({ "program": ["sh", "-c", script], "parallel": 1 }));
+    let call = shell.call();
+    let mut busy = std::pin::pin!(shell.create(&call));
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        () = shell.runs() => {}
+    }
+    let machines = [listed()];
+    let renewed = shell
+        .provider
+        .renew(&machines, Timestamp::UNIX_EPOCH, &call);
+    tokio::select! {
+        _ = &mut busy => unreachable!("it hangs"),
+        renewed = renewed => assert!(matches!(renewed[..], [Outcome::Done(_)]), "{renewed:?}"),
+        () = until("the renewal", async || None::<()>) => unreachable!(),
     }
 }
 
