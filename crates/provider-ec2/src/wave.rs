@@ -3,6 +3,8 @@
 //! The SDK's requests are handed to the fake EC2 in memory, so that time can be tokio's paused time, which jumps to the
 //! next moment somebody waits for. The fake counts in the documented buckets and refuses what finds them empty.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
