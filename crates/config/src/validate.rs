@@ -14,7 +14,7 @@ mod slots;
 mod when;
 mod whole;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use model::{ConfigHash, FleetId};
@@ -42,6 +42,7 @@ pub(crate) fn settings(
         base,
         problems,
         used: BTreeSet::new(),
+        price_hints: BTreeMap::new(),
     };
     let emitters = maker.emitters(document);
     let providers = maker.providers(document);
@@ -163,4 +164,6 @@ struct Maker<'a> {
     problems: &'a mut Problems,
     /// Entries that something refers to, as (section, name).
     used: BTreeSet<(&'static str, String)>,
+    /// What offers without a price may cost, for the messages that ask for it.
+    price_hints: BTreeMap<model::OfferId, String>,
 }

@@ -1269,7 +1269,7 @@ rules:
             13 |   c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
                |                                                           ^^^^^
 
-            error: an offer of machine `plain` has no price: it cannot be ranked by it
+            error: an offer of machine `plain` has no price: it cannot be ranked by it. An estimate: m7i.xlarge cost 0.2016 USD on demand in us-east-1, January 2025; write `price:` as it is in your region and contract
               --> parmanu.yaml:13:82
                |
             13 |   c: { emitter: gitlab, serves: [{ tags: [c] }], machine: plain, max: 5, choose: price, max_price: -1 }
@@ -1378,13 +1378,13 @@ rules:
             10 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
                |                                                                                  ^^^^^^^
 
-            error: budget `monthly` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted
+            error: budget `monthly` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted. An estimate: m6i.xlarge cost 0.192 USD on demand in us-east-1, January 2025; write `price:` as it is in your region and contract
               --> parmanu.yaml:10:82
                |
             10 |   a: { emitter: gitlab, serves: [{ tags: [a] }], machine: plain, max: 5, rules: [monthly] }
                |                                                                                  ^^^^^^^
 
-            error: budget `daily` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted
+            error: budget `daily` counts pool `a`, but offer 2 of machine `plain` has no price: what it costs could not be counted. An estimate: m6i.xlarge cost 0.192 USD on demand in us-east-1, January 2025; write `price:` as it is in your region and contract
               --> parmanu.yaml:11:19
                |
             11 | limits: { rules: [daily] }

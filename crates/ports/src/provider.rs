@@ -125,6 +125,12 @@ pub trait ProviderPlugin: 'static {
     fn check(config: &Self::Config, problems: &mut Problems);
     /// Finds what is wrong with an offer beyond the types. Paths are relative to the offer.
     fn check_offer(config: &Self::Config, offer: &Self::Offer, problems: &mut Problems);
+    /// What a machine of this offer cost somewhere and at some time, in a sentence, from a table that ships with the
+    /// program: for the message that asks an operator for a `price`. Nothing is ever reckoned with it.
+    fn price_hint(config: &Self::Config, offer: &Self::Offer) -> Option<String> {
+        let _ = (config, offer);
+        None
+    }
     /// The provider. Makes no request yet.
     fn provider(
         config: Self::Config,

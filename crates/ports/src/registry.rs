@@ -58,6 +58,8 @@ pub struct ProviderEntry {
     pub check: fn(&Value, &mut Problems) -> Option<ProviderFacts>,
     /// Checks the keys of an offer against the provider's keys.
     pub check_offer: fn(&Value, &Value, &mut Problems),
+    /// What a machine of an offer cost somewhere, as a hint.
+    pub price_hint: fn(&Value, &Value) -> Option<String>,
     /// Makes the provider from a checked configuration.
     pub provider: fn(&Value, &ProviderContext) -> Made<Arc<dyn Provider>>,
 }
@@ -152,6 +154,11 @@ impl ProviderRegistry {
                 if let (Some(account), Some(offer)) = (account, offer) {
                     P::check_offer(&account, &offer, problems);
                 }
+            },
+            price_hint: |config, offer| {
+                let config = typed::<P::Config>(P::KIND, config).ok()?;
+                let offer = typed::<P::Offer>(P::KIND, offer).ok()?;
+                P::price_hint(&config, &offer)
             },
             provider: |value, context| P::provider(typed(P::KIND, value)?, context),
         };

@@ -19,6 +19,7 @@
 mod config;
 mod convert;
 mod error;
+mod prices;
 
 #[cfg(feature = "sdk")]
 mod broken;
@@ -89,6 +90,10 @@ impl ProviderPlugin for Ec2 {
 
     fn check_offer(config: &Config, offer: &Offer, problems: &mut Problems) {
         offer.check(config, problems);
+    }
+
+    fn price_hint(_: &Config, offer: &Offer) -> Option<String> {
+        prices::hint(offer.types.first()?)
     }
 
     #[cfg(feature = "sdk")]

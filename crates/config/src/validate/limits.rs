@@ -247,8 +247,9 @@ impl Maker<'_> {
                 if let Some(offer) = unpriced {
                     let (machine, place) = (&offer.id.machine, offer.id.index + 1);
                     let message = format!(
-                        "budget `{}` counts pool `{pool}`, but offer {place} of machine `{machine}` has no price: what it costs could not be counted",
-                        named.rule
+                        "budget `{}` counts pool `{pool}`, but offer {place} of machine `{machine}` has no price: what it costs could not be counted{}",
+                        named.rule,
+                        self.hint_at_price(&offer.id)
                     );
                     self.problems.0.push(error(&named.path, message));
                 }

@@ -52,6 +52,12 @@ impl Maker<'_> {
                         machine: name.clone(),
                         index,
                     };
+                    if let Some((offer, _, spec)) = &read
+                        && offer.price.is_none()
+                        && let Some(hint) = maker.price_hint(offer, spec, providers)
+                    {
+                        maker.price_hints.insert(id.clone(), hint);
+                    }
                     offers.extend(read.map(|(offer, facts, spec)| {
                         let policy = OfferPolicy {
                             id,
@@ -73,6 +79,25 @@ impl Maker<'_> {
                 })
             };
         self.entries(document, "machines", read)
+    }
+
+    fn price_hint(
+        &self,
+        offer: &raw::Offer,
+        spec: &Value,
+        providers: &BTreeMap<ProviderName, ProviderSettings>,
+    ) -> Option<String> {
+        let provider = providers.get(&offer.provider)?;
+        let entry = self.registries.providers.get(&provider.kind)?;
+        (entry.price_hint)(&provider.config, spec)
+    }
+
+    /// What is added to a message that asks for the price of this offer.
+    pub(super) fn hint_at_price(&self, offer: &OfferId) -> String {
+        let hint = self.price_hints.get(offer);
+        hint.map_or_else(String::new, |hint| {
+            format!(". An estimate: {hint}; write `price:` as it is in your region and contract")
+        })
     }
 
     fn offer(

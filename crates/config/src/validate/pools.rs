@@ -31,6 +31,44 @@ struct Known {
 }
 
 impl Maker<'_> {
+    /// A ceiling over prices needs prices, and one of them below it.
+    fn prices(&self, pool: &raw::Pool, parts: &MachineParts, problems: &mut Problems) {
+        let offers = parts.offers.iter().map(|(offer, _)| offer);
+        let unpriced = offers.clone().find(|offer| offer.price.is_none());
+        if let Some(offer) = unpriced.filter(|_| pool.choose == raw::OfferOrder::Price) {
+            let message = format!(
+                "an offer of machine `{}` has no price: it cannot be ranked by it{}",
+                pool.machine,
+                self.hint_at_price(&offer.id)
+            );
+            problems.error(["choose".into()], message);
+        }
+        if !(1..=1000).contains(&pool.weight) {
+            problems.error(["weight".into()], "a weight is 1 to 1000");
+        }
+        let Some(written) = pool.max_price else {
+            return;
+        };
+        let Some(max) = Money::from_decimal(written) else {
+            problems.error(
+                ["max_price".into()],
+                "a price is zero or more, per machine and hour",
+            );
+            return;
+        };
+        if let Some(offer) = unpriced {
+            let message = format!(
+                "an offer of machine `{}` has no price: with a ceiling it would never be used{}",
+                pool.machine,
+                self.hint_at_price(&offer.id)
+            );
+            problems.error(["max_price".into()], message);
+        } else if !offers.clone().any(|offer| offer.price <= Some(max)) {
+            let message = "every offer costs more than this: the pool would never have a machine";
+            problems.error(["max_price".into()], message);
+        }
+    }
+
     pub(super) fn pools(
         &mut self,
         document: &Value,
@@ -59,7 +97,7 @@ impl Maker<'_> {
                     without_emitter(&pool, &rules, problems);
                 }
                 let machine = machines.get(&pool.machine)?;
-                prices(&pool, machine, problems);
+                maker.prices(&pool, machine, problems);
                 let emitter = match &pool.emitter {
                     Some(emitter) => Some(emitters.get(emitter)?),
                     None => None,
@@ -249,43 +287,6 @@ fn limits(pool: &raw::Pool, problems: &mut Problems) {
             ["keep_on_stale".into()],
             "keep_on_stale is greater than max: so many machines are never kept",
         );
-    }
-}
-
-/// A ceiling over prices needs prices, and one of them below it.
-fn prices(pool: &raw::Pool, parts: &MachineParts, problems: &mut Problems) {
-    let offers = parts.offers.iter().map(|(offer, _)| offer);
-    if pool.choose == raw::OfferOrder::Price && offers.clone().any(|offer| offer.price.is_none()) {
-        problems.error(
-            ["choose".into()],
-            format!(
-                "an offer of machine `{}` has no price: it cannot be ranked by it",
-                pool.machine
-            ),
-        );
-    }
-    if !(1..=1000).contains(&pool.weight) {
-        problems.error(["weight".into()], "a weight is 1 to 1000");
-    }
-    let Some(written) = pool.max_price else {
-        return;
-    };
-    let Some(max) = Money::from_decimal(written) else {
-        problems.error(
-            ["max_price".into()],
-            "a price is zero or more, per machine and hour",
-        );
-        return;
-    };
-    if offers.clone().any(|offer| offer.price.is_none()) {
-        let message = format!(
-            "an offer of machine `{}` has no price: with a ceiling it would never be used",
-            pool.machine
-        );
-        problems.error(["max_price".into()], message);
-    } else if !offers.clone().any(|offer| offer.price <= Some(max)) {
-        let message = "every offer costs more than this: the pool would never have a machine";
-        problems.error(["max_price".into()], message);
     }
 }
 
