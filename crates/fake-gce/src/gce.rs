@@ -15,7 +15,7 @@ use crate::route::{Asked, Method, route};
 use crate::settings::Settings;
 use crate::show;
 use crate::wire::{Delivery, Outcome, Refusal, Request, Response};
-use crate::{body, change, insert, list};
+use crate::{body, change, identity, insert, list};
 
 /// Calls kept for tests; older ones are forgotten, the counters stay. Enough to look back over any test, small enough
 /// that a week of simulated polling does not grow.
@@ -100,15 +100,28 @@ impl Gce {
 
     /// Answers one request. The answer says how it travels: see [`Delivery`].
     pub fn handle(&mut self, request: &Request, now: Timestamp) -> Response {
+        self.respond(request, now, true)
+    }
+
+    /// Answers a request that was told [`Delivery::Again`], now that it is that time: with what there is, for a wait ends
+    /// after two minutes whether or not its operation has.
+    pub fn handle_again(&mut self, request: &Request, now: Timestamp) -> Response {
+        self.respond(request, now, false)
+    }
+
+    fn respond(&mut self, request: &Request, now: Timestamp, patient: bool) -> Response {
         self.forget_old(now);
         self.needs.clear();
+        if let Some(answer) = identity::answer(self, request) {
+            return answer;
+        }
         let asked = match route(request) {
             Ok(asked) => asked,
             Err(refusal) => return refusal.response(),
         };
         let method = asked.method.name();
         let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-        if let Some(again) = self.patience(&asked.method, now) {
+        if patient && let Some(again) = self.patience(&asked.method, now) {
             return again;
         }
         *self.counts.entry(method.to_owned()).or_default() += 1;

@@ -21,6 +21,7 @@ mod change;
 mod faults;
 mod filter;
 mod gce;
+mod identity;
 mod insert;
 mod limits;
 mod list;

@@ -670,6 +670,76 @@ async fn a_rotated_key_counts_from_the_next_call_on() {
 }
 
 #[tokio::test]
+async fn a_federated_identity_is_exchanged_and_its_file_read_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (token, federation) = (folder.path().join("token"), folder.path().join("wif.json"));
+    std::fs::write(&token, "canary-subject-token").expect("written");
+    let reference = format!("${{file:{}}}", federation.display());
+    let world = World::start_with(
+        |settings| settings.subject_tokens = ["canary-subject-token".to_owned()].into(),
+        |account| account["credentials"] = json!({"workload_identity": reference}),
+    );
+    let document = |token: &std::path::Path| {
+        json!({
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/ci",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": format!("{}/v1/token", world.server.url()),
+            "credential_source": {"file": token},
+        })
+    };
+    std::fs::write(
+        &federation,
+        document(&folder.path().join("elsewhere")).to_string(),
+    )
+    .expect("written");
+    let error = world.provider.list(&fleet()).await.expect_err("no token");
+    assert_eq!(error.kind, ProviderErrorKind::Unauthorized, "{error:?}");
+    assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    std::fs::write(&federation, document(&token).to_string()).expect("written");
+    assert!(world.listed().await.is_empty(), "without a restart");
+    let made = world.made(&batch(0, 1)).await;
+    assert_eq!(made.len(), 1);
+}
+
+/// The part of the next test that runs where the metadata server is another one.
+#[tokio::test]
+#[ignore = "run by the test below, in a process of its own"]
+async fn inside_the_metadata_server_says_who_we_are() {
+    let url = std::env::var("PARMANU_TEST_FAKE_GCE").expect("started by the test below");
+    let clock = HandClock::new();
+    let mut config = world::account(&url);
+    config.as_object_mut().expect("keys").remove("credentials");
+    let provider = world::provider(&config, clock.clone());
+    let made = provider
+        .create(&batch(0, 1), &Call::within(clock, Duration::from_secs(600)))
+        .await;
+    assert_eq!(made[0].as_str(), "done", "{made:?}");
+}
+
+#[tokio::test]
+async fn without_credentials_the_metadata_server_says_who_we_are() {
+    let world = World::start(|settings| settings.has_metadata_server = true);
+    let mut inside = tokio::process::Command::new(std::env::current_exe().expect("this program"));
+    inside
+        .args([
+            "--ignored",
+            "--exact",
+            "inside_the_metadata_server_says_who_we_are",
+        ])
+        .env("PARMANU_TEST_FAKE_GCE", world.server.url())
+        // where Google's libraries look for it, and only in a process of its own can a test say so
+        .env("GCE_METADATA_HOST", world.server.address().to_string());
+    let done = inside.output().await.expect("it was started");
+    let words = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && words.contains("1 passed"),
+        "{words}"
+    );
+    assert_eq!(world.alive(), 1);
+}
+
+#[tokio::test]
 async fn a_boot_script_that_is_too_long_is_refused_before_the_call() {
     let world = World::start(|_| {});
     let mut batch = batch(0, 1);
