@@ -18,6 +18,7 @@
 mod access;
 mod body;
 mod change;
+mod control;
 mod faults;
 mod filter;
 mod gce;

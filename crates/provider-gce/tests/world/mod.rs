@@ -1,6 +1,7 @@
 //! A fake Compute Engine behind a port, the plugin in front of it, and a clock that is moved by hand.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+mod asking;
 mod harness;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 #[allow(unused_imports, reason = "each test program uses its own part")]
-pub(crate) use harness::slow;
+pub(crate) use {
+    asking::{CANARY, batch, fleet},
+    harness::slow,
+};
 
 /// The machine type of the tests' offer.
 pub(crate) const TYPE: &str = "e2-standard-4";
