@@ -105,22 +105,9 @@ async fn our_own_pace_keeps_below_the_quota() {
         |account| account["calls_per_minute"] = json!(30),
     );
     let made = world.made(&batch(0, 40)).await;
-    let deletion = async {
-        let call = world.call();
-        world.provider.delete(&made, &call).await
-    };
-    let time_passes = async {
-        loop {
-            world.clock.pass(Duration::from_millis(100));
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    let outcomes = tokio::select! {
-        outcomes = deletion => outcomes,
-        () = time_passes => unreachable!("it passes for ever"),
-    };
+    let call = world.call();
+    let deletion = world.provider.delete(&made, &call);
+    let outcomes = world.while_time_passes(deletion).await;
     let refused = world
         .gce()
         .log()
@@ -143,24 +130,33 @@ async fn our_own_pace_keeps_below_the_quota() {
 }
 
 #[tokio::test]
+async fn a_lease_that_ends_while_a_call_waits_for_its_turn_leaves_nothing_in_doubt() {
+    // five calls at once, and then one every six seconds
+    let world = World::start_with(|_| {}, |account| account["calls_per_minute"] = json!(15));
+    for sequence in 0..5 {
+        world.made(&batch(sequence, 1)).await;
+    }
+    let call = Call::within(world.clock.clone(), Duration::from_secs(3));
+    let mut batch = batch(5, 1);
+    // so that there is nothing to ask first
+    batch.spec["zones"] = json!([ZONES[0]]);
+    let create = world.provider.create(&batch, &call);
+    let outcomes = world.while_time_passes(create).await;
+    match &outcomes[..] {
+        [Outcome::Failed(error)] => assert_eq!(error.kind, ProviderErrorKind::LeaseOver),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.gce().calls("instances.insert"), 5);
+}
+
+#[tokio::test]
 async fn a_wait_that_is_answered_early_is_asked_again() {
     let world = World::start(|settings| {
         settings.creation = Duration::from_secs(5);
         settings.impatient = true;
     });
     let batch = batch(0, 1);
-    let time_passes = async {
-        loop {
-            world.clock.pass(Duration::from_millis(100));
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    let outcomes = tokio::select! {
-        outcomes = world.create(&batch) => outcomes,
-        () = time_passes => unreachable!("it passes for ever"),
-    };
+    let outcomes = world.while_time_passes(world.create(&batch)).await;
     assert_eq!(outcomes[0].as_str(), "done");
     let waits = world.gce().calls("zoneOperations.wait");
     assert!(

@@ -138,6 +138,24 @@ impl World {
         self.gce.lock().expect("nobody panics with it")
     }
 
+    /// What comes of it while time passes by itself. Client, server and time take turns on one thread, so time runs no
+    /// faster beside an exchange on a busy host: it needs some hundred turns, which are a tenth of a second here.
+    pub(crate) async fn while_time_passes<T>(&self, what: impl Future<Output = T>) -> T {
+        let pass = async {
+            loop {
+                for _ in 0..500 {
+                    tokio::task::yield_now().await;
+                }
+                self.clock.pass(Duration::from_millis(100));
+            }
+        };
+        tokio::select! {
+            biased;
+            value = what => value,
+            () = pass => unreachable!("it passes for ever"),
+        }
+    }
+
     pub(crate) fn alive(&self) -> usize {
         let now = self.clock.now();
         self.gce().alive(now)
