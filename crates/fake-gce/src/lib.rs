@@ -18,9 +18,11 @@
 mod access;
 mod body;
 mod change;
+mod control;
 mod faults;
 mod filter;
 mod gce;
+mod identity;
 mod insert;
 mod limits;
 mod list;

@@ -44,6 +44,10 @@ pub struct Settings {
     pub callers: BTreeSet<String>,
     /// Bearer tokens that are let in as they are.
     pub tokens: BTreeSet<String>,
+    /// Tokens of another identity provider that are exchanged for one of Google's.
+    pub subject_tokens: BTreeSet<String>,
+    /// Whether the metadata server gives tokens.
+    pub has_metadata_server: bool,
     /// Lets in calls without credentials too.
     pub anonymous: bool,
     /// Permissions of the callers; `None` is the owner's.
@@ -99,6 +103,8 @@ impl Default for Settings {
             templates: BTreeMap::from([("ci-linux-v12".to_owned(), template())]),
             callers: set(&["parmanu@acme-ci.iam.gserviceaccount.com"]),
             tokens: BTreeSet::new(),
+            subject_tokens: BTreeSet::new(),
+            has_metadata_server: false,
             anonymous: false,
             granted: None,
             queue: Duration::ZERO,

@@ -52,7 +52,7 @@ pub enum Delivery {
     Whole,
     /// Sent after this long; the request itself was executed before the wait.
     After(Duration),
-    /// The request is a wait: it is to be handled again at this time, and that answer is sent.
+    /// The request is a wait: it is to be [handled again](crate::Gce::handle_again) at this time, and that answer is sent.
     Again(Timestamp),
     /// The connection closes without a byte of answer.
     Dropped,

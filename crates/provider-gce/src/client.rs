@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use google_cloud_compute::{Error, model as sdk};
@@ -259,16 +260,28 @@ impl Client {
         if call.remaining().is_none() {
             return Err(over());
         }
-        let send = |session| async move {
-            // waiting for a turn takes time
-            match call.remaining() {
-                Some(_) => Ok(send(session).await),
-                None => Err(over()),
+        let sent = AtomicBool::new(false);
+        let send = |session| {
+            let sent = &sent;
+            async move {
+                // waiting for a turn takes time
+                if call.remaining().is_none() {
+                    return Err(over());
+                }
+                sent.store(true, Ordering::Relaxed);
+                Ok(send(session).await)
             }
         };
         let answer = self.send_if(quota, turn, REQUEST_LIMIT, send);
         let answer = call.run(REQUEST_LIMIT, answer).await;
-        answer.unwrap_or_else(|| Err(silence()))
+        // what was still waiting for its turn has not happened
+        answer.unwrap_or_else(|| {
+            Err(if sent.load(Ordering::Relaxed) {
+                silence()
+            } else {
+                over()
+            })
+        })
     }
 
     async fn send<T, F>(

@@ -10,31 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use conformance::provider::{ProviderHarness, Shown};
-use model::{BatchId, CreateBatch, Epoch, InstallationId, OfferId, UserData};
 use ports::Call;
-use serde_json::{Value, json};
-use world::{ACT_AS, World};
-
-fn batch(sequence: u32, spec: Value) -> CreateBatch {
-    CreateBatch {
-        fleet: "acme".parse().expect("the name of a fleet"),
-        installation: InstallationId::new("here"),
-        batch: BatchId {
-            pool: "linux".parse().expect("the name of a pool"),
-            epoch: Epoch(7),
-            sequence,
-        },
-        count: 1,
-        offer: OfferId {
-            machine: "large".parse().expect("the name of a machine"),
-            index: 0,
-        },
-        spec,
-        attempt: 0,
-        executor: None,
-        user_data: UserData::default(),
-    }
-}
+use serde_json::json;
+use world::{ACT_AS, World, batch};
 
 /// What the calls so far needed.
 fn needed(world: &World) -> BTreeSet<&'static str> {
@@ -67,7 +45,9 @@ async fn the_published_role_is_what_the_suite_needs() {
     let offers = [reachable, json!({"template": "ci-linux-v12"})];
     for (sequence, offer) in (0..).zip(offers) {
         let call = Call::within(world.clock.clone(), Duration::from_secs(600));
-        let outcomes = world.provider.create(&batch(sequence, offer), &call).await;
+        let mut batch = batch(sequence, 1);
+        batch.spec = offer;
+        let outcomes = world.provider.create(&batch, &call).await;
         assert_eq!(outcomes[0].as_str(), "done", "{outcomes:?}");
     }
     all.extend(needed(&world));

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_gce::Fault;
-use model::{BatchId, CreateBatch, Epoch, InstallationId, InstanceName, OfferId, UserData};
+use model::InstanceName;
 use ports::{Call, Outcome};
-use world::{TYPE, World, ZONES};
+use world::{TYPE, World, ZONES, batch};
 
 /// Longer than the listing lags, machines boot and a minute's quota is used up.
 const SETTLED: Duration = Duration::from_secs(120);
@@ -60,27 +60,6 @@ impl Dice {
     }
 }
 
-fn batch(sequence: u32, attempt: u32) -> CreateBatch {
-    CreateBatch {
-        fleet: "acme".parse().expect("the name of a fleet"),
-        installation: InstallationId::new("here"),
-        batch: BatchId {
-            pool: "linux".parse().expect("the name of a pool"),
-            epoch: Epoch(7),
-            sequence,
-        },
-        count: 1 + sequence,
-        offer: OfferId {
-            machine: "large".parse().expect("the name of a machine"),
-            index: 0,
-        },
-        spec: world::offer(),
-        attempt,
-        executor: None,
-        user_data: UserData::default(),
-    }
-}
-
 /// The truth: names of the machines there are. No name may stand in two zones.
 fn names(world: &World, seed: u64) -> BTreeSet<InstanceName> {
     let names: Vec<InstanceName> = world
@@ -115,7 +94,8 @@ async fn live(seed: u64) {
         }
         let sequence = usize::try_from(dice.below(3)).unwrap_or_default();
         let number = u32::try_from(sequence).unwrap_or_default();
-        let asked = batch(number, attempts[sequence]);
+        let mut asked = batch(number, 1 + number);
+        asked.attempt = attempts[sequence];
         let call = Call::within(world.clock.clone(), Duration::from_secs(600));
         let outcomes = world.provider.create(&asked, &call).await;
         world.gce().clear_faults();

@@ -1,6 +1,7 @@
 //! A fake Compute Engine behind a port, the plugin in front of it, and a clock that is moved by hand.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+mod asking;
 mod harness;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 #[allow(unused_imports, reason = "each test program uses its own part")]
-pub(crate) use harness::slow;
+pub(crate) use {
+    asking::{CANARY, batch, fleet},
+    harness::slow,
+};
 
 /// The machine type of the tests' offer.
 pub(crate) const TYPE: &str = "e2-standard-4";
@@ -132,6 +136,24 @@ impl World {
     /// The fake itself. Let go before the provider is asked for anything.
     pub(crate) fn gce(&self) -> MutexGuard<'_, FakeGce> {
         self.gce.lock().expect("nobody panics with it")
+    }
+
+    /// What comes of it while time passes by itself. Client, server and time take turns on one thread, so time runs no
+    /// faster beside an exchange on a busy host: it needs some hundred turns, which are a tenth of a second here.
+    pub(crate) async fn while_time_passes<T>(&self, what: impl Future<Output = T>) -> T {
+        let pass = async {
+            loop {
+                for _ in 0..500 {
+                    tokio::task::yield_now().await;
+                }
+                self.clock.pass(Duration::from_millis(100));
+            }
+        };
+        tokio::select! {
+            biased;
+            value = what => value,
+            () = pass => unreachable!("it passes for ever"),
+        }
     }
 
     pub(crate) fn alive(&self) -> usize {
