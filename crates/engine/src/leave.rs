@@ -135,9 +135,14 @@ impl Context<'_> {
                         notice: notice.clone(),
                         busy: *busy,
                     });
-                    // its cordon was lifted: it is set again, as long as the notice stands
-                    if leaving.is_some() {
-                        self.give_up(machine, plan);
+                    match leaving {
+                        // one whose executor is not in the look shows no cordon, and none that was lifted
+                        Some(leaving) if machine.agent.is_none() => {
+                            self.step(machine, leaving, plan);
+                        }
+                        // its cordon was lifted: it is set again, as long as the notice stands
+                        Some(_) => self.give_up(machine, plan),
+                        None => {}
                     }
                 }
                 (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
@@ -418,7 +423,7 @@ impl Context<'_> {
                 Phase::Lost => LeaveWhy::Lost,
                 Phase::Stopped => LeaveWhy::Stopped,
                 // what serves without an executor, or is not up yet, is left to the provider
-                Phase::Preempted { .. } if machine.executor_ref.is_some() => LeaveWhy::Preempted,
+                Phase::Preempted { .. } if machine.agent.is_some() => LeaveWhy::Preempted,
                 _ => continue,
             };
             let may = self.settle().is_some() && self.seen.seen.control_refused.is_none();

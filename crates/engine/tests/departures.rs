@@ -329,3 +329,23 @@ fn without_an_executor_a_machine_that_is_taken_back_is_only_replaced() {
     world.instances[0].executor = None;
     assert_eq!(words(&plan(&world)), ["create"]);
 }
+
+/// Prevents: while a machine that is taken back has not joined yet, its executor is cordoned in vain and its departure given up
+/// in turns, tick by tick.
+#[test]
+fn a_machine_that_is_taken_back_before_its_executor_is_seen_is_only_replaced() {
+    let mut world = taken_back("max 9 | queued 1 | booting 1m");
+    world.workload.executors.clear();
+    assert_eq!(words(&plan(&world)), ["create"]);
+    let instance = world.instances[0].name.clone();
+    let intent = Intent::Leave {
+        executor: Some(executor_ref(&instance)),
+        instance,
+        epoch: EPOCH,
+        step: LeaveStep::Settling,
+    };
+    let age = span("1s");
+    world.intents = vec![StoredIntent { intent, age }];
+    let plan = plan(&world);
+    assert!(plan.end.is_empty(), "nobody lifted a cordon: {plan}");
+}
