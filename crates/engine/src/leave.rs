@@ -426,8 +426,9 @@ impl Context<'_> {
                 Phase::Preempted { .. } if machine.agent.is_some() => LeaveWhy::Preempted,
                 _ => continue,
             };
-            let may = self.settle().is_some() && self.seen.seen.control_refused.is_none();
-            let controls = may || why == LeaveWhy::Stopped;
+            let has_cordon = machine.executor_ref.is_some();
+            let may = !has_cordon || self.seen.seen.control_refused.is_none();
+            let controls = self.settle().is_some() && may || why == LeaveWhy::Stopped;
             if machine.leaving.is_none() && controls && self.listing_is_whole(machine) {
                 self.begin_one(machine, why, plan);
             }

@@ -349,3 +349,12 @@ fn a_machine_that_is_taken_back_before_its_executor_is_seen_is_only_replaced() {
     let plan = plan(&world);
     assert!(plan.end.is_empty(), "nobody lifted a cordon: {plan}");
 }
+
+/// Prevents: with a token that may not cordon, machines that never registered anywhere are paid for ever although there is
+/// nothing to cordon.
+#[test]
+fn where_cordons_are_refused_a_machine_without_an_executor_may_leave() {
+    let begun = |text: &str| plan(&World::parse(text)).put.len();
+    assert_eq!(begun("max 9 | queued 0 | unregistered | refused 403"), 1);
+    assert_eq!(begun("max 9 | queued 0 | stuck | refused 403"), 0);
+}
