@@ -85,7 +85,6 @@ impl Failure {
     /// Whether another type or place may do what this one cannot.
     pub(crate) fn is_of_this_place(&self) -> bool {
         self.kind == ProviderErrorKind::OutOfCapacity
-            || self.is("InsufficientFreeAddressesInSubnet")
     }
 
     /// Whether the call fails because of one of the machines named in it, and the others could go without it.
@@ -129,10 +128,13 @@ fn judge(status: u16, code: Option<&str>) -> (ProviderErrorKind, Fate) {
         | "InsufficientAddressCapacity" | "InsufficientCapacityOnHost" | "UnfulfillableCapacity"
         | "ReservationCapacityExceeded" | "SpotMaxPriceTooLow"
         // the type is not offered in that zone: to the caller the same as none left
-        | "Unsupported" => OutOfCapacity,
+        | "Unsupported"
+        // a subnet is a place too: taken for the account's quota it would stop every pool of the account
+        | "InsufficientFreeAddressesInSubnet" => OutOfCapacity,
         "InstanceLimitExceeded" | "VcpuLimitExceeded" | "MaxSpotInstanceCountExceeded"
-        | "VolumeLimitExceeded" | "AddressLimitExceeded" | "InsufficientFreeAddressesInSubnet"
-        | "ResourceCountLimitExceeded" => QuotaExceeded,
+        | "VolumeLimitExceeded" | "AddressLimitExceeded" | "ResourceCountLimitExceeded" => {
+            QuotaExceeded
+        }
         "AuthFailure" | "UnauthorizedOperation" | "InvalidClientTokenId"
         | "SignatureDoesNotMatch" | "IncompleteSignature" | "RequestExpired" | "OptInRequired"
         | "PendingVerification" | "Blocked" | "TagPolicyViolation" | "MissingAuthenticationToken"
@@ -202,6 +204,13 @@ mod tests {
             (
                 400,
                 "Unsupported",
+                ProviderErrorKind::OutOfCapacity,
+                Fate::NotDone,
+            ),
+            // one subnet is full, and the account's quota is not met: other offers of it go on growing
+            (
+                400,
+                "InsufficientFreeAddressesInSubnet",
                 ProviderErrorKind::OutOfCapacity,
                 Fate::NotDone,
             ),
