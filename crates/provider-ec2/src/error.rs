@@ -87,6 +87,11 @@ impl Failure {
         self.kind == ProviderErrorKind::OutOfCapacity
     }
 
+    /// Whether the image is not there (any more).
+    pub(crate) fn is_of_the_image(&self) -> bool {
+        self.is("InvalidAMIID.NotFound") || self.is("InvalidAMIID.Unavailable")
+    }
+
     /// Whether the call fails because of one of the machines named in it, and the others could go without it.
     pub(crate) fn blames_one_id(&self) -> bool {
         let blaming = [
@@ -275,6 +280,18 @@ mod tests {
                 (kind, fate),
                 "{status} {code}"
             );
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_taken_away_is_told_apart() {
+        for (code, wanted) in [
+            ("InvalidAMIID.NotFound", true),
+            ("InvalidAMIID.Unavailable", true),
+            ("InvalidSubnetID.NotFound", false),
+        ] {
+            let failure = Failure::answered(400, Some(code), None);
+            assert_eq!(failure.is_of_the_image(), wanted, "{code}");
         }
     }
 
