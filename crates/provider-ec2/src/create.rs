@@ -124,7 +124,12 @@ impl Account {
                     || failure.is("IdempotentInstanceTerminated") =>
             {
                 failure.fate = Fate::Unknown;
-                return self.look_up(batch, call).await?.ok_or(failure);
+                let found = self.look_up(batch, call).await.map_err(|mut unseen| {
+                    // that the question failed does not undo the launch
+                    unseen.fate = Fate::Unknown;
+                    unseen
+                });
+                return found?.ok_or(failure);
             }
             answer => answer?,
         };
