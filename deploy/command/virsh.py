@@ -41,8 +41,12 @@ def virsh(*arguments, stdin=None):
     return run("virsh", "--quiet", *arguments, stdin=stdin)
 
 
-def is_gone(refused):
-    return "failed to get domain" in refused.words or "Domain not found" in refused.words
+def is_gone(refused, domain):
+    """Whether there is certainly no such domain. A look-up that failed says the same whether it is not there or the connection
+    broke meanwhile, so a list must come that does not show it."""
+    if "Domain not found" in refused.words:
+        return True
+    return "failed to get domain" in refused.words and domain not in virsh("list", "--all", "--name", "--uuid").split()
 
 
 def dump(domain):
@@ -50,7 +54,7 @@ def dump(domain):
     try:
         return ET.fromstring(virsh("dumpxml", domain))
     except Refused as refused:
-        if is_gone(refused):
+        if is_gone(refused, domain):
             return None
         raise
 
@@ -288,7 +292,7 @@ def erase(full):
         try:
             virsh(*step)
         except Refused as refused:
-            if not is_gone(refused) and "is not running" not in refused.words:
+            if "is not running" not in refused.words and not is_gone(refused, full):
                 raise
 
 
@@ -297,7 +301,8 @@ def delete_volumes(full):
         try:
             virsh("vol-delete", "--pool", POOL, full + kind)
         except Refused as refused:
-            if "failed to get vol" not in refused.words and "no storage vol" not in refused.words:
+            # not "failed to get vol" alone, which a connection that broke is worded as too
+            if "no storage vol" not in refused.words:
                 raise
 
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{FleetPolicy, Learned, Policy, Recommendations, age};
+use model::{ExecutorMode, FleetPolicy, Learned, Policy, Recommendations, age};
 
 use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
@@ -207,7 +207,7 @@ impl<'a> Wish<'a> {
             });
         }
         context.carry_on(&mut plan);
-        context.begin(serving.saturating_sub(target), &mut plan);
+        context.begin(target, &mut plan);
         context.clear_away(&mut plan);
         plan.summary.target = target;
         if plan.actions.is_empty() && serving == target {
@@ -318,6 +318,11 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
         match &machine.phase {
             Phase::Idle { since } => {
                 idle.insert(name, *since);
+            }
+            // where no look tells who is idle, it goes on as before the notice
+            Phase::Preempted { .. } if policy.executors == ExecutorMode::None => {
+                let known = memory.idle_since.get(&name).copied();
+                idle.insert(name, known.unwrap_or(now));
             }
             Phase::Stuck if memory.failed_boots.len() < MAX_FAILED_BOOTS => {
                 memory.failed_boots.insert(name);

@@ -135,9 +135,14 @@ impl Context<'_> {
                         notice: notice.clone(),
                         busy: *busy,
                     });
-                    // its cordon was lifted: it is set again, as long as the notice stands
-                    if leaving.is_some() {
-                        self.give_up(machine, plan);
+                    match leaving {
+                        // one whose executor is not in the look shows no cordon, and none that was lifted
+                        Some(leaving) if machine.agent.is_none() => {
+                            self.step(machine, leaving, plan);
+                        }
+                        // its cordon was lifted: it is set again, as long as the notice stands
+                        Some(_) => self.give_up(machine, plan),
+                        None => {}
                     }
                 }
                 (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
@@ -297,13 +302,16 @@ impl Context<'_> {
         });
     }
 
-    /// Lets machines begin to leave: the broken ones, and up to `surplus` idle ones, those of offers that are no
+    /// Lets machines begin to leave: the broken ones, and the idle ones beyond the target, those of offers that are no
     /// longer configured first, then the longest idle.
-    pub(crate) fn begin(&self, surplus: u32, plan: &mut Plan) {
+    pub(crate) fn begin(&self, target: u32, plan: &mut Plan) {
         if self.trust.no_shrink.is_some() {
             return;
         }
-        self.begin_broken(plan);
+        let serving = self.supply.serving();
+        let surplus = serving.saturating_sub(target);
+        let is_replaced = serving >= target && self.supply.count(|m| m.phase.is_coming()) == 0;
+        self.begin_broken(is_replaced, plan);
         if let Some(why) = &self.seen.seen.control_refused {
             plan.reasons.push(Reason::ControlRefused {
                 why: why.clone(),
@@ -323,6 +331,8 @@ impl Context<'_> {
             .supply
             .machines
             .iter()
+            // one that is taken back is not among those that serve
+            .filter(|machine| matches!(machine.phase, Phase::Idle { .. }))
             .filter_map(|machine| {
                 let since = *plan.memory.idle_since.get(&machine.name)?;
                 self.may_leave(machine, since, plan).then_some((
@@ -411,22 +421,35 @@ impl Context<'_> {
             && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
     }
 
-    fn begin_broken(&self, plan: &mut Plan) {
+    /// `is_replaced` says that the pool has what it wants without the machines that are taken back, and has it up.
+    fn begin_broken(&self, is_replaced: bool, plan: &mut Plan) {
         for machine in &self.supply.machines {
             let why = match machine.phase {
                 Phase::Stuck => LeaveWhy::Stuck,
                 Phase::Lost => LeaveWhy::Lost,
                 Phase::Stopped => LeaveWhy::Stopped,
-                // what serves without an executor, or is not up yet, is left to the provider
-                Phase::Preempted { .. } if machine.executor_ref.is_some() => LeaveWhy::Preempted,
+                // one whose executor nobody has seen is not up yet, and is left to the provider
+                Phase::Preempted { .. } if machine.agent.is_some() => LeaveWhy::Preempted,
+                Phase::Preempted { .. } if is_replaced && self.serves_nobody(machine, plan) => {
+                    LeaveWhy::Preempted
+                }
                 _ => continue,
             };
-            let may = self.settle().is_some() && self.seen.seen.control_refused.is_none();
-            let controls = may || why == LeaveWhy::Stopped;
+            let has_cordon = machine.executor_ref.is_some();
+            let may = !has_cordon || self.seen.seen.control_refused.is_none();
+            let controls = self.settle().is_some() && may || why == LeaveWhy::Stopped;
             if machine.leaving.is_none() && controls && self.listing_is_whole(machine) {
                 self.begin_one(machine, why, plan);
             }
         }
+    }
+
+    /// Whether a machine that joins no CI server would leave if it were too many. A notice that comes to nothing must not
+    /// keep it for ever.
+    fn serves_nobody(&self, machine: &Machine, plan: &Plan) -> bool {
+        let since = plan.memory.idle_since.get(&machine.name);
+        self.policy.executors == ExecutorMode::None
+            && since.is_some_and(|since| self.may_leave(machine, *since, plan))
     }
 
     fn begin_one(&self, machine: &Machine, why: LeaveWhy, plan: &mut Plan) {

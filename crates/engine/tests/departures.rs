@@ -329,3 +329,59 @@ fn without_an_executor_a_machine_that_is_taken_back_is_only_replaced() {
     world.instances[0].executor = None;
     assert_eq!(words(&plan(&world)), ["create"]);
 }
+
+/// The same world in a pool that joins no CI server.
+fn without_executors(text: &str) -> World {
+    let mut world = World::parse(text);
+    for instance in &mut world.instances {
+        instance.executor = None;
+        let since = now() - jiff::SignedDuration::from_hours(1);
+        world.memory.idle_since.insert(instance.name.clone(), since);
+    }
+    world.workload.executors.clear();
+    world
+}
+
+/// Prevents: a notice that comes to nothing (a mark that nobody takes off, maintenance that was put off) is a machine that is
+/// paid for ever, beside the one that took its place.
+#[test]
+fn without_an_executor_a_machine_that_is_taken_back_goes_when_another_serves_in_its_place() {
+    let pool = "min 1 max 9 executors none | never";
+    let replaced = without_executors(&format!("{pool} | taken, idle 1h"));
+    assert_eq!(words(&plan(&replaced)), ["delete"]);
+    let on_its_way = without_executors(&format!("{pool} | taken, pending 1m"));
+    assert!(words(&plan(&on_its_way)).is_empty());
+    let on_doubt = without_executors(&format!("{pool} | taken, idle 1h | listing partial"));
+    assert!(words(&plan(&on_doubt)).is_empty());
+    let fresh = "min 1 max 9 idle 2h executors none | never | taken, idle 1h";
+    assert!(words(&plan(&without_executors(fresh))).is_empty());
+}
+
+/// Prevents: while a machine that is taken back has not joined yet, its executor is cordoned in vain and its departure given up
+/// in turns, tick by tick.
+#[test]
+fn a_machine_that_is_taken_back_before_its_executor_is_seen_is_only_replaced() {
+    let mut world = taken_back("max 9 | queued 1 | booting 1m");
+    world.workload.executors.clear();
+    assert_eq!(words(&plan(&world)), ["create"]);
+    let instance = world.instances[0].name.clone();
+    let intent = Intent::Leave {
+        executor: Some(executor_ref(&instance)),
+        instance,
+        epoch: EPOCH,
+        step: LeaveStep::Settling,
+    };
+    let age = span("1s");
+    world.intents = vec![StoredIntent { intent, age }];
+    let plan = plan(&world);
+    assert!(plan.end.is_empty(), "nobody lifted a cordon: {plan}");
+}
+
+/// Prevents: with a token that may not cordon, machines that never registered anywhere are paid for ever although there is
+/// nothing to cordon.
+#[test]
+fn where_cordons_are_refused_a_machine_without_an_executor_may_leave() {
+    let begun = |text: &str| plan(&World::parse(text)).put.len();
+    assert_eq!(begun("max 9 | queued 0 | unregistered | refused 403"), 1);
+    assert_eq!(begun("max 9 | queued 0 | stuck | refused 403"), 0);
+}

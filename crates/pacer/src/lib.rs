@@ -112,7 +112,8 @@ impl Pacer {
     }
 
     /// The API refused a call that this bucket let through: somebody else draws on it, or it is smaller than documented.
-    /// It counts as empty, and fills at half the speed; the speed recovers within a minute.
+    /// It counts as empty, and fills at half the speed; the speed recovers within a minute. Several refusals with nothing let
+    /// through in between are one.
     pub fn refused(&self) {
         let now = self.clock.boottime();
         self.line().refused(now);

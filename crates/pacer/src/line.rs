@@ -38,6 +38,8 @@ pub(crate) struct Line {
     at: Duration,
     /// How fast it fills, as a part of the documented pace.
     pace: f64,
+    /// Whether anything was let through since the last refusal.
+    has_passed: bool,
     waiting: BTreeMap<Place, Waiter>,
     /// How many have come so far.
     came: u64,
@@ -56,6 +58,7 @@ impl Line {
             tokens: f64::from(bucket.burst),
             at: now,
             pace: 1.0,
+            has_passed: true,
             waiting: BTreeMap::new(),
             came: 0,
         }
@@ -123,6 +126,7 @@ impl Line {
             return Step::First { wait };
         }
         self.tokens -= amount;
+        self.has_passed = true;
         self.leave(place);
         Step::Taken
     }
@@ -140,6 +144,9 @@ impl Line {
     pub(crate) fn refused(&mut self, now: Duration) {
         self.fill(now);
         self.tokens = 0.0;
-        self.pace = (self.pace / 2.0).max(SLOWEST);
+        // calls that were on their way together met the same empty bucket: that is one refusal
+        if std::mem::take(&mut self.has_passed) {
+            self.pace = (self.pace / 2.0).max(SLOWEST);
+        }
     }
 }

@@ -156,6 +156,25 @@ async fn a_refusal_slows_down_and_the_pace_comes_back() {
     assert!(wait <= SECOND * 6 / 10, "the whole pace again: {wait:?}");
 }
 
+/// Prevents: one moment in which another tool used the account up counts as often as there were calls on their way, and the
+/// pace falls to a sixteenth.
+#[tokio::test(start_paused = true)]
+async fn calls_that_were_on_their_way_together_are_refused_once() {
+    let clock = Paused::clock();
+    let pacer = Arc::new(Pacer::new(clock.clone(), launches()));
+    pacer.take(5, Turn::Create, PATIENT).await.unwrap();
+    for _ in 0..5 {
+        pacer.refused();
+    }
+    let wait = pacer.expected_wait(1, Turn::Create);
+    assert!(wait <= SECOND * 11 / 10, "half the pace: {wait:?}");
+    // what was let through since says something new
+    pacer.take(1, Turn::Create, PATIENT).await.unwrap();
+    pacer.refused();
+    let wait = pacer.expected_wait(1, Turn::Create);
+    assert!(wait > SECOND * 3 / 2, "and half again: {wait:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn more_than_the_bucket_holds_waits_for_a_full_one() {
     let clock = Paused::clock();

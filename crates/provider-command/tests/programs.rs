@@ -144,3 +144,64 @@ fn a_program_ends_itself_and_all_that_it_started_when_its_time_is_over() {
     assert!(!said.status.success(), "{said:?}");
     assert!(said.stdout.is_empty(), "{said:?}");
 }
+
+/// A `virsh` whose connection breaks whenever a domain is looked up: it words that like a domain that is not there.
+const BREAKING_VIRSH: &str = r#"#!/bin/sh
+case "$*" in
+"--quiet list --all") echo " 7    acme.linux-1-1-0   running" ;;
+"--quiet list --all --name --uuid") echo "c7a5fdbd-edaf-9455-926a-d65c16db1809 acme.linux-1-1-0" ;;
+"--quiet vol-delete"*) echo "error: failed to get vol; error: Cannot recv data: Connection reset by peer" >&2; exit 1 ;;
+*) echo "error: failed to get domain" >&2; exit 1 ;;
+esac
+"#;
+
+/// Prevents: a machine whose look-up failed is left out of a list that counts as whole, and made again; or its disk is deleted
+/// while it runs.
+#[test]
+fn a_domain_that_virsh_could_not_look_up_is_not_gone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(python) = python("virsh") else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a folder");
+    let virsh = place.path().join("virsh");
+    std::fs::write(&virsh, BREAKING_VIRSH).expect("a file");
+    std::fs::set_permissions(&virsh, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let run = format!(
+        "PATH='{}:{path}' exec {python} -B \"$0\"",
+        place.path().display()
+    );
+    let say = |request: &Value| -> Value {
+        let mut child = Command::new("sh")
+            .args(["-c", &run, &folder().join("virsh.py").display().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a program");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin
+            .write_all(request.to_string().as_bytes())
+            .expect("a request");
+        drop(stdin);
+        let said = child.wait_with_output().expect("an end");
+        serde_json::from_slice(&said.stdout).expect("a reply")
+    };
+    let listed = say(&json!({ "version": 1, "seconds": 20, "verb": "list", "fleet": "acme" }));
+    assert_eq!(
+        listed["unknown"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+    let machine = json!({
+        "name": "linux-1-1-0", "id": "c7a5fdbd-edaf-9455-926a-d65c16db1809", "scope": "", "state": "running",
+    });
+    let deleted = say(&json!({
+        "version": 1, "seconds": 20, "verb": "delete", "fleet": "acme", "machines": [machine],
+    }));
+    assert_eq!(
+        deleted["outcomes"][0]["outcome"],
+        json!("unknown"),
+        "{deleted}"
+    );
+}

@@ -55,7 +55,15 @@ impl Account {
             match self.launch(batch, launch, call).await {
                 Ok(made) => return Ok(made),
                 Err(failure) if failure.is_of_this_place() => last = failure,
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    // whoever makes images takes the old ones away, and not in ten minutes
+                    if let Some(name) = offer.newest_image.as_ref()
+                        && failure.is_of_the_image()
+                    {
+                        self.images.forget(name);
+                    }
+                    return Err(failure);
+                }
             }
         }
         Err(last)
@@ -116,7 +124,12 @@ impl Account {
                     || failure.is("IdempotentInstanceTerminated") =>
             {
                 failure.fate = Fate::Unknown;
-                return self.look_up(batch, call).await?.ok_or(failure);
+                let found = self.look_up(batch, call).await.map_err(|mut unseen| {
+                    // that the question failed does not undo the launch
+                    unseen.fate = Fate::Unknown;
+                    unseen
+                });
+                return found?.ok_or(failure);
             }
             answer => answer?,
         };

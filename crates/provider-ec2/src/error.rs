@@ -85,7 +85,11 @@ impl Failure {
     /// Whether another type or place may do what this one cannot.
     pub(crate) fn is_of_this_place(&self) -> bool {
         self.kind == ProviderErrorKind::OutOfCapacity
-            || self.is("InsufficientFreeAddressesInSubnet")
+    }
+
+    /// Whether the image is not there (any more).
+    pub(crate) fn is_of_the_image(&self) -> bool {
+        self.is("InvalidAMIID.NotFound") || self.is("InvalidAMIID.Unavailable")
     }
 
     /// Whether the call fails because of one of the machines named in it, and the others could go without it.
@@ -129,10 +133,13 @@ fn judge(status: u16, code: Option<&str>) -> (ProviderErrorKind, Fate) {
         | "InsufficientAddressCapacity" | "InsufficientCapacityOnHost" | "UnfulfillableCapacity"
         | "ReservationCapacityExceeded" | "SpotMaxPriceTooLow"
         // the type is not offered in that zone: to the caller the same as none left
-        | "Unsupported" => OutOfCapacity,
+        | "Unsupported"
+        // a subnet is a place too: taken for the account's quota it would stop every pool of the account
+        | "InsufficientFreeAddressesInSubnet" => OutOfCapacity,
         "InstanceLimitExceeded" | "VcpuLimitExceeded" | "MaxSpotInstanceCountExceeded"
-        | "VolumeLimitExceeded" | "AddressLimitExceeded" | "InsufficientFreeAddressesInSubnet"
-        | "ResourceCountLimitExceeded" => QuotaExceeded,
+        | "VolumeLimitExceeded" | "AddressLimitExceeded" | "ResourceCountLimitExceeded" => {
+            QuotaExceeded
+        }
         "AuthFailure" | "UnauthorizedOperation" | "InvalidClientTokenId"
         | "SignatureDoesNotMatch" | "IncompleteSignature" | "RequestExpired" | "OptInRequired"
         | "PendingVerification" | "Blocked" | "TagPolicyViolation" | "MissingAuthenticationToken"
@@ -205,6 +212,13 @@ mod tests {
                 ProviderErrorKind::OutOfCapacity,
                 Fate::NotDone,
             ),
+            // one subnet is full, and the account's quota is not met: other offers of it go on growing
+            (
+                400,
+                "InsufficientFreeAddressesInSubnet",
+                ProviderErrorKind::OutOfCapacity,
+                Fate::NotDone,
+            ),
             (
                 400,
                 "VcpuLimitExceeded",
@@ -266,6 +280,18 @@ mod tests {
                 (kind, fate),
                 "{status} {code}"
             );
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_taken_away_is_told_apart() {
+        for (code, wanted) in [
+            ("InvalidAMIID.NotFound", true),
+            ("InvalidAMIID.Unavailable", true),
+            ("InvalidSubnetID.NotFound", false),
+        ] {
+            let failure = Failure::answered(400, Some(code), None);
+            assert_eq!(failure.is_of_the_image(), wanted, "{code}");
         }
     }
 

@@ -34,6 +34,12 @@ impl Images {
         (now.saturating_sub(*at) < FRESH).then(|| id.clone())
     }
 
+    /// What was found is not there any more: it is asked for again.
+    pub(crate) fn forget(&self, name: &ImageName) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(name);
+    }
+
     /// The newest of what EC2 listed; remembered.
     pub(crate) fn newest(
         &self,
@@ -91,6 +97,8 @@ mod tests {
         let soon = now + FRESH - Duration::from_secs(1);
         assert_eq!(images.known(&name(), soon).as_deref(), Some("ami-3"));
         assert_eq!(images.known(&name(), now + FRESH), None);
+        images.forget(&name());
+        assert_eq!(images.known(&name(), soon), None);
     }
 
     #[test]

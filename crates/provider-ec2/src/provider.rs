@@ -32,6 +32,10 @@ const MAX_PAGES: usize = 100;
 /// and holds up the pools of all other providers.
 pub(crate) const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest time for the notices of one listing. The scaler waits half a minute for a listing and creates and deletes nothing
+/// without it: what spares a machine its last two minutes must not hold that up when the one API that tells it hangs.
+const NOTICES_LIMIT: Duration = Duration::from_secs(5);
+
 /// Ids per TerminateInstances call. AWS allows 1000 and fails all of them for one bad id; a hundred bounds what
 /// one bad id costs to find.
 const DELETE_CHUNK: usize = 100;
@@ -138,7 +142,7 @@ impl Account {
             filters: &[(&of_fleet, &[fleet.as_str()]), ("status-code", TAKEN_BACK)],
             turn: Turn::Look,
         };
-        let until = self.clock.boottime().saturating_add(SWEEP_LIMIT);
+        let until = self.clock.boottime().saturating_add(NOTICES_LIMIT);
         let mut token = None;
         let mut failed = None;
         for _ in 0..MAX_SPOT_PAGES {

@@ -86,6 +86,23 @@ async fn the_newest_image_of_a_name_is_used_and_looked_up_again_after_ten_minute
     assert_eq!(images_used(&world)[2], "ami-00000000000000003");
 }
 
+/// Prevents: whoever makes images takes the old one away, and for ten minutes no machine is made.
+#[tokio::test]
+async fn an_image_that_was_taken_away_is_looked_up_again_at_once() {
+    let world = World::start(|_| {});
+    let spec = json!({"newest_image": {"name": "ci-linux-*", "owner": "self"}, "types": [TYPE]});
+    made(&world, &batch(1, 1, spec.clone())).await;
+    let newer = Image::own("ci-linux-3", "2026-03-05T10:00:00.000Z");
+    let id = "ami-00000000000000003".to_owned();
+    world.ec2().settings().images.insert(id, newer);
+    let old = "ami-00000000000000002";
+    world.ec2().settings().images.remove(old);
+    let (kind, _) = refused(&world, spec.clone()).await;
+    assert_eq!(kind, ProviderErrorKind::InvalidRequest);
+    made(&world, &batch(2, 1, spec)).await;
+    assert_eq!(images_used(&world), [old, "ami-00000000000000003"]);
+}
+
 #[tokio::test]
 async fn a_name_without_an_image_is_the_operators_to_mend() {
     let world = World::start(|_| {});

@@ -173,7 +173,7 @@ async fn a_full_subnet_gives_way_to_the_next() {
     assert_eq!(world.created_words(&batch(0, 2)).await, ["done", "done"]);
     world.ec2().fault("RunInstances", 2, full);
     match &world.create(&batch(1, 1)).await[..] {
-        [Outcome::Failed(error)] => assert_eq!(error.kind, ProviderErrorKind::QuotaExceeded),
+        [Outcome::Failed(error)] => assert_eq!(error.kind, ProviderErrorKind::OutOfCapacity),
         other => panic!("{other:?}"),
     }
 }
