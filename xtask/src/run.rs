@@ -104,7 +104,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     }
     let built = run.build();
     if built {
-        run.tests(runner);
+        run.tests(if extended { "extended" } else { "default" }, runner);
     }
     run.started.clear();
     if built && runner.is_empty() {
@@ -411,7 +411,8 @@ impl Run {
             .add(judge.name(), outcome, Some(start.elapsed()), detail);
     }
 
-    fn tests(&mut self, runner: &[String]) {
+    /// All tests, with this profile of the runner.
+    fn tests(&mut self, profile: &str, runner: &[String]) {
         let words: Vec<&str> = runner.iter().map(String::as_str).collect();
         if find("cargo-nextest").is_some() {
             let common = [
@@ -420,9 +421,12 @@ impl Run {
                 "--workspace",
                 "--locked",
                 "--no-tests=pass",
+                "--profile",
+                profile,
             ];
             // The runner keeps its files in the workspace, wherever the compiler keeps its own.
-            let junit = self.places.root.join("target/nextest/default/junit.xml");
+            let kept = format!("target/nextest/{profile}/junit.xml");
+            let junit = self.places.root.join(kept);
             let steps = [
                 ("unit, property, conformance", "not package(tests)"),
                 ("architecture, end to end", "package(tests)"),
