@@ -66,6 +66,8 @@ pub struct Timeouts {
 
 /// The scaler waits no longer for one creation or deletion.
 const SCALER_WAITS: Duration = Duration::from_secs(60);
+/// The scaler waits no longer for one listing.
+const SCALER_LISTS: Duration = Duration::from_secs(30);
 /// Below this a program that was asked in time is cut off before it could say what it knows.
 const CHANGE: Span = Span::seconds(55);
 /// Sooner than the scaler gives a listing up, so that what the program said last is not lost.
@@ -104,6 +106,10 @@ impl Timeouts {
             } else if time > SCALER_WAITS && matches!(key, "create" | "delete") {
                 let message = "the scaler waits a minute for it and then ends it: write 60s or less, and let the \
                                program answer before the machine has booted";
+                problems.warning(path, message);
+            } else if time > SCALER_LISTS && key == "list" {
+                let message = "the scaler waits half a minute for a listing and then ends the program, and without a \
+                               listing nothing is created or deleted: write 30s or less";
                 problems.warning(path, message);
             }
         }
@@ -193,7 +199,7 @@ mod tests {
             json!({
                 "program": ["govc.py"],
                 "env": { "GOVC_URL": "vcenter.example.com", "GOVC_PASSWORD": "${file:/run/secrets/vcenter}" },
-                "timeout": { "create": "60s", "list": "2m" },
+                "timeout": { "create": "60s", "list": "30s" },
             }),
         ] {
             assert_eq!(found(&config), [""; 0], "{config}");
@@ -224,6 +230,10 @@ mod tests {
             (
                 json!({ "program": ["p"], "timeout": { "create": "5m" } }),
                 "60s or less",
+            ),
+            (
+                json!({ "program": ["p"], "timeout": { "list": "2m" } }),
+                "30s or less",
             ),
             (json!({ "program": ["p"], "progam": 1 }), "unknown key"),
         ] {
