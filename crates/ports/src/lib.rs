@@ -24,7 +24,7 @@ pub use emitter::{
 };
 pub use provider::{
     MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
-    ProviderFacts, ProviderPlugin,
+    ProviderFacts, ProviderPlugin, console_end,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};
 pub use secret::{SecretError, SecretRef};

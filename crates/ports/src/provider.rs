@@ -66,6 +66,19 @@ pub trait Provider: Send + Sync {
 /// Most bytes of a console that are kept: the end tells why a boot failed.
 pub const MAX_CONSOLE: usize = 64 * 1024;
 
+/// The end of what a machine printed, as text of at most [`MAX_CONSOLE`] bytes; `None` if it printed nothing but blanks.
+/// What is no UTF-8 is marked as such.
+pub fn console_end(printed: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(&printed[printed.len().saturating_sub(MAX_CONSOLE)..]);
+    // a mark takes more bytes than what it stands for
+    let mut start = text.len().saturating_sub(MAX_CONSOLE);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    let end = &text[start..];
+    (!end.trim().is_empty()).then(|| end.to_owned())
+}
+
 /// How one machine of a call fared.
 #[derive(Debug)]
 pub enum Outcome<T> {
@@ -201,5 +214,21 @@ impl ProviderErrorKind {
             ProviderErrorKind::LeaseOver => "lease_over",
             ProviderErrorKind::BadAnswer => "bad_answer",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_console_keeps_to_its_bound_whatever_was_printed() {
+        assert_eq!(console_end(b"panic\n").as_deref(), Some("panic\n"));
+        assert_eq!(console_end(b" \n"), None);
+        let odd = [0xff; MAX_CONSOLE + 7];
+        let end = console_end(&odd).unwrap();
+        assert!(end.len() <= MAX_CONSOLE && end.len() > MAX_CONSOLE - 3);
+        let long = [vec![b'x'; MAX_CONSOLE], b"the end".to_vec()].concat();
+        assert!(console_end(&long).unwrap().ends_with("the end"));
     }
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use pacer::{Bucket, Busy, Pacer, Turn};
 use ports::Clock;
 
-/// Longest wait for a turn. With the request itself it stays within a minute, well below the time after which a creation
-/// that no listing shows counts as never made: what waited longer could be made twice.
+/// Longest wait for a turn. With the request itself it stays within the minute that the scaler gives to a creation, well
+/// below the time after which one that no listing shows counts as never made: what waited longer could be made twice.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// One bucket for each kind of call.
-#[derive(Debug)]
 pub(crate) struct Budget {
+    clock: Arc<dyn Clock>,
     launches: Pacer,
     launched: Pacer,
     ends: Pacer,
@@ -51,6 +51,7 @@ impl Budget {
     pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
         let pacer = |burst, per_second| Pacer::new(clock.clone(), Bucket { burst, per_second });
         Self {
+            clock: clock.clone(),
             launches: pacer(5, 2.0),
             launched: pacer(1000, 2.0),
             ends: pacer(100, 5.0),
@@ -84,9 +85,11 @@ impl Budget {
         if wait > patience {
             return Err(Busy { retry_after: wait });
         }
+        let until = self.clock.boottime().saturating_add(patience);
         let (buckets, turn) = self.of(cost);
         for (pacer, amount) in buckets.into_iter().flatten() {
-            pacer.take(amount, turn, patience).await?;
+            let left = until.saturating_sub(self.clock.boottime());
+            pacer.take(amount, turn, left).await?;
         }
         Ok(())
     }

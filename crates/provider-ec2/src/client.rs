@@ -27,6 +27,9 @@ use crate::launch::{self, Launch};
 /// seen to take ten. A lease that ends earlier cuts it shorter.
 pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
+/// Longest time for an act, the wait for its turn included.
+const ACT_LIMIT: Duration = REQUEST_LIMIT.saturating_add(PATIENCE);
+
 /// Machines per page: the largest EC2 gives, as every page costs a call.
 const PAGE: i32 = 1000;
 
@@ -145,6 +148,7 @@ impl Client {
         &self,
         name: &ImageName,
         call: &Call,
+        limit: Duration,
     ) -> Result<Vec<Found>, Failure> {
         let wanted = [
             ("name", &[name.name.as_str()][..]),
@@ -155,7 +159,7 @@ impl Client {
             .owners(&name.owner)
             .set_filters(Some(filters(&wanted)))
             .max_results(PAGE);
-        let answer = self.act(Cost::Images, call, request.send()).await;
+        let answer = self.act(Cost::Images, call, limit, request.send()).await;
         // only a question was asked
         let answer = answer.map_err(Failure::not_done)?;
         if next(answer.next_token()).is_some() {
@@ -181,7 +185,9 @@ impl Client {
     ) -> Result<Option<String>, Failure> {
         let request = self.sdk().await.get_console_output().instance_id(id);
         let request = request.set_latest(latest.then_some(true));
-        let answer = self.act(Cost::Console, call, request.send()).await;
+        let answer = self
+            .act(Cost::Console, call, ACT_LIMIT, request.send())
+            .await;
         let answer = answer.map_err(Failure::not_done)?;
         let output = answer.output().filter(|output| output.len() <= CONSOLE);
         Ok(output.map(str::to_owned))
@@ -198,15 +204,23 @@ impl Client {
         let tag = sdk::Tag::builder().key(tag.0).value(tag.1).build();
         let request = self.sdk().await.create_tags();
         let request = request.set_resources(Some(ids)).tags(tag);
-        self.act(Cost::Tag, call, request.send()).await.map(drop)
+        self.act(Cost::Tag, call, ACT_LIMIT, request.send())
+            .await
+            .map(drop)
     }
 
     /// Launches machines: all of them, or as many as there are, at least one.
-    pub(crate) async fn run(&self, launch: Launch<'_>, call: &Call) -> Result<Vec<Seen>, Failure> {
+    /// Within `limit`, the wait for its turn included; nothing is sent when the turn leaves no time for an answer.
+    pub(crate) async fn run(
+        &self,
+        launch: Launch<'_>,
+        call: &Call,
+        limit: Duration,
+    ) -> Result<Vec<Seen>, Failure> {
         let request = self.sdk().await.run_instances();
         let cost = Cost::Launch(launch.count);
         let answer = self
-            .act(cost, call, launch::request(request, launch).send())
+            .act(cost, call, limit, launch::request(request, launch).send())
             .await?;
         Ok(answer.instances().iter().map(seen).collect())
     }
@@ -217,7 +231,9 @@ impl Client {
         let ids = ids.iter().map(|&id| id.to_owned()).collect();
         let request = self.sdk().await.terminate_instances();
         let request = request.set_instance_ids(Some(ids));
-        self.act(cost, call, request.send()).await.map(drop)
+        self.act(cost, call, ACT_LIMIT, request.send())
+            .await
+            .map(drop)
     }
 
     /// A question: it may take so long, the wait for its turn included.
@@ -240,19 +256,20 @@ impl Client {
         self.heard(cost, answer)
     }
 
-    /// An act: it is sent only while the lease lasts, and waited for no longer, extensions included.
+    /// An act: it is sent only while the lease lasts and while `limit` leaves time for its answer, and waited for no longer
+    /// than the lease, extensions included.
     async fn act<T, E>(
         &self,
         cost: Cost,
         call: &Call,
+        limit: Duration,
         request: impl Future<Output = Result<T, SdkError<E>>>,
     ) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let turn = call
-            .run(PATIENCE * 2, self.budget.take(cost, PATIENCE))
-            .await;
+        let patience = PATIENCE.min(limit.saturating_sub(REQUEST_LIMIT));
+        let turn = call.run(ACT_LIMIT, self.budget.take(cost, patience)).await;
         turn.ok_or_else(over)?.map_err(busy)?;
         // the wait may have outlasted the lease
         if call.remaining().is_none() {

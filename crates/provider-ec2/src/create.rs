@@ -4,18 +4,27 @@
 //! machines, and where an earlier try may have gone elsewhere the batch is looked up by its tag first.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use model::{CreateBatch, Instance, InstanceName};
 use pacer::Turn;
 use ports::{Call, ProviderErrorKind};
 
-use crate::client::{Wanted, over};
+use crate::client::{REQUEST_LIMIT, Wanted, over};
 use crate::config::Offer;
 use crate::convert::{self, MAX_USER_DATA, by_tag, tag};
 use crate::error::{Failure, Fate};
 use crate::launch::Launch;
-use crate::provider::{Account, SWEEP_LIMIT};
+use crate::provider::Account;
+
+/// Longest time for all of one creation: the scaler gives it up after a minute, and what it gives up counts as existing
+/// until two listings say otherwise, although the last try was perhaps never sent.
+const CREATE_LIMIT: Duration = Duration::from_secs(55);
+/// Longest time for the question what there is of a batch already; it is one page.
+const QUESTION_LIMIT: Duration = Duration::from_secs(20);
+/// Longest wait for the turn of such a question.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Machines that were made, and what to say of the others of the batch.
 pub(crate) type Made = (BTreeMap<InstanceName, Instance>, Failure);
@@ -32,6 +41,8 @@ impl Account {
         let offer: Offer = serde_json::from_value(batch.spec.clone())
             .map_err(|error| invalid(format!("the offer cannot be read: {error}")))?;
         let user_data = encoded(&batch.user_data.0)?;
+        let until = self.clock.boottime().saturating_add(CREATE_LIMIT);
+        let left = || until.saturating_sub(self.clock.boottime());
         let image = self.image(&offer, call).await?;
         let placements = convert::placements(&offer, batch.batch.sequence);
         // EC2's token answers a repeated call in its own zone only. Where an earlier try may have gone elsewhere,
@@ -42,7 +53,11 @@ impl Account {
             return Ok(made);
         }
         let mut last = invalid("the offer names no machine type");
-        for placement in placements {
+        for (tried, placement) in placements.into_iter().enumerate() {
+            // the first may wait for its turn as long as it likes; another is begun only while an answer can come in time
+            if tried > 0 && left() < REQUEST_LIMIT {
+                break;
+            }
             let launch = Launch {
                 offer: &offer,
                 placement,
@@ -52,7 +67,7 @@ impl Account {
                 tags: convert::tags(batch, &offer),
                 user_data: user_data.clone(),
             };
-            match self.launch(batch, launch, call).await {
+            match self.launch(batch, launch, call, left()).await {
                 Ok(made) => return Ok(made),
                 Err(failure) if failure.is_of_this_place() => last = failure,
                 Err(failure) => {
@@ -77,7 +92,7 @@ impl Account {
             filters: &[(&of_fleet, &[fleet]), (&of_batch, &[&text])],
             turn: Turn::Create,
         };
-        let sweep = call.run(SWEEP_LIMIT, self.sweep(wanted)).await;
+        let sweep = call.run(QUESTION_LIMIT, self.sweep(wanted)).await;
         let (seen, failure) = sweep.ok_or_else(over)?;
         if let Some(mut failure) = failure {
             // only a question failed: this call has launched nothing
@@ -105,7 +120,8 @@ impl Account {
         if let Some(known) = self.images.known(name, now) {
             return Ok(Some(known));
         }
-        let found = self.client.images(name, call).await?;
+        let limit = REQUEST_LIMIT.saturating_add(QUESTION_PATIENCE);
+        let found = self.client.images(name, call, limit).await?;
         self.images.newest(name, found, now).map(Some)
     }
 
@@ -114,9 +130,10 @@ impl Account {
         batch: &CreateBatch,
         launch: Launch<'_>,
         call: &Call,
+        limit: Duration,
     ) -> Result<Made, Failure> {
         let (offer, placement) = (launch.offer, launch.placement);
-        let answer = self.client.run(launch, call).await;
+        let answer = self.client.run(launch, call, limit).await;
         let answer = match answer {
             // the batch was launched before, with other parameters or long ago: find what became of it
             Err(mut failure)

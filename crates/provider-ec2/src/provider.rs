@@ -4,8 +4,7 @@
 //! at the world is the retry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +12,7 @@ use base64::Engine as _;
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
 use pacer::Turn;
-use ports::{
-    Call, Clock, MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
-};
+use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
 
 use crate::client::{Client, Wanted, over};
 use crate::config::Config;
@@ -58,8 +55,8 @@ pub(crate) struct Account {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) client: Client,
     pub(crate) images: Images,
-    /// Whether the last look for interruptions failed, so that it is said once.
-    is_blind_to_notices: AtomicBool,
+    /// What the last look for interruptions told.
+    notices: Mutex<Notices>,
 }
 
 impl Account {
@@ -73,7 +70,7 @@ impl Account {
             clock: context.clock.clone(),
             client,
             images: Images::default(),
-            is_blind_to_notices: AtomicBool::new(false),
+            notices: Mutex::default(),
         }
     }
 
@@ -161,13 +158,19 @@ impl Account {
                 break;
             }
         }
-        let was_blind = self
-            .is_blind_to_notices
-            .swap(failed.is_some(), Ordering::Relaxed);
-        if let Some(failure) = failed.filter(|_| !was_blind) {
+        let mut last = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_blind = std::mem::replace(&mut last.is_blind, failed.is_some());
+        if let Some(failure) = &failed
+            && !was_blind
+        {
             let error = &failure.message;
             tracing::warn!(provider = %self.name, %error, "spot interruptions cannot be seen: machines serve until they vanish");
         }
+        if failed.is_some() {
+            // a notice is never taken back, and a machine that had one must not serve again for a question that failed
+            found.extend(last.known.clone());
+        }
+        last.known.clone_from(&found);
         found
     }
 
@@ -230,6 +233,15 @@ impl Account {
         failures.extend(foreign.into_iter().map(|id| (id, not_ours())));
         failures
     }
+}
+
+/// A cache, not a memory: losing it costs what one look tells.
+#[derive(Debug, Default)]
+struct Notices {
+    /// Of which machines, and the word for each.
+    known: BTreeMap<String, String>,
+    /// Whether the last look failed, so that it is said once.
+    is_blind: bool,
 }
 
 fn not_ours() -> Failure {
@@ -356,11 +368,8 @@ fn not_there() -> Failure {
 
 /// The end of an output, as text; none of what is no base64.
 fn console(encoded: &str) -> Option<String> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(encoded.trim())
-        .ok()?;
-    let end = &bytes[bytes.len().saturating_sub(MAX_CONSOLE)..];
-    Some(String::from_utf8_lossy(end).into_owned()).filter(|text| !text.is_empty())
+    let decode = base64::engine::general_purpose::STANDARD.decode(encoded.trim());
+    ports::console_end(&decode.ok()?)
 }
 
 fn names(batch: &CreateBatch) -> impl Iterator<Item = InstanceName> + '_ {

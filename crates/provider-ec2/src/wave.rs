@@ -266,3 +266,34 @@ async fn when_others_use_the_account_up_the_pace_falls_and_recovers() {
     // each refusal is met once; nothing is hammered
     assert_eq!(world.calls("RunInstances"), u64::from(1 + 20 + refusals));
 }
+
+/// Prevents: the scaler gives a creation up that was never sent, and its machines count as existing for minutes.
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_meets_full_places_ends_before_its_caller_gives_it_up() {
+    let world = world();
+    world.wave(5, 1).await;
+    {
+        let mut ec2 = world.server.ec2.lock().unwrap();
+        for zone in ["eu-central-1a", "eu-central-1b", "eu-central-1c"] {
+            for kind in ["m7i.large", "m7i.xlarge", "c7i.2xlarge"] {
+                ec2.set_capacity(kind, zone, fake_ec2::Market::OnDemand, Some(0));
+            }
+        }
+    }
+    // forty of them wait for their turn, and each tries three types
+    let creations = (10..50).map(|sequence| {
+        let mut batch = batch(sequence, 1);
+        batch.spec["types"] = json!(["m7i.large", "m7i.xlarge", "c7i.2xlarge"]);
+        let world = &world;
+        async move {
+            let began = world.clock.boottime();
+            let outcomes = world.account.create(&batch, &world.call()).await;
+            assert!(matches!(outcomes[0], Outcome::Failed(_)), "{outcomes:?}");
+            world.clock.boottime() - began
+        }
+    });
+    let took = futures::future::join_all(creations).await;
+    let longest = took.into_iter().max().unwrap();
+    assert!(longest < SECOND * 60, "{longest:?}");
+    assert_eq!(world.throttled(), 0);
+}

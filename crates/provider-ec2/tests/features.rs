@@ -260,3 +260,23 @@ async fn a_renewal_is_a_tag_that_the_guest_can_read() {
         .map(|machine| machine.tags["parmanu:expires"].clone());
     assert!(tags.all(|tag| tag == until.to_string()));
 }
+
+/// Prevents: a machine that is about to go is called back because the question for its notice failed once.
+#[tokio::test]
+async fn a_notice_stands_while_it_cannot_be_asked_for() {
+    let world = World::start(|_| {});
+    let mut spec = world::offer();
+    spec["market"] = json!("spot");
+    let made = made(&world, &batch(1, 1, spec)).await;
+    let now = world.clock.now();
+    assert!(world.ec2().notify_spot(made[0].id.as_str(), now));
+    for fails in [false, true, true, false] {
+        if fails {
+            let fault = fake_ec2::Fault::InternalError;
+            world.ec2().fault("DescribeSpotInstanceRequests", 1, fault);
+        }
+        let listed = world.provider.list(&made[0].owner.fleet).await;
+        let listed = listed.expect("a listing").instances;
+        assert!(listed[0].notice.is_some(), "{listed:?}");
+    }
+}

@@ -12,8 +12,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, InstanceState, Listing, ProviderName};
 use ports::{
-    Call, Clock, MAX_CONSOLE, Outcome, PluginError, Provider, ProviderContext, ProviderError,
-    ProviderErrorKind,
+    Call, Clock, Outcome, PluginError, Provider, ProviderContext, ProviderError, ProviderErrorKind,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -142,11 +141,7 @@ impl Provider for Daemon {
         let path = format!("instances/{}/console", instance.id.as_str());
         let read = call.run(CONSOLE_LIMIT, self.client.bytes(&path)).await;
         match read.unwrap_or_else(|| Err(over())) {
-            Ok(bytes) => {
-                let end = &bytes[bytes.len().saturating_sub(MAX_CONSOLE)..];
-                let text = String::from_utf8_lossy(end).into_owned();
-                Ok(Some(text).filter(|text| !text.trim().is_empty()))
-            }
+            Ok(bytes) => Ok(ports::console_end(&bytes)),
             // a machine that is not there has no console, nor has one that never ran
             Err(failure) if failure.meaning == Meaning::Gone => Ok(None),
             Err(failure) => Err(self.error(CONSOLE, failure)),

@@ -42,7 +42,7 @@ pub async fn a_console_is_read_or_said_to_be_none(harness: &dyn ProviderHarness)
     let console = console.unwrap_or_else(|error| panic!("not read: {error:?}"));
     if let Some(text) = console {
         assert!(
-            !text.is_empty() && text.len() <= 3 * MAX_CONSOLE,
+            !text.is_empty() && text.len() <= MAX_CONSOLE,
             "{} bytes",
             text.len()
         );
