@@ -19,6 +19,10 @@ use crate::command::{must, stopped_with_us, wait_until};
 const FAULTS: &str = include_str!("../parts/faults.py");
 const MASTER: &str = include_str!("../parts/master.cfg");
 
+/// Python runs this first. With its usual reactor the master sometimes loses count of its sockets, and then fails to accept
+/// each further one (`epoll_ctl` says ENOENT; seen once with Buildbot 4.3.0 on a machine with much else to do).
+const POLL: &str = "from twisted.internet import pollreactor\npollreactor.install()\n";
+
 /// moto needs up to 5 s on a busy machine, Redis 0.1 s; a minute means broken.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,10 +73,14 @@ impl Server {
             make.args(["create-master", "-r"]).arg(folder);
             must(make.stdout(Stdio::null()))?;
             std::fs::write(folder.join("master.cfg"), MASTER)?;
+            let first = folder.join("first");
+            std::fs::create_dir(&first)?;
+            std::fs::write(first.join("sitecustomize.py"), POLL)?;
             let mut command = stopped_with_us(program);
             command
                 .args(["start", "--nodaemon"])
                 .arg(folder)
+                .env("PYTHONPATH", first)
                 .env("WEB_PORT", port.to_string())
                 .env("WORKER_PORT", worker_port.to_string());
             Ok(command)
