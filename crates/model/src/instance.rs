@@ -32,6 +32,10 @@ pub struct Instance {
     /// interruption, a rebalance recommendation, a host that is to be maintained. New jobs had better go elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+    /// Until when somebody said that it is wanted, where the provider keeps such a mark and the mark can be read. Whoever
+    /// clears up after a Parmanu that is gone for good goes by it; no scaler does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 impl Instance {

@@ -12,7 +12,9 @@ mod check;
 mod demo;
 mod plan;
 mod probe;
+mod reap;
 mod simulate;
+mod tables;
 mod up;
 
 use std::path::PathBuf;
@@ -50,6 +52,8 @@ enum Verb {
     },
     /// Looks once at one CI server and says of each job which pool it goes to, and why. Needs no store, changes nothing.
     Probe(probe::Arguments),
+    /// Deletes machines of a fleet that no scaler has wanted for a while and that are certainly idle. Needs no store; for cron.
+    Reap(reap::Arguments),
     /// Plays a trace of jobs under a configuration in virtual time: waits, machine-hours and cost before paying.
     Simulate(simulate::Arguments),
     /// Prints the JSON Schema of the configuration, for editors.
@@ -83,6 +87,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
         Verb::Probe(arguments) => probe::run(&arguments).await,
+        Verb::Reap(arguments) => reap::run(&arguments).await,
         Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Schema => {
             let schema = config::schema(&service::registries());

@@ -184,6 +184,7 @@ pub(crate) fn instance(
         executor: mark("executor").and_then(|text| text.parse().ok()),
         offer: mark("offer").and_then(|text| text.parse().ok()),
         notice: fit(&machine.notice),
+        expires: mark("expires").and_then(|text| text.parse().ok()),
         name,
     })
 }

@@ -84,6 +84,10 @@ fn what_the_batch_says_comes_back_from_its_tags() {
         (read.offer, read.executor),
         (Some(batch.offer), batch.executor)
     );
+    assert_eq!(read.expires, "2026-11-24T17:34:34Z".parse().ok());
+    let odd = machine(|value| value["tags"]["parmanu-expires"] = json!("tomorrow"));
+    let read = instance(odd, &fleet(), &provider()).unwrap();
+    assert_eq!(read.expires, None, "what is no time is no mark");
 }
 
 #[test]

@@ -176,7 +176,19 @@ impl Driver {
         for (machine, why) in odd.unreadable {
             tracing::warn!(%provider, machine, why, "machine carries our fleet's tag but cannot be read");
         }
-        Ok(listing)
+        Ok(self.with_marks_that_count(listing).await)
+    }
+
+    /// Without the marks of a program that cannot renew them: they are those of the creation, and are over though the
+    /// machine is wanted. So are those of a program of which that is not known.
+    async fn with_marks_that_count(&self, mut listing: Listing) -> Listing {
+        let marked = listing.instances.iter().any(|i| i.expires.is_some());
+        if marked && !self.knows(Verb::Renew).await.unwrap_or(false) {
+            for instance in &mut listing.instances {
+                instance.expires = None;
+            }
+        }
+        listing
     }
 
     /// Whether the program knows an optional verb; it is asked once.

@@ -256,6 +256,7 @@ fn listed() -> model::Instance {
         executor: None,
         offer: None,
         notice: None,
+        expires: None,
         name,
     }
 }
@@ -287,6 +288,23 @@ async fn one_that_knows_no_optional_verb_is_asked_for_none() {
     let asked = std::fs::read_to_string(file.path()).expect("a file");
     assert_eq!(asked.matches("\"verb\"").count(), 1, "{asked}");
     assert!(asked.contains("describe"), "{asked}");
+}
+
+/// The mark of a creation that nobody can renew is over while the machine is wanted.
+#[tokio::test]
+async fn the_mark_of_one_that_cannot_renew_it_does_not_count() {
+    let machine = r#"{"name":"linux-7-1-0","id":"vm-1","state":"running","tags":{"parmanu-fleet":"acme",
+        "parmanu-batch":"linux-7-1","parmanu-expires":"2026-11-24T17:34:34Z"}}"#;
+    let list = format!(r#"{{"version":1,"machines":[{machine}]}}"#);
+    let renews = r#"echo '{"version":1,"verbs":["renew"]}'"#;
+    let none = r#"echo '{"version":1,"verbs":["list"]}'"#;
+    for (describe, counts) in [(renews, true), (none, false), ("exit 1", false)] {
+        let script = format!("case $(cat) in *describe*) {describe};; *) echo '{list}';; esac");
+        let shell = Shell::new(&script);
+        let listing = shell.provider.list(&fleet("acme")).await.expect("a list");
+        let mark = listing.instances[0].expires;
+        assert_eq!(mark.is_some(), counts, "{describe}: {mark:?}");
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(crate) mod tag {
     /// That the machine is taken back, in the words of whoever was told: the guest (a rebalance recommendation is told to
     /// nobody else), or a rule of the account.
     pub(crate) const NOTICE: &str = "parmanu:notice";
-    /// Until when the machine is wanted, renewed while a Parmanu lives; the guest reads it.
+    /// Until when the machine is wanted, renewed while a Parmanu lives; the guest reads it, and `parmanu reap`.
     pub(crate) const EXPIRES: &str = "parmanu:expires";
     /// What the console shows; for people only, never read back.
     pub(crate) const NAME: &str = "Name";
@@ -137,6 +137,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, region: &str) -> Result<Ins
         executor: seen.tag(tag::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.tag(tag::OFFER).and_then(|text| text.parse().ok()),
         notice: seen.tag(tag::NOTICE).map(str::to_owned),
+        expires: seen.tag(tag::EXPIRES).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -291,6 +292,21 @@ mod tests {
         assert_eq!(found.tags["Name"], "linux-x86-1795531234567-3-0");
         assert_eq!(found.tags["cost-centre"], "ci");
         assert!(found.tags.len() <= OWN_TAGS + 1);
+    }
+
+    #[test]
+    fn until_when_it_is_wanted_is_read_and_what_is_no_time_is_no_mark() {
+        let batch = batch(1);
+        let mut found = seen(0, "running", tags(&batch, &offer(&[], &[])));
+        let expires = |found: &Seen| instance(found, &batch.fleet, "r").unwrap().expires;
+        assert_eq!(expires(&found), None, "nobody said so yet");
+        let mark = |found: &mut Seen, text: &str| {
+            found.tags.insert(tag::EXPIRES.to_owned(), text.to_owned());
+        };
+        mark(&mut found, "2026-11-24T17:34:34Z");
+        assert_eq!(expires(&found), "2026-11-24T17:34:34Z".parse().ok());
+        mark(&mut found, "tomorrow");
+        assert_eq!(expires(&found), None);
     }
 
     #[test]

@@ -84,6 +84,8 @@ struct State {
     on_the_way: Vec<(Timestamp, CreateBatch)>,
     /// What was asked to be deleted and was there, in that order.
     deletions: Vec<InstanceName>,
+    /// Calls that said until when machines are wanted.
+    renewals: u64,
 }
 
 /// A simulated cloud account; clones share it.
@@ -194,6 +196,20 @@ impl FakeCloud {
     /// Creation calls that were answered or lost.
     pub fn create_calls(&self) -> u64 {
         self.lock().creates
+    }
+
+    /// Calls that said until when machines are wanted.
+    pub fn renewals(&self) -> u64 {
+        self.lock().renewals
+    }
+
+    /// Somebody says of a machine until when it is wanted, or takes the mark away.
+    pub fn mark(&self, name: &InstanceName, until: Option<Timestamp>) {
+        for machine in self.lock().machines.values_mut() {
+            if machine.instance.name == *name {
+                machine.instance.expires = until;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -309,6 +325,7 @@ impl FakeCloud {
             executor: batch.executor.clone(),
             offer: Some(batch.offer.clone()),
             notice: None,
+            expires: None,
         };
         let machine = FakeMachine {
             fleet: batch.fleet.clone(),
@@ -363,6 +380,22 @@ impl Provider for FakeCloud {
         let deleted = self.delete_now(instances);
         self.travel().await;
         deleted
+    }
+
+    async fn renew(
+        &self,
+        instances: &[Instance],
+        until: Timestamp,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        if call.remaining().is_none() {
+            let over = |_: &Instance| Outcome::Failed(self.over("renew machines"));
+            return instances.iter().map(over).collect();
+        }
+        self.travel().await;
+        let renewed = self.renew_now(instances, until);
+        self.travel().await;
+        renewed
     }
 }
 
@@ -456,6 +489,28 @@ impl FakeCloud {
             outcomes.push(match fault {
                 Some(_) => Outcome::Unknown(self.lost("delete machines")),
                 None => Outcome::Done(instance.name.clone()),
+            });
+        }
+        outcomes
+    }
+
+    fn renew_now(&self, instances: &[Instance], until: Timestamp) -> Vec<Outcome<InstanceName>> {
+        let mut state = self.lock();
+        state.renewals += 1;
+        let mut outcomes = Vec::new();
+        for instance in instances {
+            let key = (instance.owner.fleet.clone(), instance.name.clone());
+            let machine = state.machines.get_mut(&key);
+            let machine = machine.filter(|m| m.instance.id == instance.id && m.ends.is_none());
+            outcomes.push(match machine {
+                Some(machine) => {
+                    machine.instance.expires = Some(until);
+                    Outcome::Done(instance.name.clone())
+                }
+                None => {
+                    let kind = ProviderErrorKind::NotFound;
+                    Outcome::Failed(self.error(kind, "renew machines", "there is no such machine"))
+                }
             });
         }
         outcomes

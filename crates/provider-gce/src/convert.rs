@@ -139,6 +139,8 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId) -> Result<Instance, String>
         executor: seen.item(item::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.item(item::OFFER).and_then(|text| text.parse().ok()),
         notice: notice(seen),
+        // there is no such mark here: `max_run_duration` ends a forgotten machine
+        expires: None,
     })
 }
 
@@ -197,6 +199,7 @@ pub(crate) fn created(
         executor: batch.executor.clone(),
         offer: Some(batch.offer.clone()),
         notice: None,
+        expires: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, now: Timestamp) -> Result<I
         executor: seen.mark("executor").and_then(|text| text.parse().ok()),
         offer: seen.mark("offer").and_then(|text| text.parse().ok()),
         notice: seen.mark("notice").map(str::to_owned),
+        expires: seen.mark("expires").and_then(|text| text.parse().ok()),
         name,
     })
 }
@@ -220,6 +221,17 @@ mod tests {
         assert_eq!(machine.state, InstanceState::Running);
         assert_eq!(machine.owner.installation, Some(InstallationId::new("i-1")));
         assert_eq!(machine.executor, "buildbot:7".parse().ok());
+        assert_eq!(machine.expires, None, "nobody said so");
+    }
+
+    #[test]
+    fn until_when_it_is_wanted_is_read_and_what_is_no_time_is_no_mark() {
+        let marked = |text: &str| {
+            let seen = seen(|value| value["config"][EXPIRES] = json!(text));
+            instance(&seen, &fleet(), at(SOON)).unwrap().expires
+        };
+        assert_eq!(marked(LATER), Some(at(LATER)));
+        assert_eq!(marked("tomorrow"), None);
     }
 
     #[test]

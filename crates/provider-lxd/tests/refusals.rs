@@ -218,6 +218,8 @@ async fn a_machine_says_until_when_it_is_wanted_and_is_renewed() {
         "{outcomes:?}"
     );
     assert_eq!(expires().await, later);
+    let listing = world.provider.list(&fleet("acme")).await.expect("a list");
+    assert_eq!(listing.instances[0].expires, Some(later));
 }
 
 /// It may have got a build since it was listed.

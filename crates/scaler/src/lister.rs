@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Epoch, FleetId, Instance, Listing, ProviderName, Seen};
+use model::{Epoch, FleetId, Instance, InstanceState, Listing, ProviderName, Seen};
 use ports::{Call, Clock, Provider, ProviderError, timeout};
 use telemetry::{Condition, Metrics, chain};
 use tokio::sync::{Notify, watch};
@@ -98,6 +98,9 @@ pub(crate) struct Lister {
 
 /// So often every machine is told that it is still wanted ...
 const RENEW_EVERY: Duration = Duration::from_secs(900);
+/// ... for the first time so long after the start: whatever stood while no scaler ran may be past its time, and is wanted
+/// again. Not at once: a round may take as long as [`RENEW_LIMIT`], and a take-over waits for a listing.
+const RENEW_FIRST: Duration = Duration::from_secs(60);
 /// ... for so long: three renewals in a row may fail.
 const WANTED_FOR: Duration = Duration::from_secs(3600);
 /// Longest time one round of renewals may take: it delays the next listing.
@@ -109,7 +112,7 @@ const AT_LEAST: Duration = Duration::from_millis(500);
 impl Lister {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut said = String::new();
-        let mut renewed = self.clock.boottime();
+        let mut renew_at = self.clock.boottime() + RENEW_FIRST;
         loop {
             let at = self.clock.now();
             let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
@@ -127,8 +130,9 @@ impl Lister {
                 }
                 said = text;
             }
-            if said.is_empty() && self.clock.boottime().saturating_sub(renewed) >= RENEW_EVERY {
-                renewed = self.clock.boottime();
+            // in a listing that is not whole what is seen is wanted too
+            if self.clock.boottime() >= renew_at {
+                renew_at = self.clock.boottime() + RENEW_EVERY;
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
@@ -154,7 +158,18 @@ impl Lister {
     async fn renew(&self) {
         let seen = self.seen.borrow().clone();
         let alive = seen.any().into_iter().flatten();
-        let alive: Vec<Instance> = alive.filter(|i| !i.state.is_gone()).cloned().collect();
+        let alive: Vec<Instance> = alive
+            .filter(|i| {
+                !matches!(
+                    i.state,
+                    InstanceState::Gone { .. } | InstanceState::Stopping
+                )
+            })
+            .cloned()
+            .collect();
+        if alive.is_empty() {
+            return;
+        }
         let now = self.clock.now();
         let until = now.checked_add(WANTED_FOR).unwrap_or(now);
         let call = Call::within(self.clock.clone(), RENEW_LIMIT);

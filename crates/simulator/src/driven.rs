@@ -244,6 +244,7 @@ impl Driven {
                 executor: executor.clone(),
                 offer: Some(offer.clone()),
                 notice: None,
+                expires: None,
             });
         }
         if let (Seen::Complete { value, .. }, Some(executor)) =

@@ -215,6 +215,7 @@ pub fn instance(pool: &str, number: u32) -> Instance {
         },
         offer: None,
         notice: None,
+        expires: None,
     }
 }
 

@@ -1,13 +1,12 @@
 //! What one look found, in tables for a person.
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::{Cordon, Executor, ExecutorState, JobClass, Requirement, age};
 
 use super::found::{Found, FoundJob, Says};
+use crate::tables::{headline, in_words, table};
 
 pub(super) fn of(found: &Found, rows: usize) -> String {
     let mut text = String::new();
@@ -34,24 +33,6 @@ pub(super) fn of(found: &Found, rows: usize) -> String {
     jobs(&mut text, found, rows);
     executors(&mut text, found, rows);
     text
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    table
-}
-
-/// Says how many rows there are, and of how many they are.
-fn headline(text: &mut String, noun: &str, all: usize, rows: usize) {
-    let shown = match all > rows {
-        true => format!(", the first {rows} (--rows shows more)"),
-        false => String::new(),
-    };
-    let _ = writeln!(text, "\n{noun}: {all}{shown}");
 }
 
 fn pools(text: &mut String, found: &Found) {
@@ -227,10 +208,4 @@ fn takes_jobs(cordon: Cordon) -> String {
         Cordon::Ours { epoch } => format!("no: cordoned by the scaler of epoch {epoch}"),
         Cordon::Foreign => "no: paused by somebody else".to_owned(),
     }
-}
-
-/// Whole seconds in the usual units.
-fn in_words(time: Duration) -> String {
-    let time = SignedDuration::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-    format!("{time:#}")
 }
