@@ -373,6 +373,11 @@ impl Run {
     }
 
     fn build(&mut self) -> bool {
+        // a test reads the graph of all platforms and asks no registry; what is built here is that of one
+        let fetch = self.cargo(&["fetch", "--locked"]);
+        if !self.step("packages", fetch, None) {
+            return false;
+        }
         let command = self.cargo(&BUILD);
         self.step("build", command, None)
     }
