@@ -23,7 +23,7 @@ pub use emitter::{
     EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
 };
 pub use provider::{
-    MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
+    Fate, MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
     ProviderFacts, ProviderPlugin, console_end,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};

@@ -101,6 +101,15 @@ impl<T> Outcome<T> {
     }
 }
 
+/// Whether a call that failed may have taken effect: what makes a failure [`Outcome::Failed`] or [`Outcome::Unknown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing happened.
+    NotDone,
+    /// It may have happened.
+    Unknown,
+}
+
 /// What a provider plugin is made with, beside its own configuration.
 #[derive(Clone)]
 pub struct ProviderContext {

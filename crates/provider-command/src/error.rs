@@ -3,19 +3,11 @@
 use std::time::Duration;
 
 use model::ProviderName;
+pub(crate) use ports::Fate;
 use ports::{BoxError, Outcome, ProviderError, ProviderErrorKind};
 
 use crate::wire::{Kind, Refusal};
 use crate::words::Words;
-
-/// Whether a call that failed may have taken effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing happened.
-    NotDone,
-    /// It may have happened.
-    Unknown,
-}
 
 /// A call that failed, in our terms.
 #[derive(Debug)]

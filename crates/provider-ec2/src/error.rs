@@ -8,16 +8,8 @@
     allow(dead_code, reason = "called by the client only")
 )]
 
+pub(crate) use ports::Fate;
 use ports::{BoxError, ProviderErrorKind};
-
-/// Whether a call that failed may have taken effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing happened.
-    NotDone,
-    /// It may have happened.
-    Unknown,
-}
 
 /// A call that failed, in our terms.
 #[derive(Debug)]

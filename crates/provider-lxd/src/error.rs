@@ -4,16 +4,8 @@
 //! busy a 400, and an operation that failed is a 400 whatever the reason. So the words decide. They were read
 //! from LXD 5.0; words that are not known fall back to the status.
 
+pub(crate) use ports::Fate;
 use ports::{BoxError, ProviderErrorKind};
-
-/// Whether a call that failed may have taken effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing happened.
-    NotDone,
-    /// It may have happened.
-    Unknown,
-}
 
 /// What code of ours can do about the words of LXD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
