@@ -20,6 +20,7 @@ mod job;
 mod learned;
 mod memory;
 mod money;
+mod overrides;
 mod policy;
 pub mod rules;
 mod seen;
@@ -40,6 +41,7 @@ pub use memory::{
     Missing, OfferMemory, PoolMemory, QuotaMemory, Recommendations, Spend, Tokens, Wanted,
 };
 pub use money::{Currency, Money};
+pub use overrides::{Directive, Order, Override, Overrides, StoredOrder, StoredOrders};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, WorkloadTrust, offer_keys,
 };
