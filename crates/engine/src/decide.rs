@@ -16,7 +16,7 @@ use crate::rules::{
 };
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers};
+use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers, orders};
 
 /// Names of failed machines remembered at most; the breaker needs three.
 const MAX_FAILED_BOOTS: usize = 100;
@@ -108,11 +108,14 @@ impl<'a> Wish<'a> {
             boot: case.boot,
             now,
         };
-        let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
+        let mut trust = Trust::of(seen, policy, now)
+            .with_sense(seen, policy, supply, &mut plan, now)
+            .with_orders(seen);
 
         let limits = case.limits.clone();
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
+        let wanted = orders::apply(seen, policy, serving, wanted, &mut trust, &mut plan);
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
         let target = wanted.min(policy.max.max(held));
 

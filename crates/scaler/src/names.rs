@@ -182,6 +182,7 @@ mod tests {
             pools: [("linux".parse().unwrap(), pool)].into(),
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
+            overrides: model::Overrides::default(),
         }
     }
 

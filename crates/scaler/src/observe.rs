@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine::{FleetObservation, PoolSeen};
 use jiff::Timestamp;
-use model::{EmitterName, Intent, PoolName, Seen, Workload};
+use model::{EmitterName, Intent, Overrides, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::lease::Term;
@@ -33,6 +33,7 @@ impl Observed {
             pools: std::mem::take(&mut fleet.pools),
             intents_lost_at: fleet.intents_lost_at,
             unavailable: std::mem::take(&mut fleet.unavailable),
+            overrides: std::mem::take(&mut fleet.overrides),
         }
     }
 }
@@ -101,6 +102,7 @@ pub(crate) fn observe(
         intents_lost_at: lost_at.values().flatten().max().copied(),
         // offers that step aside stand in the pools' memories
         unavailable: BTreeMap::new(),
+        overrides: Overrides::of(&record.orders, now),
     };
     Observed {
         fleet: observation,
