@@ -553,6 +553,20 @@ fn decimal(milli: u32) -> String {
 }
 
 impl Reason {
+    /// The machine it is about, if it is about one.
+    pub fn subject(&self) -> Option<&InstanceName> {
+        match self {
+            Reason::Leaves { instance, .. }
+            | Reason::Departing { instance, .. }
+            | Reason::Adopted { instance, .. }
+            | Reason::Unclear { instance, .. }
+            | Reason::ForeignCordon { instance }
+            | Reason::Preempted { instance, .. }
+            | Reason::Ghost { instance } => Some(instance),
+            _ => None,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {

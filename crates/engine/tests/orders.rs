@@ -36,13 +36,16 @@ fn a_paused_pool_does_not_shrink_and_what_was_leaving_waits() {
 
 #[test]
 fn a_paused_pool_may_lie_below_its_min() {
-    check("min 4 max 10 | queued 0 | busy | paused", expect![[r#"
+    check(
+        "min 4 max 10 | queued 0 | busy | paused",
+        expect![[r#"
         nothing to do
           demand: 0 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
           floor: 1 -> 4 (min)
           paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 1 machine, 4 would be wanted
           steady at 1 machine
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
