@@ -10,6 +10,7 @@ use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
 use crate::leave::Context;
 use crate::reason::Reason;
+use crate::retire::Replacement;
 use crate::rules::when::Facts;
 use crate::rules::{
     self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
@@ -84,9 +85,13 @@ pub(crate) struct Wish<'a> {
     context: Context<'a>,
     plan: Plan,
     wanted: u32,
+    /// The same within the pool's limits.
+    wanted_now: u32,
+    /// The same with what stands in for machines that are being replaced.
     target: u32,
     called_back: u32,
     growth: Growth,
+    replacement: Option<Replacement>,
 }
 
 impl<'a> Wish<'a> {
@@ -114,7 +119,15 @@ impl<'a> Wish<'a> {
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
-        let target = wanted.min(policy.max.max(held));
+        let wanted_now = wanted.min(policy.max.max(held));
+        let sure = trust.no_shrink.is_none();
+        let replacement = sure
+            .then(|| Replacement::of(seen, policy, supply, now))
+            .flatten();
+        let extra = replacement.map_or(0, |replacement| replacement.extra);
+        let target = wanted_now
+            .saturating_add(extra)
+            .min(policy.max.max(wanted_now));
 
         let context = Context {
             seen,
@@ -131,9 +144,11 @@ impl<'a> Wish<'a> {
             context,
             plan,
             wanted,
+            wanted_now,
             target,
             called_back,
             growth,
+            replacement,
         }
     }
 
@@ -182,9 +197,11 @@ impl<'a> Wish<'a> {
             context,
             mut plan,
             wanted,
+            wanted_now,
             target,
             called_back,
             growth,
+            replacement,
         } = self;
         let Context { policy, supply, .. } = context;
         let serving = supply.serving();
@@ -197,7 +214,7 @@ impl<'a> Wish<'a> {
             target
         };
         let at_max = supply.costing() + created >= policy.max;
-        if wanted > reached && (wanted > target || at_max) {
+        if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {
                 max,
@@ -207,7 +224,8 @@ impl<'a> Wish<'a> {
             });
         }
         context.carry_on(&mut plan);
-        context.begin(target, &mut plan);
+        let replaced = replacement.map(|due| context.begin_due(&due, wanted_now, &mut plan));
+        context.begin(target, &replaced.unwrap_or_default(), &mut plan);
         context.clear_away(&mut plan);
         plan.summary.target = target;
         if plan.actions.is_empty() && serving == target {
@@ -337,6 +355,7 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             | Phase::Cordoned { .. }
             | Phase::ForeignCordon
             | Phase::Preempted { .. }
+            | Phase::Spent { .. }
             | Phase::Deleting
             | Phase::Stuck
             | Phase::Lost
@@ -347,7 +366,7 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     for machine in &supply.machines {
         let up = matches!(
             machine.phase,
-            Phase::Idle { .. } | Phase::Busy { unknown: None }
+            Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
         );
         if up && memory.booting.contains(&machine.name) {
             memory.failed_boots.clear();
@@ -357,6 +376,9 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             }
         }
     }
+    let jobs = supply.machines.iter();
+    let jobs = jobs.filter_map(|machine| Some((machine.name.clone(), machine.jobs.clone()?)));
+    memory.jobs = jobs.collect();
     memory.idle_since = idle;
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);

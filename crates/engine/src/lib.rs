@@ -25,6 +25,7 @@ mod offers;
 mod plan;
 mod quiet;
 mod reason;
+mod retire;
 pub mod rules;
 mod supply;
 mod trust;

@@ -145,7 +145,7 @@ pub(crate) fn learn_boots(memory: &mut PoolMemory, supply: &Supply, now: Timesta
                 offer.failed = offer.failed.saturating_add(1);
                 fade(offer);
             }
-            Phase::Idle { .. } | Phase::Busy { unknown: None }
+            Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
                 if memory.booting.contains(&machine.name) =>
             {
                 let Some(created) = created else { continue };

@@ -80,7 +80,9 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
 fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
     let nothing_done = plan.actions.is_empty() && plan.put.is_empty() && plan.end.is_empty();
     let memory = &plan.memory;
-    let nothing_begun = seen.seen.intents.is_empty()
+    let nothing_ages = policy.reuse.max_jobs.is_none() && policy.reuse.max_age.is_none();
+    let nothing_begun = nothing_ages
+        && seen.seen.intents.is_empty()
         && memory.missing.is_empty()
         && memory.ghosts.is_empty()
         && memory.failed_boots.is_empty();

@@ -427,6 +427,17 @@ pub enum Reason {
         /// Whether a job may run on it.
         busy: bool,
     },
+    /// Machines that serve are too old, or were made from what is not configured any more: others take their places.
+    Replacing {
+        /// How many are to be replaced.
+        due: u32,
+        /// How many may be on their way out at once, beyond those that are.
+        at_once: u32,
+        /// Machines kept beyond those that are wanted, to stand in for them.
+        extra: u32,
+        /// How many may begin to leave now.
+        now: u32,
+    },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
         /// The batch in words.
@@ -578,6 +589,7 @@ impl Reason {
             Reason::Unclear { .. } => "unclear",
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
+            Reason::Replacing { .. } => "replacing",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -897,6 +909,23 @@ impl fmt::Display for Reason {
                     f,
                     "{instance} is left alone: somebody else keeps it from taking jobs"
                 )
+            }
+            Reason::Replacing {
+                due,
+                at_once,
+                extra,
+                now,
+            } => {
+                write!(
+                    f,
+                    "{} to be replaced (too old or changed), {at_once} more may leave at once",
+                    count(*due, "machine")
+                )?;
+                match (*now, *extra) {
+                    (0, 0) => write!(f, "; those on their way out are waited for"),
+                    (0, extra) => write!(f, "; {extra} more than wanted must be up first"),
+                    (now, _) => write!(f, "; up to {now} now"),
+                }
             }
             Reason::Preempted {
                 instance,

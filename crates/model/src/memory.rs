@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName, Learned, Money, OfferId, ProviderName, age};
+use crate::{BatchId, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct PoolMemory {
     /// What this pool's machines cost in the current period of each budget, by the budget's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub spend: BTreeMap<String, Spend>,
+    /// Jobs seen on each machine, where the pool limits them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<InstanceName, JobsRun>,
     /// Running and runnable jobs of the last look that was believed.
     #[serde(skip_serializing_if = "is_zero")]
     pub believed_work: u32,
@@ -71,6 +74,35 @@ pub struct PoolMemory {
 )]
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// Jobs seen on one machine in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobsRun {
+    /// How many.
+    pub count: u32,
+    /// Those of them that were seen last; they are not counted again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last: Vec<JobId>,
+}
+
+impl JobsRun {
+    /// With the jobs of one more look at a machine that is busy; where the CI server does not name them, one at least.
+    #[must_use]
+    pub fn seeing(self, jobs: &[JobId]) -> Self {
+        let new = jobs.iter().filter(|job| !self.last.contains(job)).count();
+        let count = self
+            .count
+            .saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        JobsRun {
+            count: count.max(1),
+            last: if jobs.is_empty() {
+                self.last
+            } else {
+                jobs.to_vec()
+            },
+        }
+    }
 }
 
 /// What was learned of one offer.
@@ -218,6 +250,7 @@ impl Default for PoolMemory {
             offers: BTreeMap::new(),
             quotas: BTreeMap::new(),
             spend: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             believed_work: 0,
             cliff: None,
             anomaly_since: None,

@@ -324,6 +324,7 @@ impl FakeCloud {
             },
             executor: batch.executor.clone(),
             offer: Some(batch.offer.clone()),
+            generation: Some(batch.generation.clone()),
             notice: None,
             expires: None,
         };

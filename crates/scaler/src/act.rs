@@ -367,7 +367,10 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     };
     let policy = &pool.policy;
     let end = || Update::End(IntentKey::Create(batch.clone()));
-    let (Some(provider), Some(spec)) = (fleet.providers.get(name), pool.offers.get(offer)) else {
+    let known = policy.offers.iter().find(|known| known.id == *offer);
+    let (Some(provider), Some(spec), Some(known)) =
+        (fleet.providers.get(name), pool.offers.get(offer), known)
+    else {
         return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
     };
     // asked before anything is prepared: an executor that is registered for nothing has to be removed again
@@ -422,6 +425,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
         count: *count,
         offer: offer.clone(),
         spec: spec.clone(),
+        generation: known.generation.clone(),
         attempt: 0,
         executor: executor.clone(),
         user_data,
