@@ -17,10 +17,7 @@ use crate::rules::{
 };
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers};
-
-/// Names of failed machines remembered at most; the breaker needs three.
-const MAX_FAILED_BOOTS: usize = 100;
+use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers};
 
 /// Decides what one pool does next, as if it were alone: with no cap but its own.
 ///
@@ -328,7 +325,8 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
-    offers::learn_boots(memory, supply, now);
+    let failed = boots::remember(memory, seen, supply, policy, now);
+    offers::learn_boots(memory, supply, &failed, now);
     let mut idle = std::collections::BTreeMap::new();
     let mut coming = std::collections::BTreeSet::new();
     for machine in &supply.machines {
@@ -341,9 +339,6 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             Phase::Preempted { .. } if policy.executors == ExecutorMode::None => {
                 let known = memory.idle_since.get(&name).copied();
                 idle.insert(name, known.unwrap_or(now));
-            }
-            Phase::Stuck if memory.failed_boots.len() < MAX_FAILED_BOOTS => {
-                memory.failed_boots.insert(name);
             }
             phase if phase.is_coming() => {
                 coming.insert(name);
@@ -369,7 +364,6 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
         );
         if up && memory.booting.contains(&machine.name) {
-            memory.failed_boots.clear();
             let created = machine.listed.and_then(|listed| listed.created_at);
             if let Some(created) = created {
                 learn::observe_boot(&mut memory.learned, age(created, now));

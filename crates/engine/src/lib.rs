@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod boots;
 mod budget;
 mod create;
 mod decide;

@@ -342,8 +342,10 @@ pub enum Reason {
     BootBreaker {
         /// Failures in a row.
         failures: u32,
-        /// Machines that would have been created.
-        short: u32,
+        /// The offer they came from.
+        offer: OfferId,
+        /// Time until the next machine may try.
+        wait: Duration,
     },
     /// Machines are created.
     Grows {
@@ -853,12 +855,18 @@ impl fmt::Display for Reason {
                 "share: at most {share} of the pool begins to leave per {}, {waiting} wait",
                 in_words(*per)
             ),
-            Reason::BootBreaker { failures, short } => write!(
-                f,
-                "the last {} never joined: one at a time until one does ({} short)",
-                count(*failures, "machine"),
-                count(*short, "machine")
-            ),
+            Reason::BootBreaker {
+                failures,
+                offer,
+                wait,
+            } => {
+                let failures = count(*failures, "machine");
+                write!(f, "the last {failures} from {offer} never joined: ")?;
+                match wait.is_zero() {
+                    true => f.write_str("one at a time until one does"),
+                    false => write!(f, "the next one tries in {}", in_words(*wait)),
+                }
+            }
             Reason::Grows { count: n, offer } => {
                 write!(f, "grows by {} from {offer}", count(*n, "machine"))
             }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
-    FleetId, Instance, InstanceName, InstanceState, Intent, JobsRun, LeaveStep, NameParts, OfferId,
-    Policy, ProviderName, Seen, Workload, age,
+    FleetId, Generation, Instance, InstanceName, InstanceState, Intent, JobsRun, LeaveStep,
+    NameParts, OfferId, Policy, ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
+use crate::boots;
 use crate::demand::{free_slots, slots};
 use crate::retire;
 
@@ -156,6 +157,8 @@ pub struct Machine {
     pub executor_ref: Option<ExecutorRef>,
     /// The offer it comes from, as far as its tag or its creation says.
     pub offer: Option<OfferId>,
+    /// What it was made from, as far as its tag says.
+    pub generation: Option<Generation>,
     /// Its departure, if one was begun, and for how long it has been in that step.
     pub leaving: Option<Leaving>,
     /// Where it stands.
@@ -331,6 +334,7 @@ impl Supply {
                 agent: executor.map(Agent::of),
                 executor_ref,
                 offer: instance.offer.clone(),
+                generation: instance.generation.clone(),
                 leaving,
                 phase,
                 free_slots,
@@ -394,6 +398,7 @@ impl Supply {
                     name,
                     provider: provider.clone(),
                     offer: Some(offer.clone()),
+                    generation: None,
                     listed: None,
                     agent: seen_executor.map(Agent::of),
                     executor_ref: executor.clone(),
@@ -737,7 +742,9 @@ impl Look<'_> {
 
     fn is_overdue(&self) -> bool {
         let created = self.instance.created_at;
-        created.is_some_and(|at| age(at, self.now) > self.policy.boot.timeout)
+        let offer = self.instance.offer.as_ref();
+        let deadline = || boots::deadline(self.policy, &self.seen.seen.memory, offer);
+        created.is_some_and(|at| age(at, self.now) > deadline())
     }
 
     /// Slots that a new job could take.

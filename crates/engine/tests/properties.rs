@@ -10,8 +10,9 @@ mod support;
 use engine::{Action, LeaveWhy, Plan, invariants};
 use model::rules::Condition;
 use model::{
-    Cordon, Health, Histogram, InstanceState, Intent, Learned, LeaveStep, Policy, Recommendations,
-    Reuse, RiseRow, RiseWindow, Rule, RuleKind, Share, StoredIntent, Tokens, Unneeded, Wanted,
+    Cordon, FailedBoots, Generation, Health, Histogram, InstanceState, Intent, Learned, LeaveStep,
+    Policy, Recommendations, Reuse, RiseRow, RiseWindow, Rule, RuleKind, Share, StoredIntent,
+    Tokens, Unneeded, Wanted,
 };
 use proptest::prelude::*;
 use support::{EPOCH, World, executor_ref, now};
@@ -180,7 +181,8 @@ prop_compose! {
             world.workload.executors.iter_mut().for_each(|executor| executor.health = Some(health));
         }
         let failed = (0..failed).map(|i| format!("{name}-6-{i}-0").parse().unwrap());
-        world.memory.failed_boots = failed.collect();
+        let failed = FailedBoots { machines: failed.collect(), last: support::ago(61) };
+        world.memory.broken = [(Generation::new("now"), failed)].into();
         world.held = held.then(|| "registration refused".to_owned());
         world
     }

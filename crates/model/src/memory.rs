@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
+use crate::{BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,12 @@ pub struct PoolMemory {
     pub departures: Vec<Timestamp>,
     /// Machines that were coming up at the last tick.
     pub booting: BTreeSet<InstanceName>,
-    /// Machines that reached their boot deadline without an executor, in a row; cleared when one joins.
-    pub failed_boots: BTreeSet<InstanceName>,
+    /// Those of them that a listing showed: one that is gone without having joined has failed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub launched: BTreeSet<InstanceName>,
+    /// Machines that failed to join, in a row, by what they were made from; cleared when one joins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken: BTreeMap<Generation, FailedBoots>,
     /// Until when calls may have been in flight whose intents were lost. It stands here so that a scaler which takes over
     /// right after a wipe knows of it too.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +78,15 @@ pub struct PoolMemory {
 )]
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// Machines in a row that never joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedBoots {
+    /// Which; at most a hundred.
+    pub machines: BTreeSet<InstanceName>,
+    /// When the last of them was found to have failed.
+    pub last: Timestamp,
 }
 
 /// Jobs seen on one machine in its life.
@@ -241,7 +254,8 @@ impl Default for PoolMemory {
             missing: BTreeMap::new(),
             departures: Vec::new(),
             booting: BTreeSet::new(),
-            failed_boots: BTreeSet::new(),
+            launched: BTreeSet::new(),
+            broken: BTreeMap::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
             wanted: None,

@@ -622,7 +622,11 @@ impl World {
                             .parse::<InstanceName>()
                             .unwrap()
                     });
-                    self.memory.failed_boots = failed.collect();
+                    let failed = FailedBoots {
+                        machines: failed.collect(),
+                        last: ago(300),
+                    };
+                    self.memory.broken = [(Generation::new("now"), failed)].into();
                 }
                 ("wanted", entry) => {
                     let (machines, time) = entry.split_once(':').unwrap();
