@@ -16,6 +16,7 @@
 mod act;
 pub mod api;
 mod bootstrap;
+mod consoles;
 mod lease;
 mod ledger;
 mod lister;

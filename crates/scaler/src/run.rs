@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::api::Api;
+use crate::consoles::Told;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Lister, Listings};
@@ -120,6 +121,7 @@ pub(crate) struct Fleet {
     pub(crate) listings: Listings,
     pub(crate) ledger: Ledger,
     pub(crate) names: Names,
+    pub(crate) told: Told,
 }
 
 impl Scaler {
@@ -311,6 +313,7 @@ impl Scaler {
             listings,
             ledger: Ledger::default(),
             names: Names::default(),
+            told: Told::default(),
         });
         Ticker {
             fleet,

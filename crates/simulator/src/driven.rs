@@ -245,6 +245,7 @@ impl Driven {
                 executor: executor.clone(),
                 offer: Some(offer.clone()),
                 notice: None,
+                generation: None,
                 expires: None,
             });
         }

@@ -205,6 +205,8 @@ fn note(phase: &Phase) -> Option<String> {
         Phase::Cordoned { epoch, busy: false } => Some(format!("cordoned in term {epoch}")),
         Phase::Preempted { notice, .. } => Some(format!("its provider takes it back: {notice}")),
         Phase::Unclear { why } => Some(why.clone()),
+        Phase::Spent { busy: true } => Some("it runs the last job it may run".to_owned()),
+        Phase::Spent { busy: false } => Some("it has run the jobs it may run".to_owned()),
         Phase::ForeignCordon => Some("somebody else keeps it from jobs: never touched".to_owned()),
         Phase::Requested
         | Phase::Provisioning
