@@ -505,6 +505,7 @@ impl Ticker {
                 instance: listed(&pool.seen.listings, action),
                 intent: intent_of(action, pool),
                 unjoined: unjoined(action, pool),
+                overrides: pool.seen.overrides.clone(),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
             let fleet = self.fleet.clone();
