@@ -11,6 +11,7 @@
 mod ask;
 mod check;
 mod demo;
+mod doctor;
 mod plan;
 mod probe;
 mod reap;
@@ -53,6 +54,9 @@ enum Verb {
     },
     /// Looks once at one CI server and says of each job which pool it goes to, and why. Needs no store, changes nothing.
     Probe(probe::Arguments),
+    /// Lists every machine and executor of the fleet, why it is there, what is wrong with it and what to do. Looks by itself: it
+    /// needs neither scaler nor store, and changes nothing.
+    Doctor(doctor::Arguments),
     /// Deletes machines of a fleet that no scaler has wanted for a while and that are certainly idle. Needs no store; for cron.
     Reap(reap::Arguments),
     /// Shows the fleet as its scaler sees it.
@@ -107,6 +111,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
         Verb::Probe(arguments) => probe::run(&arguments).await,
+        Verb::Doctor(arguments) => doctor::run(&arguments).await,
         Verb::Reap(arguments) => reap::run(&arguments).await,
         Verb::Status(status) => status.run().await,
         Verb::Why(why) => why.run().await,
