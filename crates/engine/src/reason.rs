@@ -440,6 +440,11 @@ pub enum Reason {
         /// How many may begin to leave now.
         now: u32,
     },
+    /// Another installation acts for the same fleet: nothing leaves.
+    Rival {
+        /// The sign of it.
+        what: String,
+    },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
         /// The batch in words.
@@ -592,6 +597,7 @@ impl Reason {
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
+            Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -918,6 +924,10 @@ impl fmt::Display for Reason {
                     "{instance} is left alone: somebody else keeps it from taking jobs"
                 )
             }
+            Reason::Rival { what } => write!(
+                f,
+                "another installation acts for this fleet ({what}), so nothing leaves: give one of the two another `fleet`"
+            ),
             Reason::Replacing {
                 due,
                 at_once,

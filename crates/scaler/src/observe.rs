@@ -33,6 +33,7 @@ impl Observed {
             pools: std::mem::take(&mut fleet.pools),
             intents_lost_at: fleet.intents_lost_at,
             unavailable: std::mem::take(&mut fleet.unavailable),
+            rival: fleet.rival.clone(),
         }
     }
 }
@@ -91,16 +92,19 @@ pub(crate) fn observe(
         };
         pools.insert(name.clone(), seen);
     }
+    // the scaler before may have ended an intent for what a newer listing showed it than our last one
+    let listings = fleet.listings.since(term.taken_at);
+    let rival = engine::rival(&listings, term.epoch, term.taken_at, now);
     let observation = FleetObservation {
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),
         epoch: term.epoch,
-        // the scaler before may have ended an intent for what a newer listing showed it than our last one
-        listings: fleet.listings.since(term.taken_at),
+        listings,
         pools,
         intents_lost_at: lost_at.values().flatten().max().copied(),
         // offers that step aside stand in the pools' memories
         unavailable: BTreeMap::new(),
+        rival,
     };
     Observed {
         fleet: observation,

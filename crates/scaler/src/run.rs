@@ -311,6 +311,7 @@ impl Scaler {
             actions: JoinSet::new(),
             parallel,
             said: String::new(),
+            rival: None,
             unreadable: BTreeMap::new(),
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct Ticker {
     /// One for each pool, so that one whose cloud or CI server hangs delays no other.
     pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
+    /// Who else acted for this fleet at the last tick.
+    pub(crate) rival: Option<String>,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
@@ -152,6 +154,7 @@ impl Ticker {
         let now = self.fleet.clock.now();
         let mut observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         self.report_unreadable(&observed);
+        self.report_rival(observed.fleet.rival.as_deref());
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
@@ -197,6 +200,21 @@ impl Ticker {
             }
         }
         self.unreadable.clone_from(&observed.unreadable);
+    }
+
+    /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.
+    fn report_rival(&mut self, rival: Option<&str>) {
+        match rival {
+            Some(sign) if self.rival.as_deref() != Some(sign) => {
+                let fleet = &self.fleet.id;
+                error!(%fleet, sign, "ANOTHER INSTALLATION ACTS FOR THIS FLEET: nothing leaves until it has stopped for an hour; give one of the two another `fleet`");
+            }
+            None if self.rival.is_some() => {
+                info!("no other installation acts for this fleet any more");
+            }
+            Some(_) | None => {}
+        }
+        self.rival = rival.map(str::to_owned);
     }
 
     fn store_failed(&mut self, error: &StoreError, so: &str) {

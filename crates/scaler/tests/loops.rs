@@ -746,3 +746,30 @@ fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
         sim.until_settled(SECOND * 600).await;
     });
 }
+
+/// Two compose files copied from one, each with a store of its own: whatever one makes, the other takes for its own, and
+/// each would let go what the other has just made. Neither deletes anything while both are at work, and when one is switched
+/// off the other goes on.
+#[test]
+fn two_installations_of_one_fleet_stop_each_others_deletions() {
+    let pools = vec![PoolSetup { max: 100, ..LINUX }];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let _ours = start(&sim, 0, 0);
+        sim.pass(SECOND * 300).await;
+        let other = sim.elsewhere();
+        let theirs = start(&other, 0, 0);
+        sim.pass(SECOND * 300).await;
+        push(&sim, 4, 20);
+        sim.until("all jobs done", SECOND * 120, |world| {
+            world.open_jobs() == 0
+        })
+        .await;
+        let made = sim.world().alive("linux").len();
+        let deleted = sim.cloud("sim").deletions().len();
+        sim.pass(SECOND * 1200).await;
+        assert_eq!(sim.world().alive("linux").len(), made);
+        assert_eq!(sim.cloud("sim").deletions().len(), deleted);
+        drop(theirs);
+        sim.until_settled(SECOND * 3600).await;
+    });
+}

@@ -737,6 +737,7 @@ impl World {
                 .collect(),
             intents_lost_at: first.lost_at,
             unavailable: first.unavailable.clone(),
+            rival: None,
         }
     }
 
