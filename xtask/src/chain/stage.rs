@@ -131,15 +131,18 @@ fn write_passwords(folder: &Path) -> anyhow::Result<()> {
 /// The configuration: what the repository has, word by word.
 fn write_configuration(scene: &Scene, folder: &Path) -> anyhow::Result<()> {
     let chain = scene.repository.join("xtask/chain");
+    let scripts = scene.repository.join("config/bootstrap");
     let machines = format!("machines-{}.yaml", scene.image.name());
     let copies = [
         (chain.join("parmanu.yaml"), folder.join("parmanu.yaml")),
         (chain.join(machines), folder.join("machines.yaml")),
         (
-            scene
-                .repository
-                .join("config/bootstrap/buildbot-worker.sh.j2"),
+            scripts.join("buildbot-worker.sh.j2"),
             folder.join("bootstrap/buildbot-worker.sh.j2"),
+        ),
+        (
+            scripts.join("guest.sh.j2"),
+            folder.join("bootstrap/guest.sh.j2"),
         ),
     ];
     for (from, to) in copies {

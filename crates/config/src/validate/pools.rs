@@ -16,7 +16,8 @@ use super::entries::{names, too_long, unknown};
 use super::machines::MachineParts;
 use super::{rules, slots};
 use crate::raw;
-use crate::settings::{EmitterSettings, PoolSettings, Template};
+use crate::settings::{EmitterSettings, PoolSettings};
+use crate::template::Template;
 
 /// A workload may be this many probes old and still let machines leave: one lost probe must not hold a pool.
 const FRESH_PROBES: u32 = 4;
