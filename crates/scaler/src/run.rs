@@ -233,7 +233,7 @@ impl Scaler {
             listers.spawn(lister.run(stop.clone()));
         }
         let (term, term_seen) = watch::channel(None);
-        let fenced = Arc::new(Notify::new());
+        let (fenced, freed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let keeper = Arc::new(Keeper {
             store: self.store.clone(),
             clock: self.clock.clone(),
@@ -244,6 +244,7 @@ impl Scaler {
             condition: self.readiness.condition("lease"),
             term,
             fenced: fenced.clone(),
+            freed: freed.clone(),
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
         let keep = CancellationToken::new();
@@ -253,7 +254,7 @@ impl Scaler {
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
-        let ticker = self.ticker(listings, term_seen, fenced, view);
+        let ticker = self.ticker(listings, term_seen, (fenced, freed), view);
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
         keep.cancel();
@@ -270,7 +271,7 @@ impl Scaler {
         self,
         listings: Listings,
         term: watch::Receiver<Option<crate::lease::Term>>,
-        fenced: Arc<Notify>,
+        (fenced, freed): (Arc<Notify>, Arc<Notify>),
         view: watch::Sender<FleetView>,
     ) -> Ticker {
         let emitters = self
@@ -303,6 +304,7 @@ impl Scaler {
             fleet,
             term,
             fenced,
+            freed,
             condition,
             view,
             sequences: BTreeMap::new(),

@@ -8,7 +8,7 @@ use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, 
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
-use ports::{PoolCommit, StoreError, StoreErrorKind};
+use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -34,6 +34,7 @@ pub(crate) struct Ticker {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) term: watch::Receiver<Option<Term>>,
     pub(crate) fenced: Arc<Notify>,
+    pub(crate) freed: Arc<Notify>,
     pub(crate) condition: Condition,
     pub(crate) view: watch::Sender<FleetView>,
     /// The next batch of each pool in this epoch.
@@ -79,7 +80,12 @@ impl Ticker {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(_) = wakes.next() => {}
+                Some(wake) = wakes.next() => {
+                    let stands_by = self.term.borrow().is_none();
+                    if stands_by && wake == Wake::All {
+                        self.freed.notify_one();
+                    }
+                }
                 () = ledger.news() => {}
                 Ok(()) = self.term.changed() => {}
                 Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}

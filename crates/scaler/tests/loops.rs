@@ -475,6 +475,24 @@ fn a_scaler_stops_in_time_though_a_provider_and_an_emitter_hang() {
 }
 
 #[test]
+fn a_scaler_that_is_stopped_is_followed_at_once() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND).await;
+        let second = sim.scaler("b");
+        // the standby asks from time to time; what it must not need is luck
+        for wait in [700, 1300] {
+            sim.pass(std::time::Duration::from_millis(wait)).await;
+            assert!(first.is_active() && !second.is_active());
+        }
+        first.stop().await;
+        sim.pass(SECOND / 5).await;
+        assert!(second.is_active(), "nobody told it");
+    });
+}
+
+#[test]
 fn a_scaler_that_stands_by_is_ready() {
     simulate(Setup::default(), |sim| async move {
         let _probot = sim.probot("p");
