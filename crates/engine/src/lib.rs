@@ -23,6 +23,7 @@ mod learn;
 mod leave;
 mod observation;
 mod offers;
+mod orders;
 mod plan;
 mod quiet;
 mod reason;
@@ -40,6 +41,7 @@ pub use observation::{
     FleetObservation, Observation, OfferNews, PoolSeen, Refusal, RefusalKind, Split, Unavailable,
 };
 pub use offers::Rung;
+pub use orders::OrderedBy;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
 pub use quiet::quiet_until;
 pub use reason::{CapOf, Pressure, Reason, ReserveBy};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Epoch, FleetId, Instance, OfferId, PoolMemory, PoolName, ProviderName, Seen, Share,
-    StoredIntent, Workload,
+    ConfigHash, Epoch, FleetId, Instance, OfferId, Overrides, PoolMemory, PoolName, ProviderName,
+    Seen, Share, StoredIntent, Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct FleetObservation {
     /// Who else acts for this fleet, in words (see [`crate::rival`]): then nothing of it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<String>,
+    /// What operators ordered.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
 }
 
 /// What is known of one pool beside its machines.
@@ -129,6 +132,9 @@ pub struct Observation {
     /// Who else acts for this fleet, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<String>,
+    /// What operators ordered of the pool, its machines, their images and zones.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
 }
 
 /// A fleet taken apart.
@@ -155,7 +161,9 @@ impl FleetObservation {
     pub fn split(self) -> Split {
         let mut split = Split::default();
         for (name, seen) in self.pools {
+            let overrides = self.overrides.of_pool(&name);
             let observation = Observation {
+                overrides,
                 fleet: self.fleet.clone(),
                 config: self.config.clone(),
                 epoch: self.epoch,

@@ -184,6 +184,7 @@ mod tests {
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
             rival: None,
+            overrides: model::Overrides::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::api::Api;
 use crate::consoles::Told;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
@@ -211,9 +212,22 @@ impl Scaler {
         Ok(controls)
     }
 
-    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
-    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick.
+    /// As [`Scaler::run_with`], with nobody to show anything to.
     pub async fn run(self, stop: CancellationToken, view: watch::Sender<FleetView>) {
+        self.run_with(stop, view, None).await;
+    }
+
+    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
+    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick, and `api` shows them.
+    pub async fn run_with(
+        self,
+        stop: CancellationToken,
+        view: watch::Sender<FleetView>,
+        api: Option<Api>,
+    ) {
+        if let Some(api) = &api {
+            api.attach(&self.store, &self.holder);
+        }
         let mut listings = Listings::default();
         let mut listers = JoinSet::new();
         for (name, provider) in &self.providers {
@@ -245,6 +259,7 @@ impl Scaler {
             term,
             fenced: fenced.clone(),
             freed: freed.clone(),
+            api: api.clone(),
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
         let keep = CancellationToken::new();
@@ -254,7 +269,8 @@ impl Scaler {
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
-        let ticker = self.ticker(listings, term_seen, (fenced, freed), view);
+        let mut ticker = self.ticker(listings, term_seen, (fenced, freed), view);
+        ticker.api = api;
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
         keep.cancel();
@@ -315,6 +331,8 @@ impl Scaler {
             said: String::new(),
             rival: None,
             unreadable: BTreeMap::new(),
+            api: None,
+            overlooked: None,
         }
     }
 }

@@ -127,6 +127,7 @@ impl Driven {
             at_provider: BTreeMap::new(),
             spent: None,
             rival: None,
+            overrides: model::Overrides::default(),
         };
         Driven {
             policy,

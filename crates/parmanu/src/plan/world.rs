@@ -122,6 +122,7 @@ impl World {
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
             rival: None,
+            overrides: model::Overrides::default(),
         };
         for name in self.pools.keys() {
             if !settings.pools.contains_key(name) {

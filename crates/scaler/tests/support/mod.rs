@@ -302,6 +302,16 @@ impl Sim {
     }
 
     pub(crate) fn scaler_on(&self, holder: &str, store: Arc<dyn Store>) -> Running {
+        self.scaler_with(holder, store, None)
+    }
+
+    /// A scaler that shows what it sees.
+    pub(crate) fn scaler_with(
+        &self,
+        holder: &str,
+        store: Arc<dyn Store>,
+        api: Option<scaler::Api>,
+    ) -> Running {
         let mut running = Running::new(Service::Scaler);
         let world = self.world();
         let providers = world.clouds.iter().map(|(name, cloud)| {
@@ -334,7 +344,7 @@ impl Sim {
         let (view, seen) = watch::channel(FleetView::default());
         running.view = seen;
         let stop = running.stop.clone();
-        running.with(tokio::spawn(scaler.run(stop, view)))
+        running.with(tokio::spawn(scaler.run_with(stop, view, api)))
     }
 
     fn pool(&self, pool: &PoolSetup) -> (PoolName, Pool) {
