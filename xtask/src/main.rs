@@ -92,6 +92,9 @@ enum Task {
         /// How often; stops at the first promise that is not kept.
         #[arg(long, default_value_t = 1)]
         times: u32,
+        /// Builds the two services only, and without the clouds' SDKs.
+        #[arg(long)]
+        lean: bool,
     },
     /// The part of `chain` that runs in namespaces of its own.
     #[command(hide = true)]
@@ -104,7 +107,7 @@ fn main() -> ExitCode {
         Task::Test { extended, runner } => run::test(*extended, runner),
         Task::Judge { judges } => run::judges(judges),
         Task::With { parts, command } => run::with(parts, command),
-        Task::Chain { image, times } => chain::chain(*image, *times),
+        Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };
     match done {

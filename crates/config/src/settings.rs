@@ -11,6 +11,8 @@ use model::{
 use ports::{EmitterFacts, ProviderFacts, SecretRef};
 use serde_json::Value;
 
+use crate::template::Template;
+
 /// A whole checked configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,15 +91,6 @@ pub struct PoolSettings {
     pub offers: BTreeMap<OfferId, Value>,
     /// Its boot script, if it has one.
     pub bootstrap: Option<Template>,
-}
-
-/// A boot script template whose syntax was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    /// Its file, for messages.
-    pub name: String,
-    /// Its text.
-    pub text: String,
 }
 
 impl Settings {

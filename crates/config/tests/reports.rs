@@ -801,6 +801,10 @@ fn a_boot_script_that_is_missing_or_broken_is_told() {
             "guarded.j2",
             "{% if mahcine is defined %}x{% endif %}{{ executor.token }}\n",
         ),
+        (
+            "part.j2",
+            "{{ executor.token }}\n{% if false %}{% include 'nowhere.j2' %}{% endif %}\n",
+        ),
     ] {
         let report = support::report_with(
             &good().replace("bootstrap: runner.j2", &format!("bootstrap: {file}")),
@@ -831,6 +835,14 @@ fn a_boot_script_that_is_missing_or_broken_is_told() {
                    |
                 15 |     bootstrap: filter.j2
                    |                ^^^^^^^^^
+
+            "#]],
+            "part.j2" => expect![[r#"
+                error: part.j2 includes nowhere.j2, which cannot be read (it must lie in the same folder): No such file or directory (os error 2)
+                  --> parmanu.yaml:15:16
+                   |
+                15 |     bootstrap: part.j2
+                   |                ^^^^^^^
 
             "#]],
             _ => expect![[r#"

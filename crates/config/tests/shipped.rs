@@ -75,24 +75,79 @@ fn the_readme_shows_the_minimal_file_as_it_is() {
     );
 }
 
-/// Not that it works: that needs a machine and a GitLab.
+/// Boot scripts by file name: all but the parts of others.
+fn boot_scripts() -> Vec<(String, config::Template)> {
+    let bootstrap = folder().join("bootstrap");
+    let files = std::fs::read_dir(&bootstrap).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name != "guest.sh.j2");
+    let scripts = names.map(|name| {
+        let text = std::fs::read_to_string(bootstrap.join(&name)).unwrap();
+        let guest = std::fs::read_to_string(bootstrap.join("guest.sh.j2")).unwrap();
+        let parts = [("guest.sh.j2".to_owned(), guest)].into();
+        let template = config::Template {
+            name: name.clone(),
+            text,
+            parts,
+        };
+        (name, template)
+    });
+    scripts.collect()
+}
+
+fn made(template: &config::Template) -> String {
+    let executor = minijinja::context! {
+        url => "https://ci.example.com", token => "not-a-token", name => "linux-1-1-0", secret => "not-a-secret",
+        work_dir => "/var/lib/agent", join => "not-a-key", master => "ci.example.com:9989", password => "not-a-password",
+    };
+    let values = minijinja::context! {
+        machine => "linux-1-1-0", pool => "linux", fleet => "acme", batch => "linux-1-1", executor => executor,
+    };
+    let environment = template.environment().unwrap();
+    let script = environment.get_template(&template.name).unwrap();
+    script.render(values).unwrap()
+}
+
+/// Not that they work: the chain of `cargo xtask chain` runs the one of Buildbot.
 #[test]
-fn the_boot_script_is_a_script_when_it_is_made() {
-    let template = std::fs::read_to_string(folder().join("bootstrap/gitlab-runner.sh.j2")).unwrap();
-    let executor = minijinja::context! { url => "https://gitlab", token => "glrt-a-token" };
-    let script = minijinja::render!(&template, machine => "linux-1-1-0", executor => executor);
-    assert!(
-        !script.contains("{{") && script.contains("'glrt-a-token'"),
-        "{script}"
-    );
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), script).unwrap();
-    let judged = std::process::Command::new("bash")
-        .arg("-n")
-        .arg(file.path())
-        .output()
-        .unwrap();
-    assert!(judged.status.success(), "{judged:?}");
+fn every_boot_script_is_a_script_when_it_is_made() {
+    let scripts = boot_scripts();
+    assert_eq!(scripts.len(), 5, "{scripts:?}");
+    for (name, template) in scripts {
+        let script = made(&template);
+        for left in ["{{", "{%", "{#"] {
+            assert!(!script.contains(left), "{name}: {script}");
+        }
+        // EC2 takes no more, and it is not the only thing that goes along
+        assert!(script.len() < 15_000, "{name}: {} bytes", script.len());
+        if name.ends_with(".sh.j2") {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), script).unwrap();
+            let judged = std::process::Command::new("bash")
+                .arg("-n")
+                .arg(file.path())
+                .output()
+                .unwrap();
+            assert!(judged.status.success(), "{name}: {judged:?}");
+        }
+    }
+}
+
+/// The guest part is of no use without the agent's two functions, and what follows it may fail.
+#[test]
+fn every_shell_script_says_how_its_agent_ends_before_anything_can_fail() {
+    for (name, template) in boot_scripts() {
+        if name.ends_with(".sh.j2") {
+            let (before, after) = template.text.split_once("{% include").unwrap();
+            for function in ["agent_stop()", "agent_gone()"] {
+                assert!(before.contains(function), "{name}");
+            }
+            for risk in ["apt-get", "curl --fail"] {
+                assert!(!before.contains(risk), "{name}");
+            }
+            assert!(after.len() > 200, "{name}");
+        }
+    }
 }
 
 /// `UPDATE_EXPECT=1 cargo test -p config --test shipped -- --test-threads=1` writes it anew.

@@ -98,6 +98,7 @@ macro_rules! store_suite {
             wakes::the_first_hint_is_to_look_at_everything,
             wakes::a_change_wakes_and_no_change_does_not,
             wakes::every_listener_hears_every_change,
+            wakes::a_scaler_that_gives_its_lease_back_wakes_all,
             wakes::a_hint_is_heard_by_every_replica,
         }
     };

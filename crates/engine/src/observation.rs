@@ -29,6 +29,9 @@ pub struct FleetObservation {
     /// Offers that step aside for a while.
     #[serde(with = "model::offer_keys")]
     pub unavailable: BTreeMap<OfferId, Unavailable>,
+    /// Who else acts for this fleet, in words (see [`crate::rival`]): then nothing of it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
     /// What operators ordered.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub overrides: Overrides,
@@ -126,6 +129,9 @@ pub struct Observation {
     /// How much of a budget that counts the pool is spent or promised, of the fullest one.
     #[serde(default)]
     pub spent: Option<Share>,
+    /// Who else acts for this fleet, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
     /// What operators ordered of the pool, its machines, their images and zones.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub overrides: Overrides,
@@ -167,6 +173,7 @@ impl FleetObservation {
                 unavailable: self.unavailable.clone(),
                 at_provider: BTreeMap::new(),
                 spent: None,
+                rival: self.rival.clone(),
             };
             split.pools.insert(name, observation);
         }

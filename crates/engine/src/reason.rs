@@ -482,6 +482,11 @@ pub enum Reason {
         /// How many may begin to leave now.
         now: u32,
     },
+    /// Another installation acts for the same fleet: nothing leaves.
+    Rival {
+        /// The sign of it.
+        what: String,
+    },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
         /// The batch in words.
@@ -653,6 +658,7 @@ impl Reason {
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
+            Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -1001,6 +1007,10 @@ impl fmt::Display for Reason {
                     "{instance} is left alone: somebody else keeps it from taking jobs"
                 )
             }
+            Reason::Rival { what } => write!(
+                f,
+                "another installation acts for this fleet ({what}), so nothing leaves: give one of the two another `fleet`"
+            ),
             Reason::Replacing {
                 due,
                 at_once,

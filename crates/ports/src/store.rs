@@ -39,7 +39,8 @@ pub trait Store: Send + Sync {
         ttl: Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Gives the lease back, so that the next holder need not wait. Not having it is success.
+    /// Gives the lease back, so that the next holder need not wait. Not having it is success. That of the scaler is told
+    /// to all who listen ([`Wake::All`]), since one of them stands by for it.
     async fn release(
         &self,
         lease: &LeaseName,
@@ -212,7 +213,7 @@ pub struct PoolCommit {
 pub enum Wake {
     /// This pool's workload changed.
     Pool(PoolName),
-    /// Hints may have been missed: look at everything.
+    /// Hints may have been missed, or the scaler's lease is free: look at everything.
     All,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use config::Template;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::context;
 use model::{BatchId, FleetId, UserData};
 use ports::{Credential, Registration};
 use secrecy::ExposeSecret;
@@ -23,9 +23,7 @@ pub(crate) fn render(
     let Some(template) = template else {
         return Ok(UserData::default());
     };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template(&template.name, &template.text)?;
+    let environment = template.environment()?;
     let executor: BTreeMap<String, String> = registration
         .into_iter()
         .flat_map(|registration| &registration.credentials)
@@ -63,6 +61,7 @@ mod tests {
         let template = Template {
             name: "t".into(),
             text: text.into(),
+            parts: [("part".to_owned(), "part of {{ machine }}".to_owned())].into(),
         };
         let registration = Registration {
             executor: model::ExecutorId::new("7"),
@@ -79,6 +78,12 @@ mod tests {
     fn a_script_gets_its_name_and_its_credential() {
         let script = script("#!/bin/sh\nrun {{ machine }} {{ executor.token }}\n", 1).unwrap();
         assert_eq!(script, "#!/bin/sh\nrun linux-7-1-0 s3cret\n");
+    }
+
+    #[test]
+    fn a_part_is_made_with_the_script() {
+        let script = script("{% include 'part' %}\n", 1).unwrap();
+        assert_eq!(script, "part of linux-7-1-0\n");
     }
 
     #[test]

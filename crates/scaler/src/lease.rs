@@ -52,6 +52,8 @@ pub(crate) struct Keeper {
     pub(crate) term: watch::Sender<Option<Term>>,
     /// Told when a write was fenced: the term is over whatever the timer says.
     pub(crate) fenced: Arc<tokio::sync::Notify>,
+    /// Told when the lease may have become free: it is asked for at once.
+    pub(crate) freed: Arc<tokio::sync::Notify>,
     /// Told who acts for the fleet.
     pub(crate) api: Option<Api>,
 }
@@ -68,6 +70,7 @@ impl Keeper {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.fenced.notified() => self.drop_term("another scaler has taken over"),
+                () = self.freed.notified() => {}
                 () = self.clock.sleep(pause) => {}
             }
         }

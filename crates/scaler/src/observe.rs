@@ -35,6 +35,7 @@ impl Observed {
             pools: std::mem::take(&mut fleet.pools),
             intents_lost_at: fleet.intents_lost_at,
             unavailable: std::mem::take(&mut fleet.unavailable),
+            rival: fleet.rival.clone(),
             overrides: std::mem::take(&mut fleet.overrides),
         }
     }
@@ -94,16 +95,19 @@ pub(crate) fn observe(
         };
         pools.insert(name.clone(), seen);
     }
+    // the scaler before may have ended an intent for what a newer listing showed it than our last one
+    let listings = fleet.listings.since(term.taken_at);
+    let rival = engine::rival(&listings, term.epoch, term.taken_at, now);
     let observation = FleetObservation {
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),
         epoch: term.epoch,
-        // the scaler before may have ended an intent for what a newer listing showed it than our last one
-        listings: fleet.listings.since(term.taken_at),
+        listings,
         pools,
         intents_lost_at: lost_at.values().flatten().max().copied(),
         // offers that step aside stand in the pools' memories
         unavailable: BTreeMap::new(),
+        rival,
         overrides: ordered(fleet, &record, now),
     };
     Observed {
@@ -158,6 +162,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         pools,
         intents_lost_at: None,
         unavailable: BTreeMap::new(),
+        rival: None,
         overrides: overrides.clone(),
     };
     let looked = |(name, seen): (PoolName, Observation)| {

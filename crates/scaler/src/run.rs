@@ -247,7 +247,7 @@ impl Scaler {
             listers.spawn(lister.run(stop.clone()));
         }
         let (term, term_seen) = watch::channel(None);
-        let fenced = Arc::new(Notify::new());
+        let (fenced, freed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let keeper = Arc::new(Keeper {
             store: self.store.clone(),
             clock: self.clock.clone(),
@@ -258,6 +258,7 @@ impl Scaler {
             condition: self.readiness.condition("lease"),
             term,
             fenced: fenced.clone(),
+            freed: freed.clone(),
             api: api.clone(),
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
@@ -268,7 +269,7 @@ impl Scaler {
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
-        let mut ticker = self.ticker(listings, term_seen, fenced, view);
+        let mut ticker = self.ticker(listings, term_seen, (fenced, freed), view);
         ticker.api = api;
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
@@ -286,7 +287,7 @@ impl Scaler {
         self,
         listings: Listings,
         term: watch::Receiver<Option<crate::lease::Term>>,
-        fenced: Arc<Notify>,
+        (fenced, freed): (Arc<Notify>, Arc<Notify>),
         view: watch::Sender<FleetView>,
     ) -> Ticker {
         let emitters = self
@@ -319,6 +320,7 @@ impl Scaler {
             fleet,
             term,
             fenced,
+            freed,
             condition,
             view,
             sequences: BTreeMap::new(),
@@ -327,6 +329,7 @@ impl Scaler {
             actions: JoinSet::new(),
             parallel,
             said: String::new(),
+            rival: None,
             unreadable: BTreeMap::new(),
             api: None,
             overlooked: None,

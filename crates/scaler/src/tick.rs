@@ -11,7 +11,7 @@ use model::{
     EmitterName, Epoch, Instance, Intent, IntentKey, Overrides, Policy, PoolMemory, PoolName,
     ProviderName, Seen, StoredOrders,
 };
-use ports::{EmitterStatus, PoolCommit, StoreError, StoreErrorKind};
+use ports::{EmitterStatus, PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -39,6 +39,7 @@ pub(crate) struct Ticker {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) term: watch::Receiver<Option<Term>>,
     pub(crate) fenced: Arc<Notify>,
+    pub(crate) freed: Arc<Notify>,
     pub(crate) condition: Condition,
     pub(crate) view: watch::Sender<FleetView>,
     /// The next batch of each pool in this epoch.
@@ -50,6 +51,8 @@ pub(crate) struct Ticker {
     /// One for each pool, so that one whose cloud or CI server hangs delays no other.
     pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
+    /// Who else acted for this fleet at the last tick.
+    pub(crate) rival: Option<String>,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     /// Who is shown what was seen.
@@ -86,7 +89,12 @@ impl Ticker {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(_) = wakes.next() => {}
+                Some(wake) = wakes.next() => {
+                    let stands_by = self.term.borrow().is_none();
+                    if stands_by && wake == Wake::All {
+                        self.freed.notify_one();
+                    }
+                }
                 () = ledger.news() => {}
                 Ok(()) = self.term.changed() => {}
                 Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
@@ -179,6 +187,7 @@ impl Ticker {
         let mut observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
         let overrides = observed.fleet.overrides.clone();
         self.report_unreadable(&observed);
+        self.report_rival(observed.fleet.rival.as_deref());
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
@@ -280,6 +289,21 @@ impl Ticker {
             }
         }
         self.unreadable.clone_from(&observed.unreadable);
+    }
+
+    /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.
+    fn report_rival(&mut self, rival: Option<&str>) {
+        match rival {
+            Some(sign) if self.rival.as_deref() != Some(sign) => {
+                let fleet = &self.fleet.id;
+                error!(%fleet, sign, "ANOTHER INSTALLATION ACTS FOR THIS FLEET: nothing leaves until it has stopped for an hour; give one of the two another `fleet`");
+            }
+            None if self.rival.is_some() => {
+                info!("no other installation acts for this fleet any more");
+            }
+            Some(_) | None => {}
+        }
+        self.rival = rival.map(str::to_owned);
     }
 
     fn store_failed(&mut self, error: &StoreError, so: &str) {

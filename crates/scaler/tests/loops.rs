@@ -475,6 +475,24 @@ fn a_scaler_stops_in_time_though_a_provider_and_an_emitter_hang() {
 }
 
 #[test]
+fn a_scaler_that_is_stopped_is_followed_at_once() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let first = sim.scaler("a");
+        sim.pass(SECOND).await;
+        let second = sim.scaler("b");
+        // the standby asks from time to time; what it must not need is luck
+        for wait in [700, 1300] {
+            sim.pass(std::time::Duration::from_millis(wait)).await;
+            assert!(first.is_active() && !second.is_active());
+        }
+        first.stop().await;
+        sim.pass(SECOND / 5).await;
+        assert!(second.is_active(), "nobody told it");
+    });
+}
+
+#[test]
 fn a_scaler_that_stands_by_is_ready() {
     simulate(Setup::default(), |sim| async move {
         let _probot = sim.probot("p");
@@ -744,5 +762,32 @@ fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
         assert_eq!(sim.world().ever(), 3, "and nothing is made beside them");
         sim.ci("ci").forbid_cordons(None);
         sim.until_settled(SECOND * 600).await;
+    });
+}
+
+/// Two compose files copied from one, each with a store of its own: whatever one makes, the other takes for its own, and
+/// each would let go what the other has just made. Neither deletes anything while both are at work, and when one is switched
+/// off the other goes on.
+#[test]
+fn two_installations_of_one_fleet_stop_each_others_deletions() {
+    let pools = vec![PoolSetup { max: 100, ..LINUX }];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let _ours = start(&sim, 0, 0);
+        sim.pass(SECOND * 300).await;
+        let other = sim.elsewhere();
+        let theirs = start(&other, 0, 0);
+        sim.pass(SECOND * 300).await;
+        push(&sim, 4, 20);
+        sim.until("all jobs done", SECOND * 120, |world| {
+            world.open_jobs() == 0
+        })
+        .await;
+        let made = sim.world().alive("linux").len();
+        let deleted = sim.cloud("sim").deletions().len();
+        sim.pass(SECOND * 1200).await;
+        assert_eq!(sim.world().alive("linux").len(), made);
+        assert_eq!(sim.cloud("sim").deletions().len(), deleted);
+        drop(theirs);
+        sim.until_settled(SECOND * 3600).await;
     });
 }

@@ -153,12 +153,13 @@ fn compose_names_what_there_is() {
 #[test]
 fn the_manifests_name_what_there_is() {
     is_usable("deploy/kubernetes/config/parmanu.yaml");
-    let script = "gitlab-runner.sh.j2";
-    assert_eq!(
-        read(&format!("deploy/kubernetes/config/{script}")),
-        read(&format!("config/bootstrap/{script}")),
-        "the copy of the boot script is another one"
-    );
+    for script in ["gitlab-runner.sh.j2", "guest.sh.j2"] {
+        assert_eq!(
+            read(&format!("deploy/kubernetes/config/{script}")),
+            read(&format!("config/bootstrap/{script}")),
+            "the copy of the boot script is another one"
+        );
+    }
     let mut given = Vec::new();
     for (name, port, _) in SERVICES {
         let pod = &manifest(name, "Deployment")["spec"]["template"]["spec"];

@@ -92,17 +92,15 @@ impl Leases {
         }
     }
 
+    /// Whether it was the holder's to give back.
     pub(crate) fn release(
         &mut self,
         lease: &LeaseName,
         holder: &HolderId,
         epoch: Epoch,
         now: Duration,
-    ) {
-        let entry = self.0.get_mut(lease);
-        if let Some(entry) = entry.filter(|entry| entry.is(holder, epoch)) {
-            entry.until = now;
-        }
+    ) -> bool {
+        self.renew(lease, holder, epoch, Duration::ZERO, now)
     }
 
     pub(crate) fn holds_in(&self, lease: &LeaseName, epoch: Epoch, now: Duration) -> bool {

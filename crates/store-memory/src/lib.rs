@@ -31,7 +31,7 @@ const HINTS: usize = 1024;
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    wakes: broadcast::Sender<PoolName>,
+    wakes: broadcast::Sender<Wake>,
     hints: broadcast::Sender<EmitterName>,
 }
 
@@ -119,7 +119,11 @@ impl Store for MemoryStore {
         epoch: Epoch,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        self.lock().leases.release(lease, holder, epoch, now);
+        let given = self.lock().leases.release(lease, holder, epoch, now);
+        if given && *lease == LeaseName::Scaler {
+            // nobody listens: then nobody stands by
+            let _ = self.wakes.send(Wake::All);
+        }
         Ok(())
     }
 
@@ -129,7 +133,7 @@ impl Store for MemoryStore {
         self.fence(&state, "write workloads", &lease, write.epoch)?;
         for pool in state.put_workloads(write, self.now()) {
             // An error means that nobody listens, which is no error.
-            let _ = self.wakes.send(pool);
+            let _ = self.wakes.send(Wake::Pool(pool));
         }
         Ok(())
     }
@@ -199,7 +203,7 @@ impl Store for MemoryStore {
     fn wakes(&self) -> BoxStream<'static, Wake> {
         let hints = stream::unfold(self.wakes.subscribe(), |mut receiver| async {
             let wake = match receiver.recv().await {
-                Ok(pool) => Wake::Pool(pool),
+                Ok(wake) => wake,
                 Err(RecvError::Lagged(_)) => Wake::All,
                 // The store is gone, and with it whatever could change.
                 Err(RecvError::Closed) => std::future::pending().await,

@@ -32,6 +32,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo, RedisError, RedisResult};
 use secrecy::{ExposeSecret, SecretString};
+use tracing::debug;
 
 use crate::keys::{KEEP_EPOCH, Keys};
 use crate::wakes::Heard;
@@ -138,7 +139,24 @@ impl RedisStore {
         self.call(operation, script.invoke_async(&mut connection))
             .await
     }
+
+    async fn publish(
+        &self,
+        operation: &'static str,
+        channel: String,
+        message: &str,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection.clone();
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(message);
+        self.call(operation, command.query_async(&mut connection))
+            .await
+    }
 }
+
+/// Published on `wake` when the scaler's lease is given back. No name of a pool: to who does not know it, it says to look at
+/// everything.
+const LEASE_IS_FREE: &str = "*";
 
 /// Whole milliseconds, as scripts take them.
 fn ms(duration: Duration) -> u64 {
@@ -210,8 +228,15 @@ impl Store for RedisStore {
     ) -> Result<(), StoreError> {
         let given = self
             .extend("release a lease", lease, holder, epoch, Duration::ZERO)
-            .await;
-        given.map(|_| ())
+            .await?;
+        if given && *lease == LeaseName::Scaler {
+            // a hint, and the lease is given back without it: a user of Redis that may not publish is no failure
+            let hint = self.publish("tell the standby", self.keys.wake(), LEASE_IS_FREE);
+            if let Err(error) = hint.await {
+                debug!(%error, "the standby finds out by itself");
+            }
+        }
+        Ok(())
     }
 
     async fn put_workloads(&self, write: &WorkloadWrite) -> Result<(), StoreError> {
@@ -256,10 +281,7 @@ impl Store for RedisStore {
     }
 
     async fn hint(&self, emitter: &EmitterName) -> Result<(), StoreError> {
-        let mut connection = self.connection.clone();
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(self.keys.hint()).arg(emitter.as_str());
-        self.call("pass on a hint", command.query_async(&mut connection))
+        self.publish("pass on a hint", self.keys.hint(), emitter.as_str())
             .await
     }
 

@@ -7,11 +7,15 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::look::{self, Look, Queue};
-use super::stage::Stage;
+use super::stage::{SCALERS, Stage};
+use super::takeover::TakeOver;
 use crate::command::now;
 
 /// So long a killed program stays away.
 const AWAY: Duration = Duration::from_secs(2);
+
+/// So long the standby has to take over before the other scaler is started again in any case: its lease and more.
+const STANDBY: Duration = Duration::from_secs(15);
 
 /// Ages at which a build of 6 s is certainly neither beginning nor ending. A worker that is lost at the very moment at which
 /// the master hands it a build makes a build that hangs for ever, which is Buildbot's to mend and not what is shown here.
@@ -22,12 +26,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// kill −9 of scaler while machines come up.
+    /// kill −9 of the active scaler while machines come up.
     Scaler,
     /// kill −9 of probot while builds run.
     Probot,
     /// kill −9 of the init of a machine in the middle of a build.
     Machine,
+    /// SIGTERM of the active scaler while builds run.
+    Stop,
     /// FLUSHALL while builds run.
     Flush,
     /// kill −9 of the LXD daemon while builds run.
@@ -35,9 +41,10 @@ pub(crate) enum Fault {
 }
 
 /// In this order: the later ones need machines that the earlier ones have survived.
-const ORDER: [Fault; 5] = [
+const ORDER: [Fault; 6] = [
     Fault::Scaler,
     Fault::Probot,
+    Fault::Stop,
     Fault::Machine,
     Fault::Flush,
     Fault::Lxd,
@@ -53,6 +60,10 @@ pub(crate) struct Faults {
     began: BTreeMap<u64, Instant>,
     /// The request whose machine was killed.
     pub(crate) lost: Option<u64>,
+    /// Which scaler is away.
+    scaler: usize,
+    /// The standby's turns.
+    pub(crate) takeovers: Vec<TakeOver>,
 }
 
 impl Faults {
@@ -63,6 +74,8 @@ impl Faults {
             last: now(),
             began: BTreeMap::new(),
             lost: None,
+            scaler: 0,
+            takeovers: Vec::new(),
         }
     }
 
@@ -99,10 +112,14 @@ impl Faults {
             .filter(|request| request.complete)
             .count();
         let words = match fault {
-            Fault::Scaler if !machines.is_empty() => {
-                stage.scaler.kill()?;
-                "kill -9 of scaler, while machines come up".to_owned()
-            }
+            Fault::Scaler if !machines.is_empty() => match self.lose_scaler(stage, false)? {
+                Some(name) => format!("kill -9 of {name}, while machines come up"),
+                None => return Ok(None),
+            },
+            Fault::Stop if running > 0 => match self.lose_scaler(stage, true)? {
+                Some(name) => format!("{name} is asked to stop, while builds run"),
+                None => return Ok(None),
+            },
             Fault::Probot if running > 0 => {
                 stage.probot.kill()?;
                 "kill -9 of probot, while builds run".to_owned()
@@ -122,11 +139,13 @@ impl Faults {
                 stage.lxd.kill()?;
                 "kill -9 of the LXD daemon, while builds run".to_owned()
             }
-            Fault::Scaler | Fault::Probot | Fault::Flush | Fault::Lxd => return Ok(None),
+            Fault::Scaler | Fault::Probot | Fault::Stop | Fault::Flush | Fault::Lxd => {
+                return Ok(None);
+            }
         };
         self.played += 1;
         self.last = now();
-        if matches!(fault, Fault::Scaler | Fault::Probot | Fault::Lxd) {
+        if !matches!(fault, Fault::Machine | Fault::Flush) {
             self.away = Some((fault, now()));
         }
         Ok(Some(words))
@@ -137,11 +156,15 @@ impl Faults {
         let Some((fault, since)) = self.away else {
             return Ok(false);
         };
-        if since.elapsed() < AWAY {
+        let scaler = matches!(fault, Fault::Scaler | Fault::Stop);
+        let (_, other) = SCALERS[1 - self.scaler];
+        // one that comes back at once would try for the lease too, and the standby is what is looked at
+        let waits = scaler && since.elapsed() < STANDBY && look::leads(other) != Some(true);
+        if since.elapsed() < AWAY || waits {
             return Ok(false);
         }
         match fault {
-            Fault::Scaler => stage.scaler.start()?,
+            Fault::Scaler | Fault::Stop => stage.scalers[self.scaler].start()?,
             Fault::Probot => stage.probot.start()?,
             Fault::Lxd => stage.lxd.start()?,
             Fault::Machine | Fault::Flush => {}
@@ -149,6 +172,26 @@ impl Faults {
         self.away = None;
         self.last = now();
         Ok(true)
+    }
+
+    /// Ends the scaler that acts, if the other one stands by; its name.
+    fn lose_scaler(
+        &mut self,
+        stage: &mut Stage,
+        politely: bool,
+    ) -> anyhow::Result<Option<&'static str>> {
+        let leads = SCALERS.map(|(_, listen)| look::leads(listen));
+        let active = match leads {
+            [Some(true), Some(false)] => 0,
+            [Some(false), Some(true)] => 1,
+            _ => return Ok(None),
+        };
+        let standby = stage.scalers[1 - active].log().to_owned();
+        let scaler = &mut stage.scalers[active];
+        self.takeovers
+            .push(TakeOver::of(scaler, &standby, politely)?);
+        self.scaler = active;
+        Ok(Some(scaler.name()))
     }
 
     /// Kills the machine of a build that is certainly in its middle.

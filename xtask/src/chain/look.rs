@@ -111,6 +111,31 @@ pub(crate) fn init_of(machine: &str) -> anyhow::Result<i32> {
     Ok(i32::try_from(pid)?)
 }
 
+/// Whether the scaler at this address says that it is the active one; `None` when it does not answer.
+pub(crate) fn leads(address: &str) -> Option<bool> {
+    let stream = TcpStream::connect_timeout(&address.parse().ok()?, ANSWER_LIMIT).ok()?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+    let answer = exchange(stream, "GET", "/metrics", None).ok()?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("parmanu_leader"))?;
+    Some(line.ends_with(" 1"))
+}
+
+/// Writes another mark on a machine.
+pub(crate) fn mark(machine: &str, name: &str, value: &str) -> anyhow::Result<()> {
+    let stream = UnixStream::connect(Path::new(LXD_SOCKET))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    let config = json!({ "config": { format!("user.parmanu-{name}"): value } });
+    let path = format!("/1.0/instances/{machine}");
+    let answer = ask(stream, "PATCH", &path, Some(&config))?;
+    if answer["error_code"].as_i64().is_some_and(|code| code != 0) {
+        bail!("LXD did not mark {machine}: {answer}");
+    }
+    Ok(())
+}
+
 /// Whether the daemon answers.
 pub(crate) fn lxd_answers() -> bool {
     lxd("/1.0").is_ok()
@@ -247,11 +272,23 @@ fn lxd(path: &str) -> anyhow::Result<Value> {
 }
 
 fn ask(
-    mut stream: impl Read + Write,
+    stream: impl Read + Write,
     method: &str,
     path: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&exchange(
+        stream, method, path, body,
+    )?)?)
+}
+
+/// The body of the answer.
+fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Vec<u8>> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let length = body.len();
     write!(
@@ -262,5 +299,5 @@ fn ask(
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let end = end.context("no whole answer")?;
-    Ok(serde_json::from_slice(&answer[end + 4..])?)
+    Ok(answer.split_off(end + 4))
 }

@@ -1,16 +1,19 @@
 //! `cargo xtask chain`: a production CI server, real machines, and the two real binaries between them.
 //!
 //! Twelve builds wait at a Buildbot master that has no worker; `probot` sees them, `scaler` has LXD make containers, the
-//! boot script starts a worker in each, the builds drain, the machines leave. Meanwhile both services, Redis's contents, the LXD
-//! daemon and one machine in the middle of a build are lost. A timeline tells it, verdicts end it.
+//! boot script starts a worker in each, the builds drain, the machines leave. A second scaler stands by and takes over twice.
+//! Meanwhile both services, Redis's contents, the LXD daemon and one machine in the middle of a build are lost. At the end
+//! all services are gone, and the machines look after themselves. A timeline tells it, verdicts end it.
 //!
 //! Everything runs in a [`Cell`], so that one process, when it ends, takes all of it along. This file is outside of the
 //! cell; the program starts itself again inside, where [`inside`] plays the story.
 
+mod alone;
 mod faults;
 mod look;
 mod stage;
 mod story;
+mod takeover;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -77,12 +80,24 @@ pub(crate) struct Scene {
     lxc: PathBuf,
 }
 
+/// What the chain itself needs: the cloud is LXD, and the SDKs of the others take longer to build than all else together.
+const LEAN: [&str; 8] = [
+    "build",
+    "--locked",
+    "--no-default-features",
+    "-p",
+    "probot",
+    "-p",
+    "scaler",
+    "--bins",
+];
+
 /// The whole task: parts, build, as many runs as asked for. True when every promise was kept every time.
-pub(crate) fn chain(image: Image, times: u32) -> anyhow::Result<bool> {
+pub(crate) fn chain(image: Image, times: u32, lean: bool) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let places = Places::find()?;
     let start = now();
-    let mut build = places.cargo(&BUILD);
+    let mut build = places.cargo(if lean { &LEAN[..] } else { &BUILD });
     if !foreground(&mut build)?.success() {
         bail!("the binaries could not be built");
     }
@@ -178,7 +193,7 @@ pub(crate) fn inside(scene: &Scene) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let mut stage = stage::Stage::set(scene)?;
     let story = story::tell(&mut stage, scene.image)?;
-    Ok(verdict::give(&story))
+    Ok(verdict::give(story))
 }
 
 impl Scene {

@@ -21,9 +21,19 @@ pub(crate) const BUILDBOT: &str = "127.0.0.1:8010";
 /// LXD's socket.
 pub(crate) const LXD_SOCKET: &str = "/run/chain/lxd/unix.socket";
 
+/// Where probot answers.
+const PROBOT: &str = "127.0.0.1:7000";
+/// What the two scalers are called here, and where they answer.
+pub(crate) const SCALERS: [(&str, &str); 2] = [
+    ("scaler-a", "127.0.0.1:7001"),
+    ("scaler-b", "127.0.0.1:7002"),
+];
+
 const FOLDER: &str = "/run/chain";
 const LXD: &str = "/run/chain/lxd";
 const MASTER: &str = "/run/chain/master";
+/// `/etc/parmanu` of each machine.
+const GUEST: &str = "/run/chain/guest";
 
 /// Worker names of each builder in `chain/master.cfg`, at least.
 const NAMES: usize = 10;
@@ -38,7 +48,8 @@ pub(crate) struct Stage {
     pub(crate) buildbot: Process,
     pub(crate) lxd: Process,
     pub(crate) probot: Process,
-    pub(crate) scaler: Process,
+    /// One acts, the other stands by.
+    pub(crate) scalers: [Process; 2],
 }
 
 impl Stage {
@@ -51,11 +62,14 @@ impl Stage {
             "/run/chain/passwords",
             "/run/chain/config/bootstrap",
             "/run/chain/worker",
+            GUEST,
         ] {
             std::fs::create_dir_all(place)?;
         }
         write_passwords(&folder.join("passwords"))?;
         write_configuration(scene, &folder.join("config"))?;
+        // what an image would bring, for people who watch
+        std::fs::write(Path::new(GUEST).join("guest.conf"), "every=1\ngrace=5\n")?;
         // bound to a fixed place, so that the configuration of the machines can name it
         must(
             Command::new("mount")
@@ -75,12 +89,14 @@ impl Stage {
                 .stdout(File::create(log("create-master"))?),
         )?;
 
-        let service = |name: &'static str| {
-            let mut command = Command::new(scene.binaries.join(name));
-            command
-                .arg("--config")
-                .arg(folder.join("config"))
-                .args(["--log-format", "json"]);
+        let service = |name: &'static str, program: &str, listen: &str| {
+            let mut command = Command::new(scene.binaries.join(program));
+            command.arg("--config").arg(folder.join("config")).args([
+                "--log-format",
+                "json",
+                "--listen",
+                listen,
+            ]);
             Process::new(name, command, log(name))
         };
         let mut redis = Command::new(&scene.redis);
@@ -102,8 +118,8 @@ impl Stage {
             redis: Process::new("redis", redis, log("redis")),
             buildbot: Process::new("buildbot", buildbot, log("buildbot")),
             lxd: Process::new("lxd", lxd, log("lxd")),
-            probot: service("probot"),
-            scaler: service("scaler"),
+            probot: service("probot", "probot", PROBOT),
+            scalers: SCALERS.map(|(name, listen)| service(name, "scaler", listen)),
         };
         stage.redis.start()?;
         stage.buildbot.start()?;
@@ -131,15 +147,18 @@ fn write_passwords(folder: &Path) -> anyhow::Result<()> {
 /// The configuration: what the repository has, word by word.
 fn write_configuration(scene: &Scene, folder: &Path) -> anyhow::Result<()> {
     let chain = scene.repository.join("xtask/chain");
+    let scripts = scene.repository.join("config/bootstrap");
     let machines = format!("machines-{}.yaml", scene.image.name());
     let copies = [
         (chain.join("parmanu.yaml"), folder.join("parmanu.yaml")),
         (chain.join(machines), folder.join("machines.yaml")),
         (
-            scene
-                .repository
-                .join("config/bootstrap/buildbot-worker.sh.j2"),
+            scripts.join("buildbot-worker.sh.j2"),
             folder.join("bootstrap/buildbot-worker.sh.j2"),
+        ),
+        (
+            scripts.join("guest.sh.j2"),
+            folder.join("bootstrap/guest.sh.j2"),
         ),
     ];
     for (from, to) in copies {
@@ -190,6 +209,11 @@ impl Process {
             log,
             child: None,
         }
+    }
+
+    /// What it is called here.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Starts it, after what its log holds already.

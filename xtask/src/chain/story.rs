@@ -9,6 +9,7 @@ use anyhow::bail;
 use serde_json::Value;
 
 use super::BUILDERS;
+use super::alone::{self, Alone};
 use super::faults::Faults;
 use super::look::{self, Build, Look, Queue};
 use super::stage::Stage;
@@ -39,9 +40,11 @@ pub(crate) struct Story {
     /// Intents that are left in Redis.
     pub(crate) intents: Option<usize>,
     pub(crate) faults: Faults,
+    /// How the machines fared when both services were gone.
+    pub(crate) alone: Option<Alone>,
     /// Lines of the services that must not be there.
     pub(crate) alarms: Vec<String>,
-    /// Whether both services ended well when asked.
+    /// Whether all services ended well when asked.
     pub(crate) ended_well: bool,
     pub(crate) took: Duration,
 }
@@ -59,28 +62,30 @@ pub(crate) fn tell(stage: &mut Stage, image: Image) -> anyhow::Result<Story> {
         }
     }
     stage.probot.start()?;
-    stage.scaler.start()?;
-    teller.say("chain", "probot and scaler start");
+    for scaler in &mut stage.scalers {
+        scaler.start()?;
+    }
+    teller.say("chain", "probot and two scalers start");
+    let broken_off = match play(stage, &mut teller, image)? {
+        Some(why) => Some(why),
+        None => {
+            teller.alone = alone::play(stage, &mut teller)?;
+            // and now somebody clears up
+            play(stage, &mut teller, image)?
+        }
+    };
+    teller.end(stage, broken_off)
+}
+
+/// Looks on until all is done; why it was broken off, if it was.
+fn play(stage: &mut Stage, teller: &mut Teller, image: Image) -> anyhow::Result<Option<String>> {
+    let start = now();
     let limit = match image {
         Image::Small => Duration::from_secs(300),
         Image::CloudInit => Duration::from_secs(600),
     };
-    let broken_off = loop {
-        if interrupted() {
-            bail!("interrupted");
-        }
-        for process in [
-            &mut stage.redis,
-            &mut stage.buildbot,
-            &mut stage.lxd,
-            &mut stage.probot,
-            &mut stage.scaler,
-        ] {
-            process.alive()?;
-        }
-        let look = Look::now();
-        teller.see(&look);
-        teller.hear(stage);
+    loop {
+        let look = teller.look(stage)?;
         if let Some(what) = teller.faults.next(stage, &look, &teller.seen)? {
             teller.say("FAULT", &what);
         }
@@ -88,34 +93,33 @@ pub(crate) fn tell(stage: &mut Stage, image: Image) -> anyhow::Result<Story> {
             teller.say("chain", "it is started again");
         }
         if teller.is_over(&look) {
-            break None;
+            return Ok(None);
         }
         if teller.last_news.elapsed() > STANDSTILL {
-            break Some(format!(
-                "nothing has changed for {} s",
-                STANDSTILL.as_secs()
-            ));
+            let seconds = STANDSTILL.as_secs();
+            return Ok(Some(format!("nothing has changed for {seconds} s")));
         }
-        if teller.start.elapsed() > limit {
-            break Some(format!("it was not over after {} s", limit.as_secs()));
+        if start.elapsed() > limit {
+            let seconds = limit.as_secs();
+            return Ok(Some(format!("it was not over after {seconds} s")));
         }
         sleep(BETWEEN_LOOKS);
-    };
-    teller.end(stage, broken_off)
+    }
 }
 
-struct Teller {
+pub(crate) struct Teller {
     start: Instant,
     last_news: Instant,
     /// The newest of each part that was seen.
-    seen: Look,
+    pub(crate) seen: Look,
     lxd_away: bool,
     most: BTreeMap<String, usize>,
     ever: BTreeSet<String>,
     faults: Faults,
+    alone: Option<Alone>,
     alarms: Vec<String>,
     probot: Tail,
-    scaler: Tail,
+    scalers: [Tail; 2],
 }
 
 impl Teller {
@@ -128,13 +132,36 @@ impl Teller {
             most: BTreeMap::new(),
             ever: BTreeSet::new(),
             faults: Faults::new(),
+            alone: None,
             alarms: Vec::new(),
             probot: Tail::default(),
-            scaler: Tail::default(),
+            scalers: Default::default(),
         }
     }
 
-    fn say(&mut self, who: &str, what: &str) {
+    /// One look at everything, told.
+    pub(crate) fn look(&mut self, stage: &mut Stage) -> anyhow::Result<Look> {
+        if interrupted() {
+            bail!("interrupted");
+        }
+        let [first, second] = &mut stage.scalers;
+        for process in [
+            &mut stage.redis,
+            &mut stage.buildbot,
+            &mut stage.lxd,
+            &mut stage.probot,
+            first,
+            second,
+        ] {
+            process.alive()?;
+        }
+        let look = Look::now();
+        self.see(&look);
+        self.hear(stage);
+        Ok(look)
+    }
+
+    pub(crate) fn say(&mut self, who: &str, what: &str) {
         let what: String = what.chars().take(MAX_LINE).collect();
         println!(
             "{:7.1} s  {who:<9} {what}",
@@ -296,8 +323,10 @@ impl Teller {
 
     /// What the services write into their logs.
     fn hear(&mut self, stage: &Stage) {
-        for line in self.scaler.read(stage.scaler.log()) {
-            self.hear_line("scaler", &line);
+        for (number, scaler) in stage.scalers.iter().enumerate() {
+            for line in self.scalers[number].read(scaler.log()) {
+                self.hear_line(scaler.name(), &line);
+            }
         }
         for line in self.probot.read(stage.probot.log()) {
             self.hear_line("probot", &line);
@@ -318,6 +347,11 @@ impl Teller {
         if line["level"] == "ERROR" {
             self.alarms.push(format!("{who}: {message}"));
             self.say(who, &format!("ERROR {message} {}", field("error")));
+        } else if message == "this scaler is active" {
+            self.say(
+                who,
+                &format!("acts from now on, in term {}", field("epoch")),
+            );
         } else if message == "plan changed"
             && !field("actions").is_empty()
             && field("actions") != "nothing to do"
@@ -343,8 +377,9 @@ impl Teller {
     }
 
     fn end(mut self, stage: &mut Stage, broken_off: Option<String>) -> anyhow::Result<Story> {
-        let ended_well = stage.scaler.stop()? & stage.probot.stop()?;
-        self.say("chain", "probot and scaler were asked to stop");
+        let [first, second] = &mut stage.scalers;
+        let ended_well = first.stop()? & second.stop()? & stage.probot.stop()?;
+        self.say("chain", "probot and the scalers were asked to stop");
         self.hear(stage);
         let last = Look::now();
         self.see(&last);
@@ -356,6 +391,7 @@ impl Teller {
             left: self.seen.machines.unwrap_or_default().into_keys().collect(),
             intents: intents(),
             faults: self.faults,
+            alone: self.alone,
             alarms: self.alarms,
             ended_well,
             took: self.start.elapsed(),

@@ -1,13 +1,14 @@
 //! A verdict for each promise, on facts that were seen from outside.
 
 use super::story::Story;
-use super::{BUILDERS, seconds};
+use super::{BUILDERS, alone, seconds};
 
 /// Prints the verdicts; true when every promise was kept.
-pub(crate) fn give(story: &Story) -> bool {
+pub(crate) fn give(mut story: Story) -> bool {
     println!("\nverdicts after {}", seconds(story.took));
     let mut kept = true;
-    for (promise, broken) in verdicts(story) {
+    let takeovers = take_overs(&mut story);
+    for (promise, broken) in verdicts(&story).into_iter().chain([takeovers]) {
         let word = if broken.is_empty() {
             "kept  "
         } else {
@@ -24,7 +25,8 @@ pub(crate) fn give(story: &Story) -> bool {
 
 /// Each promise with the facts that break it.
 fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
-    let asked: usize = BUILDERS.iter().map(|builder| builder.builds).sum();
+    let asked = BUILDERS.iter().map(|builder| builder.builds);
+    let asked = asked.sum::<usize>() + alone::BUILDS;
     let mut most = story
         .most
         .iter()
@@ -57,10 +59,35 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
         ),
         ("every fault came about".to_owned(), missed(story)),
         (
+            "with everybody gone, a machine that nobody wants ended its build and powered off, and the other stayed".to_owned(),
+            match &story.alone {
+                Some(alone) => alone.facts.clone(),
+                None => vec!["it was not played".to_owned()],
+            },
+        ),
+        (
             "the services raised no alarm and ended well".to_owned(),
             alarms(story),
         ),
     ]
+}
+
+/// How long the standby needed.
+fn take_overs(story: &mut Story) -> (String, Vec<String>) {
+    let mut measured = Vec::new();
+    let mut broken = Vec::new();
+    for takeover in story.faults.takeovers.drain(..) {
+        let (words, too_long) = takeover.measured();
+        if too_long {
+            broken.push(words.clone());
+        }
+        measured.push(words);
+    }
+    if measured.len() != 2 {
+        broken.push(format!("{} take-overs were played", measured.len()));
+    }
+    let promise = format!("the standby took over: {}", measured.join("; "));
+    (promise, broken)
 }
 
 fn failed(story: &Story, asked: usize) -> Vec<String> {

@@ -4,22 +4,19 @@
 //! What stands in `executor` is the CI server's to say and is not known here, so any key of it is taken.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use minijinja::ErrorKind;
 use minijinja::value::{Object, Value};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use ports::strict::{Problem, Problems, Severity, nearest};
 
-use crate::settings::Template;
+use crate::template::{Template, empty_environment};
 use crate::words;
 
 /// What a boot script may use.
 const KNOWN: [&str; 5] = ["fleet", "pool", "batch", "machine", "executor"];
-
-/// Longest template. Clouds take far less (EC2: 16 KB); more is a mistyped path.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// What a script is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +29,12 @@ pub(super) enum Given {
 
 /// Reads the template and tries it. `None` when it cannot be used at all.
 pub(super) fn read(base: &Path, path: &str, problems: &mut Problems) -> Option<Template> {
-    let text = match read_text(&base.join(path)) {
-        Ok(text) => text,
+    let template = match Template::read(base, path) {
+        Ok(template) => template,
         Err(why) => {
-            let message =
-                format!("{path} cannot be read (the path is relative to this file): {why}");
-            problems.error(["bootstrap".into()], message);
+            problems.error(["bootstrap".into()], why);
             return None;
         }
-    };
-    let template = Template {
-        name: path.to_owned(),
-        text,
     };
     let unknown = unknown_words(&template);
     let suggestion = unknown.first().and_then(|word| nearest(word, KNOWN));
@@ -73,28 +64,9 @@ pub(super) fn read(base: &Path, path: &str, problems: &mut Problems) -> Option<T
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
-    match read {
-        Ok(bytes) if bytes as u64 > MAX_BYTES => {
-            Err(format!("it is larger than {MAX_BYTES} bytes"))
-        }
-        Ok(_) => Ok(text),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment
-}
-
-/// Names that are used and that nothing defines, sorted.
+/// Names that the script uses and nothing defines, sorted. Its parts may use what it sets for them, so they are not asked.
 fn unknown_words(template: &Template) -> Vec<String> {
-    let environment = environment();
+    let environment = empty_environment();
     let Ok(parsed) = environment.template_from_str(&template.text) else {
         return Vec::new();
     };
@@ -108,11 +80,14 @@ fn unknown_words(template: &Template) -> Vec<String> {
     unknown
 }
 
-/// Whether the script uses what the CI server gives at registration.
+/// Whether the script, or a part of it, uses what the CI server gives at registration.
 pub(super) fn uses_executor(template: &Template) -> bool {
-    let environment = environment();
-    let parsed = environment.template_from_str(&template.text);
-    parsed.is_ok_and(|parsed| parsed.undeclared_variables(false).contains("executor"))
+    let environment = empty_environment();
+    let uses = |text: &String| {
+        let parsed = environment.template_from_str(text);
+        parsed.is_ok_and(|parsed| parsed.undeclared_variables(false).contains("executor"))
+    };
+    uses(&template.text) || template.parts.values().any(uses)
 }
 
 /// A registration of which nothing is known but that it has what it is asked for.
@@ -140,28 +115,39 @@ pub(super) fn attempt(template: &Template, given: Given) -> Result<(), String> {
             values.insert("executor", Value::from_pairs(nothing));
         }
     }
-    let mut environment = environment();
-    environment
-        .add_template(&template.name, &template.text)
-        .and_then(|()| environment.get_template(&template.name)?.render(values))
+    template
+        .environment()
+        .and_then(|environment| environment.get_template(&template.name)?.render(values))
         .map(drop)
         .map_err(|error| in_words(&error, template))
 }
 
 fn in_words(error: &minijinja::Error, template: &Template) -> String {
+    let error = at_its_place(error);
+    let file = error.name().unwrap_or(&template.name);
+    let text = template.parts.get(file).unwrap_or(&template.text);
     let line = error
         .line()
         .map_or(String::new(), |line| format!(", line {line}"));
-    let piece = error.range().and_then(|range| template.text.get(range));
+    let piece = error.range().and_then(|range| text.get(range));
     match (error.kind(), piece) {
         (ErrorKind::UndefinedError, Some(piece)) => {
-            format!("{}{line}: `{piece}` is not defined", template.name)
+            format!("{file}{line}: `{piece}` is not defined")
         }
         (kind, _) => {
             let detail = error
                 .detail()
                 .map_or(String::new(), |detail| format!(": {detail}"));
-            format!("{}{line}: {kind}{detail}", template.name)
+            format!("{file}{line}: {kind}{detail}")
         }
+    }
+}
+
+/// What is wrong in a part, where it is wrong, and not that the part could not be included.
+fn at_its_place(error: &minijinja::Error) -> &minijinja::Error {
+    let below = error.source().and_then(|below| below.downcast_ref());
+    match below {
+        Some(below) if error.kind() == ErrorKind::BadInclude => at_its_place(below),
+        _ => error,
     }
 }

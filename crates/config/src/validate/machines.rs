@@ -10,7 +10,8 @@ use super::Maker;
 use super::boot_script;
 use super::entries::{names, too_long, unknown};
 use crate::raw;
-use crate::settings::{ProviderSettings, Template};
+use crate::settings::ProviderSettings;
+use crate::template::Template;
 
 /// More jobs than this on one machine is a mistyped number; the schema has the same limit.
 pub(super) const MAX_SLOTS: u32 = 1000;

@@ -16,7 +16,8 @@ use super::entries::{names, too_long, unknown};
 use super::machines::MachineParts;
 use super::{rules, slots};
 use crate::raw;
-use crate::settings::{EmitterSettings, PoolSettings, Template};
+use crate::settings::{EmitterSettings, PoolSettings};
+use crate::template::Template;
 
 /// A workload may be this many probes old and still let machines leave: one lost probe must not hold a pool.
 const FRESH_PROBES: u32 = 4;
@@ -434,10 +435,11 @@ fn generation(
     offer: &OfferPolicy,
     spec: &Value,
 ) -> Generation {
+    let template = parts.template.as_ref();
     let made_from = json!({
         "emitter": pool.emitter,
         "serves": pool.serves,
-        "bootstrap": parts.template.as_ref().map(|template| &template.text),
+        "bootstrap": template.map(|template| json!([template.text, template.parts])),
         "provider": offer.provider,
         "offer": spec,
     });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use model::EmitterName;
-use ports::Wake;
+use model::{EmitterName, Epoch, HolderId};
+use ports::{Acquired, LeaseName, Wake};
 
 use super::{StoreHarness, look, pool, take_and_write, workload};
 
@@ -72,6 +72,26 @@ pub async fn every_listener_hears_every_change(harness: &dyn StoreHarness) {
     for wakes in [&mut one, &mut two] {
         assert_eq!(next(wakes).await, Wake::Pool(pool("linux")));
     }
+}
+
+/// Without it a planned restart of the scaler costs seconds until the standby asks again.
+pub async fn a_scaler_that_gives_its_lease_back_wakes_all(harness: &dyn StoreHarness) {
+    let store = harness.store();
+    let (holder, other) = (HolderId::new("a"), HolderId::new("b"));
+    let ttl = Duration::from_secs(60);
+    let taken = store.acquire(&LeaseName::Scaler, &holder, ttl, Epoch(0));
+    let Ok(Acquired::Held(lease)) = taken.await else {
+        panic!("the lease is free");
+    };
+    let mut wakes = store.wakes();
+    assert_eq!(next(&mut wakes).await, Wake::All);
+    // what is not the holder's to give back is no news
+    let release = |holder| store.release(&LeaseName::Scaler, holder, lease.epoch);
+    release(&other).await.expect("not having it is success");
+    take_and_write(store, "gitlab", vec![workload("linux", "gitlab", 1)]).await;
+    assert_eq!(next(&mut wakes).await, Wake::Pool(pool("linux")));
+    release(&holder).await.expect("the holder may");
+    assert_eq!(next(&mut wakes).await, Wake::All);
 }
 
 /// Without it a hook that reaches one replica is lost while another one looks at the emitter.

@@ -780,6 +780,7 @@ impl World {
                 .collect(),
             intents_lost_at: first.lost_at,
             unavailable: first.unavailable.clone(),
+            rival: None,
             overrides: Overrides {
                 in_force: orders.into_values().collect(),
                 unreadable: first.overrides.unreadable.clone(),

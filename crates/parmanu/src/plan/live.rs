@@ -97,6 +97,7 @@ pub(crate) async fn read(settings: &Settings, now: Timestamp) -> anyhow::Result<
         pools: pools(settings, record, now),
         intents_lost_at: None,
         unavailable: BTreeMap::new(),
+        rival: None,
     })
 }
 

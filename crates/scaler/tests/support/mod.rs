@@ -175,6 +175,14 @@ impl Sim {
         }
     }
 
+    /// The same world, met by an installation with another store.
+    pub(crate) fn elsewhere(&self) -> Sim {
+        Sim {
+            store: Arc::new(MemoryStore::new(shared(&self.clock))),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
