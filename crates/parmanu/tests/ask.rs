@@ -241,6 +241,35 @@ async fn seen_machine(bench: &Bench) -> String {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_while_no_scaler_answers() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let bench = Bench::start().await;
+    let mut command = bench.command(&["status", "--watch", "--every", "200ms", "--output", "json"]);
+    let mut watch = command
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let seen: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(seen["pools"][0]["name"], "linux");
+    }
+    drop(bench);
+    let limit = Duration::from_secs(30);
+    let away = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("no scaler answers") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    tokio::time::timeout(limit, away).await.unwrap();
+}
+
+#[tokio::test]
 async fn where_no_scaler_answers_it_says_what_was_tried_and_what_looks_by_itself() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -25,6 +25,7 @@ mod looked;
 mod names;
 mod observe;
 mod run;
+mod showing;
 mod tick;
 mod view;
 

@@ -173,7 +173,6 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
     };
     Looked {
         at: now,
-        epoch: None,
         pools: observation
             .split()
             .pools
