@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -59,20 +59,18 @@ impl Bench {
 
     /// Waits until `status` shows this.
     async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let began = Instant::now();
-        loop {
-            let output = self.ask(&["status", "--output", "json"]).await;
-            let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            if is(&seen) {
-                return seen;
+        let shown = async {
+            loop {
+                let output = self.ask(&["status", "--output", "json"]).await;
+                let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                if is(&seen) {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "no {what}: {}",
-                text(&output)
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        };
+        let shown = tokio::time::timeout(Duration::from_secs(60), shown).await;
+        shown.unwrap_or_else(|_| panic!("no {what} within a minute"))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
