@@ -23,6 +23,7 @@ mod lister;
 mod looked;
 mod names;
 mod observe;
+mod orphans;
 mod run;
 mod tick;
 mod view;
