@@ -482,12 +482,13 @@ proptest! {
         }
     }
 
-    /// What was wanted within the window is kept, as far as it is there and within max.
+    /// What was wanted within the window is kept, as far as it is there, is not to be replaced, and is within max.
     #[test]
     fn a_pool_keeps_what_was_wanted_within_the_window(mut worlds in any_world()) {
         for world in &mut worlds {
             // a pin goes before every rule
             world.overrides.in_force.clear();
+            (world.policy.reuse.max_age, world.policy.reuse.replace_changed) = (None, false);
             world.policy.rules.retain(|rule| !matches!(rule.rule, RuleKind::Pace(_)));
             world.policy.rules.insert(0, support::rule("stabilise", "2m"));
         }

@@ -230,3 +230,18 @@ fn what_is_due_leaves_first_when_there_are_too_many() {
         Some(("linux-7-2-0".to_owned(), LeaveWhy::Changed))
     );
 }
+
+/// Whoever stands in is not kept beside the machine that is due: each tick would make one more.
+#[test]
+fn what_stands_in_is_not_kept_for_what_it_was() {
+    for rules in ["break-even 3", "stabilise 10m"] {
+        let text =
+            format!("max 9 max-age 20m {rules} | queued 0 | idle 1h x3, booting 5s | wanted 7:10s");
+        let plan = engine::plan(
+            &World::parse(&text).observation(),
+            &World::parse(&text).policy,
+            now(),
+        );
+        assert_eq!(created(&World::parse(&text)), 0, "{plan}");
+    }
+}

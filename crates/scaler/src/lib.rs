@@ -24,6 +24,7 @@ mod lister;
 mod looked;
 mod names;
 mod observe;
+mod orphans;
 mod run;
 mod showing;
 mod tick;

@@ -11,7 +11,7 @@ use crate::drains;
 use crate::lease::Term;
 use crate::ledger::{Changes, Learned};
 use crate::looked::{Looked, PoolLooked};
-use crate::run::Fleet;
+use crate::run::{Fleet, Pool};
 
 /// One observation, and the intent changes that are to be written with the next commit.
 pub(crate) struct Observed {
@@ -43,6 +43,7 @@ impl Observed {
 
 pub(crate) fn observe(
     fleet: &Fleet,
+    orphans: &BTreeMap<PoolName, Pool>,
     term: &Term,
     learned: &Learned,
     mut record: FleetRecord,
@@ -54,7 +55,7 @@ pub(crate) fn observe(
     let mut changes = BTreeMap::new();
     let mut lost_at = BTreeMap::new();
     let mut unreadable = BTreeMap::new();
-    for (name, pool) in &fleet.pools {
+    for (name, pool) in fleet.pools.iter().chain(orphans) {
         let mut stored = record.pools.remove(name).unwrap_or_default();
         if let Some(why) = stored.unreadable {
             unreadable.insert(name.clone(), why);

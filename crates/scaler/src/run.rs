@@ -26,6 +26,7 @@ use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Lister, Listings};
 use crate::names::Names;
+use crate::orphans::Orphans;
 use crate::tick::Ticker;
 use crate::view::FleetView;
 
@@ -90,6 +91,8 @@ pub struct Scaler {
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     /// The control halves of the CI servers that give the right to it.
     pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    /// Longest time each CI server may take to hand out a job it promised.
+    pub settles: BTreeMap<EmitterName, Duration>,
     /// Where workloads are read and intents written.
     pub store: Arc<dyn Store>,
     /// Time.
@@ -114,6 +117,7 @@ pub(crate) struct Fleet {
     pub(crate) emitters: BTreeSet<EmitterName>,
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     pub(crate) controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    pub(crate) settles: BTreeMap<EmitterName, Duration>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -145,6 +149,7 @@ impl Scaler {
             limits: settings.limits.clone(),
             providers: Scaler::providers(settings, registries, clock)?,
             controls: Scaler::controls(settings, registries, clock)?,
+            settles: Scaler::settles(settings),
             store,
             clock: clock.clone(),
             metrics: service.metrics.clone(),
@@ -169,6 +174,13 @@ impl Scaler {
             )
         };
         settings.pools.iter().map(pool).collect()
+    }
+
+    /// How long each CI server of a checked configuration may take to hand out what it promised.
+    pub fn settles(settings: &Settings) -> BTreeMap<EmitterName, Duration> {
+        let emitters = settings.emitters.iter();
+        let settle = emitters.map(|(name, emitter)| (name.clone(), emitter.facts.settle));
+        settle.collect()
     }
 
     /// Makes the providers of a checked configuration.
@@ -307,6 +319,7 @@ impl Scaler {
             emitters,
             providers: self.providers,
             controls: self.controls,
+            settles: self.settles,
             store: self.store,
             clock: self.clock,
             metrics: self.metrics,
@@ -330,6 +343,8 @@ impl Scaler {
             parallel,
             said: String::new(),
             rival: None,
+            orphans: Orphans::default(),
+            said_of_orphans: String::new(),
             unreadable: BTreeMap::new(),
             api: None,
             overlooked: None,

@@ -21,7 +21,8 @@ use crate::api::Api;
 use crate::lease::Term;
 use crate::ledger::Changes;
 use crate::observe::{Observed, observe};
-use crate::run::Fleet;
+use crate::orphans::Orphans;
+use crate::run::{Fleet, Pool};
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -49,6 +50,9 @@ pub(crate) struct Ticker {
     pub(crate) said: String,
     /// Who else acted for this fleet at the last tick.
     pub(crate) rival: Option<String>,
+    /// Machines of pools that are not configured.
+    pub(crate) orphans: Orphans,
+    pub(crate) said_of_orphans: String,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     /// Who is shown what was seen.
@@ -92,6 +96,7 @@ impl Ticker {
                     }
                 }
                 () = ledger.news() => {}
+                () = ordered(self.api.as_ref()) => {}
                 Ok(()) = self.term.changed() => {}
                 Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
                 () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
@@ -126,7 +131,15 @@ impl Ticker {
             return Vec::new();
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        let observed = observe(
+            &self.fleet,
+            &self.orphans.pools,
+            term,
+            &learned,
+            record,
+            &self.sequences,
+            now,
+        );
         let commit = |(pool, changes): (PoolName, Changes)| PoolCommit {
             pool,
             memory: None,
@@ -138,7 +151,8 @@ impl Ticker {
     }
 
     pub(crate) async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
-        let pools: Vec<PoolName> = self.fleet.pools.keys().cloned().collect();
+        let pools = self.fleet.pools.keys().chain(self.orphans.pools.keys());
+        let pools: Vec<PoolName> = pools.cloned().collect();
         let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
         self.fleet.store.read(&pools, &emitters).await
     }
@@ -151,13 +165,24 @@ impl Ticker {
             self.sequences.clear();
         }
         let learned = self.fleet.ledger.learned();
+        let orphans = std::mem::take(&mut self.orphans);
+        self.orphans = orphans.now(&self.fleet, self.fleet.clock.now());
+        self.report_orphans();
         let record = match self.read().await {
             Ok(record) => record,
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
         let now = self.fleet.clock.now();
         let (emitters, orders) = (record.emitters.clone(), record.orders.clone());
-        let mut observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        let mut observed = observe(
+            &self.fleet,
+            &self.orphans.pools,
+            term,
+            &learned,
+            record,
+            &self.sequences,
+            now,
+        );
         let overrides = observed.fleet.overrides.clone();
         self.report_unreadable(&observed);
         self.report_rival(observed.fleet.rival.as_deref());
@@ -210,6 +235,37 @@ impl Ticker {
         self.unreadable.clone_from(&observed.unreadable);
     }
 
+    /// A pool, configured or not.
+    fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        let configured = self.fleet.pools.get(name);
+        configured.or_else(|| self.orphans.pools.get(name))
+    }
+
+    /// Says once of which pools there are machines though they are not configured.
+    fn report_orphans(&mut self) {
+        let leave = self.orphans.pools.keys().map(ToString::to_string);
+        let leave = leave.collect::<Vec<_>>().join(", ");
+        let stay = self.orphans.left_alone.iter();
+        let stay = stay.map(|(pool, why)| format!("{pool}: {why}"));
+        let stay = stay.collect::<Vec<_>>().join("; ");
+        let said = format!("{leave} {stay}");
+        if said != self.said_of_orphans {
+            if !leave.is_empty() {
+                warn!(
+                    pools = leave,
+                    "machines of pools that are not configured: they leave as they become idle"
+                );
+            }
+            if !stay.is_empty() {
+                warn!(
+                    pools = stay,
+                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again"
+                );
+            }
+            self.said_of_orphans = said;
+        }
+    }
+
     /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.
     fn report_rival(&mut self, rival: Option<&str>) {
         match rival {
@@ -246,11 +302,12 @@ impl Ticker {
         for (name, seen) in &mut split.pools {
             seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
         }
-        let policies = self.fleet.pools.values().map(|pool| &pool.policy);
+        let pools = self.fleet.pools.values().chain(self.orphans.pools.values());
+        let policies = pools.map(|pool| &pool.policy);
         let mut plans = engine::plan_fleet(split, policies, &self.fleet.limits, now);
         self.judge_growth(&mut plans, now);
         let judged = plans.into_iter().filter_map(|planned| {
-            let policy = &self.fleet.pools.get(&planned.plan.pool)?.policy;
+            let policy = &self.pool(&planned.plan.pool)?.policy;
             Some(self.judged(planned, policy, now))
         });
         judged.collect()
@@ -258,7 +315,7 @@ impl Ticker {
 
     /// Caps and budgets of the fleet, looked at once more over all plans: if one is broken, nothing is created.
     fn judge_growth(&self, plans: &mut [PoolPlan], now: Timestamp) {
-        let policy = |pool: &PoolName| self.fleet.pools.get(pool).map(|pool| &pool.policy);
+        let policy = |pool: &PoolName| self.pool(pool).map(|pool| &pool.policy);
         let violations = invariants::check_fleet(plans, policy, &self.fleet.limits, now);
         for violation in &violations {
             self.fleet.metrics.scaler.violated(violation.id);
@@ -355,7 +412,7 @@ impl Ticker {
 
     /// What a plan rests on, for its record: a digest always, and the inputs themselves while they are small.
     fn inputs(&self, pool: &Planned, now: Timestamp) -> (String, Option<serde_json::Value>) {
-        let Some(settings) = self.fleet.pools.get(&pool.plan.pool) else {
+        let Some(settings) = self.pool(&pool.plan.pool) else {
             return (String::new(), None);
         };
         let record = Record {
@@ -448,6 +505,7 @@ impl Ticker {
                 instance: listed(&pool.seen.listings, action),
                 intent: intent_of(action, pool),
                 unjoined: unjoined(action, pool),
+                orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
                 overrides: pool.seen.overrides.clone(),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
@@ -464,6 +522,14 @@ impl Ticker {
                     .finish(&subject, updates, fleet.clock.boottime());
             });
         }
+    }
+}
+
+/// Completes when an operator said something here; never where nobody can.
+async fn ordered(api: Option<&Api>) {
+    match api {
+        Some(api) => api.ordered().await,
+        None => std::future::pending().await,
     }
 }
 

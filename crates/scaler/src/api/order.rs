@@ -50,7 +50,16 @@ pub(super) fn guarded(router: Router<Api>, api: &Api) -> Router<Api> {
 async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     match allowed(&api, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            if api.may_say_refused() {
+                warn!(
+                    path = request.uri().path(),
+                    why = refusal.error,
+                    "an order was refused"
+                );
+            }
+            refusal.into_response()
+        }
     }
 }
 
@@ -221,6 +230,7 @@ async fn end(api: &Api, id: &str, who: String) -> Answer {
 
 /// What the store holds after a change: the next tick reads the same.
 async fn now_in_force(api: &Api, store: &dyn Store) -> Answer {
+    api.0.ordered.notify_one();
     let record = store.read(&[], &[]).await.map_err(failed)?;
     let overrides = Overrides::of(&record.orders, api.time());
     let replica = show::replica(api, &api.now());

@@ -331,6 +331,11 @@ impl Sim {
             limits: model::FleetPolicy::default(),
             providers: providers.collect(),
             controls: controls.collect(),
+            settles: world
+                .cis
+                .keys()
+                .map(|name| (name.clone(), SETTLE))
+                .collect(),
             store,
             clock: shared(&self.clock),
             metrics: running.metrics.clone(),
