@@ -5,14 +5,14 @@
 pub(crate) mod quantity;
 pub(crate) mod rules;
 
-use model::{EmitterName, GroupName, MachineName};
+use model::{EmitterName, GroupName, MachineName, Share};
 use ports::SecretRef;
 use ports::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use quantity::{Decimal, Range, Size};
+use quantity::{Decimal, Percent, Range, Size};
 
 /// Top-level keys, in the order of the documentation.
 pub(crate) const SECTIONS: [&str; 10] = [
@@ -92,12 +92,54 @@ pub(crate) struct Machine {
     /// `shared` (nothing that is for one machine only, so one call may start a whole batch). Default per-machine.
     #[serde(default)]
     pub(crate) credential: CredentialKind,
+    /// For how long one machine serves, and how machines that are too old or changed are replaced.
+    #[serde(default)]
+    pub(crate) reuse: Reuse,
     /// `none` for nodes that join no CI server: ready when they run.
     #[serde(default)]
     pub(crate) executor: ExecutorKind,
     /// Where it can be had, in order of preference.
     #[schemars(length(min = 1))]
     pub(crate) offers: Vec<Value>,
+}
+
+/// For how long one machine serves. A job is never ended for it: a machine that is to leave is kept from new jobs, and its
+/// running ones are left to finish.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Reuse {
+    /// Jobs one machine runs in its life, as far as probes see them; 1 makes single-use machines. Without it there is no
+    /// limit.
+    #[schemars(range(min = 1))]
+    pub(crate) max_jobs: Option<u32>,
+    /// How old a machine grows before it is replaced. Without it there is no limit.
+    pub(crate) max_age: Option<Span>,
+    /// What becomes of machines whose image, boot script or registration is not what the configuration says any more:
+    /// `replace` them, or `keep` them as long as they are wanted. Default replace, for `executor: none` keep.
+    pub(crate) when_changed: Option<WhenChanged>,
+    /// The share of the pool that may be on its way out for age or change at once, at least one machine. Default 10%.
+    pub(crate) at_once: Percent,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Reuse {
+            max_jobs: None,
+            max_age: None,
+            when_changed: None,
+            at_once: Percent(Share::percent(10)),
+        }
+    }
+}
+
+/// What becomes of machines that were made from what is not configured any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenChanged {
+    /// One first, the others when a new one has joined.
+    Replace,
+    /// They serve on.
+    Keep,
 }
 
 /// What a bootstrap template carries.

@@ -66,7 +66,7 @@ pub(crate) fn settings(
         .retain(|problem| problem.severity == Severity::Error || !wrong.contains(&problem.path));
     Some(Settings {
         fleet: fleet?,
-        hash: hash(document),
+        hash: ConfigHash::new(short_hash(document)),
         store: store?,
         emitters,
         providers,
@@ -75,15 +75,11 @@ pub(crate) fn settings(
     })
 }
 
-fn hash(document: &Value) -> ConfigHash {
+/// Eight bytes of a hash, in hexadecimal digits. The keys of a mapping are in one order wherever they stood.
+fn short_hash(document: &Value) -> String {
     let digest = Sha256::digest(document.to_string().as_bytes());
-    ConfigHash::new(
-        digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>(),
-    )
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn top_level(document: &Value, problems: &mut Problems) {

@@ -206,7 +206,7 @@ fn an_unknown_key_is_told_at_each_level() {
                |                     ^^^^^^
               = did you mean `region`?
 
-            error: unknown key `slot`; known are slots, cpu, memory, boot, bootstrap, credential, executor, offers
+            error: unknown key `slot`; known are slots, cpu, memory, boot, bootstrap, credential, reuse, executor, offers
               --> parmanu.yaml:17:5
                |
             17 |     slot: 2

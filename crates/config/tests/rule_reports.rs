@@ -57,7 +57,7 @@ fn kinds_that_are_not_there_yet_say_what_to_use_meanwhile() {
             27 |   b: { kind: wait, within: 1m }
                |              ^^^^
 
-            error: rules of the kind `recycle` are not there yet; machines live until they leave for being idle
+            error: rules of the kind `recycle` are not there yet; `reuse: { max_age, max_jobs }` of the machine replaces machines
               --> parmanu.yaml:28:14
                |
             28 |   c: { kind: recycle }

@@ -197,6 +197,7 @@ fn batch(harness: &dyn ProviderHarness, sequence: u32, count: u32) -> CreateBatc
             index: 1,
         },
         spec: harness.offer(),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData("#!/bin/sh\necho hello\n".to_owned()),

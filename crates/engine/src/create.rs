@@ -22,10 +22,6 @@ use crate::{Action, Observation, Plan};
 /// The lag bound of a provider that the configuration does not name any more: long, because nothing is lost by waiting.
 const UNKNOWN_LAG: Duration = Duration::from_secs(120);
 
-/// So many machines in a row may fail to join before the pool tries one at a time: fewer would stop a pool for one
-/// flaky boot, more turn a broken image into a bill.
-const BREAKER_FAILURES: usize = 3;
-
 /// How far a pool may grow by itself, before it is known what the fleet grants.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
@@ -45,7 +41,7 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
         ..
     } = context;
     let room = policy.max.saturating_sub(supply.costing());
-    let mut count = short.min(room);
+    let count = short.min(room);
     if count == 0 {
         return Growth::default();
     }
@@ -59,21 +55,6 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
     if let Some(reason) = blind(seen, policy, *now) {
         plan.reasons.push(reason);
         return Growth::default();
-    }
-    let failures = plan.memory.failed_boots.len();
-    if failures >= BREAKER_FAILURES {
-        let canary = 1u32.saturating_sub(supply.count(|m| m.phase.is_coming()));
-        if canary < count {
-            let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-            plan.reasons.push(Reason::BootBreaker {
-                failures,
-                short: count,
-            });
-            count = canary;
-        }
-        if count == 0 {
-            return Growth::default();
-        }
     }
     let rungs = offers::ladder(seen, policy, &plan.memory, supply, *now, &mut plan.reasons);
     if rungs.is_empty() {

@@ -10,16 +10,14 @@ use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
 use crate::leave::Context;
 use crate::reason::Reason;
+use crate::retire::Replacement;
 use crate::rules::when::Facts;
 use crate::rules::{
     self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
 };
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, create, demand, fleet, learn, offers};
-
-/// Names of failed machines remembered at most; the breaker needs three.
-const MAX_FAILED_BOOTS: usize = 100;
+use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers};
 
 /// Decides what one pool does next, as if it were alone: with no cap but its own.
 ///
@@ -84,9 +82,13 @@ pub(crate) struct Wish<'a> {
     context: Context<'a>,
     plan: Plan,
     wanted: u32,
+    /// The same within the pool's limits.
+    wanted_now: u32,
+    /// The same with what stands in for machines that are being replaced.
     target: u32,
     called_back: u32,
     growth: Growth,
+    replacement: Option<Replacement>,
 }
 
 impl<'a> Wish<'a> {
@@ -114,7 +116,15 @@ impl<'a> Wish<'a> {
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
-        let target = wanted.min(policy.max.max(held));
+        let wanted_now = wanted.min(policy.max.max(held));
+        let sure = trust.no_shrink.is_none();
+        let replacement = sure
+            .then(|| Replacement::of(seen, policy, supply, now))
+            .flatten();
+        let extra = replacement.map_or(0, |replacement| replacement.extra);
+        let target = wanted_now
+            .saturating_add(extra)
+            .min(policy.max.max(wanted_now));
 
         let context = Context {
             seen,
@@ -131,9 +141,11 @@ impl<'a> Wish<'a> {
             context,
             plan,
             wanted,
+            wanted_now,
             target,
             called_back,
             growth,
+            replacement,
         }
     }
 
@@ -182,9 +194,11 @@ impl<'a> Wish<'a> {
             context,
             mut plan,
             wanted,
+            wanted_now,
             target,
             called_back,
             growth,
+            replacement,
         } = self;
         let Context { policy, supply, .. } = context;
         let serving = supply.serving();
@@ -197,7 +211,7 @@ impl<'a> Wish<'a> {
             target
         };
         let at_max = supply.costing() + created >= policy.max;
-        if wanted > reached && (wanted > target || at_max) {
+        if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {
                 max,
@@ -207,7 +221,8 @@ impl<'a> Wish<'a> {
             });
         }
         context.carry_on(&mut plan);
-        context.begin(target, &mut plan);
+        let replaced = replacement.map(|due| context.begin_due(&due, wanted_now, &mut plan));
+        context.begin(target, &replaced.unwrap_or_default(), &mut plan);
         context.clear_away(&mut plan);
         plan.summary.target = target;
         if plan.actions.is_empty() && serving == target {
@@ -310,7 +325,8 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
-    offers::learn_boots(memory, supply, now);
+    let failed = boots::remember(memory, seen, supply, policy, now);
+    offers::learn_boots(memory, supply, &failed, now);
     let mut idle = std::collections::BTreeMap::new();
     let mut coming = std::collections::BTreeSet::new();
     for machine in &supply.machines {
@@ -324,9 +340,6 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
                 let known = memory.idle_since.get(&name).copied();
                 idle.insert(name, known.unwrap_or(now));
             }
-            Phase::Stuck if memory.failed_boots.len() < MAX_FAILED_BOOTS => {
-                memory.failed_boots.insert(name);
-            }
             phase if phase.is_coming() => {
                 coming.insert(name);
             }
@@ -337,6 +350,7 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
             | Phase::Cordoned { .. }
             | Phase::ForeignCordon
             | Phase::Preempted { .. }
+            | Phase::Spent { .. }
             | Phase::Deleting
             | Phase::Stuck
             | Phase::Lost
@@ -347,16 +361,18 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     for machine in &supply.machines {
         let up = matches!(
             machine.phase,
-            Phase::Idle { .. } | Phase::Busy { unknown: None }
+            Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
         );
         if up && memory.booting.contains(&machine.name) {
-            memory.failed_boots.clear();
             let created = machine.listed.and_then(|listed| listed.created_at);
             if let Some(created) = created {
                 learn::observe_boot(&mut memory.learned, age(created, now));
             }
         }
     }
+    let jobs = supply.machines.iter();
+    let jobs = jobs.filter_map(|machine| Some((machine.name.clone(), machine.jobs.clone()?)));
+    memory.jobs = jobs.collect();
     memory.idle_since = idle;
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);

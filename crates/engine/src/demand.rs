@@ -7,7 +7,7 @@ use model::{Executor, ExecutorState, Policy, Seen, age};
 
 use crate::Observation;
 use crate::reason::Reason;
-use crate::supply::{Phase, Supply};
+use crate::supply::Supply;
 
 /// What the jobs need, before any rule and any limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +78,13 @@ pub(crate) fn machines_for(policy: &Policy, supply: &Supply, open: u32) -> u32 {
 }
 
 fn busy(supply: &Supply) -> u32 {
-    supply.count(|m| matches!(m.phase, Phase::Busy { .. }))
+    supply.count(|m| m.phase.is_busy())
 }
 
 /// Free slots of busy machines and of executors that are not ours.
 fn free(supply: &Supply) -> u32 {
     let busy = supply.machines.iter();
-    let busy = busy.filter(|m| matches!(m.phase, Phase::Busy { .. }));
+    let busy = busy.filter(|m| m.phase.is_busy());
     let free = busy.fold(0u32, |sum, m| sum.saturating_add(m.free_slots));
     free.saturating_add(supply.static_free)
 }

@@ -175,13 +175,15 @@ impl Judge<'_> {
     }
 
     /// I1: a machine with a job is neither deleted nor begun to leave, and a deletion rests on a cordon of ours, a
-    /// settle time, and a first read. One that its provider takes back is cordoned all the same: its job is left to
-    /// finish, and the next one would be lost.
+    /// settle time, and a first read. One that its provider takes back, that may run no further job, or that is to be
+    /// replaced is cordoned all the same: its job is left to finish.
     fn i1_no_deletion_without_proof(&mut self) {
         for action in &self.plan.actions {
             match action {
                 Action::Cordon { instance, .. }
-                    if self.looks_busy(instance) && !self.is_taken_back(instance) =>
+                    if self.looks_busy(instance)
+                        && !self.is_taken_back(instance)
+                        && !self.has_served(instance) =>
                 {
                     self.violated("I1", format!("{instance} is busy and begins to leave"));
                 }
@@ -204,6 +206,25 @@ impl Judge<'_> {
     fn is_taken_back(&self, name: &InstanceName) -> bool {
         self.instance(name)
             .is_some_and(|instance| instance.notice.is_some())
+    }
+
+    /// Whether it has run the jobs it may run, is too old, or was made from what is not configured any more.
+    fn has_served(&self, name: &InstanceName) -> bool {
+        let reuse = &self.policy.reuse;
+        let Some(instance) = self.instance(name) else {
+            return false;
+        };
+        let jobs = self.plan.memory.jobs.get(name).map_or(0, |jobs| jobs.count);
+        let spent = reuse.max_jobs.is_some_and(|most| jobs >= most);
+        let created = instance.created_at;
+        let aged = reuse
+            .max_age
+            .is_some_and(|most| created.is_some_and(|at| model::age(at, self.now) >= most));
+        let made_from = instance.generation.as_ref();
+        let mut offers = self.policy.offers.iter();
+        let changed = reuse.replace_changed
+            && made_from.is_some_and(|made| offers.all(|offer| offer.generation != *made));
+        spent || aged || changed
     }
 
     fn looks_busy(&self, name: &InstanceName) -> bool {

@@ -4,14 +4,18 @@
 //! are actions of their own; the last read and the deletion are one, so that nothing lies between them. Doubt about the
 //! workload or the listing stops every step but the calling back of a machine.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::rules::IdleTime;
-use model::{ExecutorMode, Instance, Intent, IntentKey, LeaveStep, OfferId, Policy, Seen, age};
+use model::{
+    ExecutorMode, Instance, InstanceName, Intent, IntentKey, LeaveStep, OfferId, Policy, Seen, age,
+};
 
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
+use crate::retire;
 use crate::rules::Situation;
 use crate::supply::{Does, Leaving, Machine, Phase, Supply};
 use crate::trust::{Trust, listing_doubt};
@@ -106,7 +110,9 @@ impl Context<'_> {
                 LeaveStep::Cordoning => leaving.age >= RETRY_AFTER,
                 LeaveStep::Deleting | LeaveStep::Removing => false,
             });
-        let stays = machine.listed.is_some_and(|listed| !listed.noticed);
+        let stays = machine.listed.is_some_and(|listed| !listed.noticed)
+            && retire::due(machine, self.policy, self.now).is_none()
+            && !retire::is_spent(self.seen, self.policy, machine.jobs.as_ref());
         alive && running && stays && may && machine.executor_ref.is_some()
     }
 
@@ -192,11 +198,15 @@ impl Context<'_> {
                 plan,
             );
         };
-        let confirmed = matches!(
-            machine.agent.map(|agent| agent.cordon),
-            Some(model::Cordon::Ours { .. })
+        let confirmed = is_cordoned(machine);
+        let lifted = !confirmed && leaving.was_lifted(self.seen, self.now);
+        if lifted && matches!(machine.phase, Phase::Spent { .. }) {
+            return self.begin_one(machine, LeaveWhy::Spent, plan);
+        }
+        let busy = matches!(
+            machine.phase,
+            Phase::Cordoned { busy: true, .. } | Phase::Spent { busy: true }
         );
-        let busy = matches!(machine.phase, Phase::Cordoned { busy: true, .. });
         match (leaving.step, &machine.executor_ref) {
             (LeaveStep::Cordoning, None) if leaving.age >= settle && self.looked() => {
                 self.delete(machine, leaving, DeleteProof::NeverRegistered, plan);
@@ -220,7 +230,7 @@ impl Context<'_> {
                 plan.actions.push(Action::Cordon {
                     instance,
                     executor,
-                    why: why_bad(machine),
+                    why: self.why_again(machine),
                 });
                 self.departing(machine, "the cordon is set once more".into(), plan);
             }
@@ -302,13 +312,14 @@ impl Context<'_> {
         });
     }
 
-    /// Lets machines begin to leave: the broken ones, and the idle ones beyond the target, those of offers that are no
-    /// longer configured first, then the longest idle.
-    pub(crate) fn begin(&self, target: u32, plan: &mut Plan) {
+    /// Lets machines begin to leave: the broken ones, and the idle ones beyond the target, those that are to be replaced
+    /// and those of offers that are no longer configured first, then the longest idle. `replaced` have begun already.
+    pub(crate) fn begin(&self, target: u32, replaced: &BTreeSet<InstanceName>, plan: &mut Plan) {
         if self.trust.no_shrink.is_some() {
             return;
         }
-        let serving = self.supply.serving();
+        let gone = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+        let serving = self.supply.serving().saturating_sub(gone);
         let surplus = serving.saturating_sub(target);
         let is_replaced = serving >= target && self.supply.count(|m| m.phase.is_coming()) == 0;
         self.begin_broken(is_replaced, plan);
@@ -333,10 +344,11 @@ impl Context<'_> {
             .iter()
             // one that is taken back is not among those that serve
             .filter(|machine| matches!(machine.phase, Phase::Idle { .. }))
+            .filter(|machine| !replaced.contains(&machine.name))
             .filter_map(|machine| {
                 let since = *plan.memory.idle_since.get(&machine.name)?;
                 self.may_leave(machine, since, plan).then_some((
-                    !self.is_outdated(machine),
+                    !self.goes_first(machine),
                     since,
                     machine,
                 ))
@@ -389,11 +401,13 @@ impl Context<'_> {
         left
     }
 
-    /// Whether it comes from an offer that the configuration does not name any more.
-    fn is_outdated(&self, machine: &Machine) -> bool {
+    /// Whether it is to be replaced anyway, or comes from an offer that the configuration does not name any more.
+    fn goes_first(&self, machine: &Machine) -> bool {
         let offers = &self.policy.offers;
         let known = |id: &OfferId| offers.iter().any(|offer| offer.id == *id);
         machine.offer.as_ref().is_some_and(|id| !known(id))
+            || machine.listed.is_some_and(|listed| listed.changed)
+            || retire::due(machine, self.policy, self.now).is_some()
     }
 
     /// How long a machine itself must have been idle. Where levels of the target are kept, they have waited already;
@@ -428,6 +442,7 @@ impl Context<'_> {
                 Phase::Stuck => LeaveWhy::Stuck,
                 Phase::Lost => LeaveWhy::Lost,
                 Phase::Stopped => LeaveWhy::Stopped,
+                Phase::Spent { .. } => LeaveWhy::Spent,
                 // one whose executor nobody has seen is not up yet, and is left to the provider
                 Phase::Preempted { .. } if machine.agent.is_some() => LeaveWhy::Preempted,
                 Phase::Preempted { .. } if is_replaced && self.serves_nobody(machine, plan) => {
@@ -452,7 +467,26 @@ impl Context<'_> {
             && since.is_some_and(|since| self.may_leave(machine, *since, plan))
     }
 
-    fn begin_one(&self, machine: &Machine, why: LeaveWhy, plan: &mut Plan) {
+    /// Whether a machine that serves can begin to leave by a cordon, or needs none.
+    pub(crate) fn can_begin(&self, machine: &Machine) -> bool {
+        let departs = machine.leaving.is_some();
+        let controlled =
+            machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None;
+        !departs && controlled && is_running(machine) && self.listing_is_whole(machine)
+    }
+
+    /// Why a machine leaves whose cordon is asked for once more.
+    fn why_again(&self, machine: &Machine) -> LeaveWhy {
+        if matches!(machine.phase, Phase::Spent { .. }) {
+            return LeaveWhy::Spent;
+        }
+        match why_bad(machine) {
+            LeaveWhy::Idle => retire::due(machine, self.policy, self.now).unwrap_or(LeaveWhy::Idle),
+            bad => bad,
+        }
+    }
+
+    pub(crate) fn begin_one(&self, machine: &Machine, why: LeaveWhy, plan: &mut Plan) {
         let (instance, epoch) = (machine.name.clone(), self.seen.epoch);
         plan.reasons.push(Reason::Leaves {
             instance: instance.clone(),
@@ -587,6 +621,12 @@ impl Context<'_> {
         }
         plan.memory.ghosts = watched;
     }
+}
+
+/// Whether the look shows a cordon of ours on it.
+fn is_cordoned(machine: &Machine) -> bool {
+    let cordon = machine.agent.map(|agent| agent.cordon);
+    matches!(cordon, Some(model::Cordon::Ours { .. }))
 }
 
 fn is_running(machine: &Machine) -> bool {

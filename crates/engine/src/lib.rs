@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod boots;
 mod budget;
 mod create;
 mod decide;
@@ -25,6 +26,7 @@ mod offers;
 mod plan;
 mod quiet;
 mod reason;
+mod retire;
 pub mod rules;
 mod supply;
 mod trust;

@@ -20,7 +20,7 @@ use crate::observation::{OfferNews, RefusalKind};
 use crate::reason::Reason;
 use crate::supply::{Phase, Supply};
 use crate::trust::listing_doubt;
-use crate::{Observation, Unavailable};
+use crate::{Observation, Unavailable, boots};
 
 /// An offer without capacity steps aside for this long at first: what comparable systems keep such an answer for
 /// (Karpenter: 3 minutes). Shorter asks a dry zone for ever, longer misses what comes back.
@@ -134,18 +134,23 @@ fn met_quota(memory: &mut PoolMemory, entry: &OfferNews, cap: u32, why: &str, no
     );
 }
 
-/// Counts a machine that never joined, and one that did.
-pub(crate) fn learn_boots(memory: &mut PoolMemory, supply: &Supply, now: Timestamp) {
+/// Counts machines that never joined, by their offers, and learns from those that did.
+pub(crate) fn learn_boots(
+    memory: &mut PoolMemory,
+    supply: &Supply,
+    failed: &[OfferId],
+    now: Timestamp,
+) {
+    for id in failed {
+        let offer = memory.offers.entry(id.clone()).or_default();
+        offer.failed = offer.failed.saturating_add(1);
+        fade(offer);
+    }
     for machine in &supply.machines {
         let Some(id) = &machine.offer else { continue };
         let created = machine.listed.and_then(|listed| listed.created_at);
         match &machine.phase {
-            Phase::Stuck if !memory.failed_boots.contains(&machine.name) => {
-                let offer = memory.offers.entry(id.clone()).or_default();
-                offer.failed = offer.failed.saturating_add(1);
-                fade(offer);
-            }
-            Phase::Idle { .. } | Phase::Busy { unknown: None }
+            Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
                 if memory.booting.contains(&machine.name) =>
             {
                 let Some(created) = created else { continue };
@@ -231,6 +236,18 @@ pub(crate) fn ladder(
             });
             reasons.push(Reason::OfferCanary { offer: id });
             room = 1u32.saturating_sub(trying);
+        }
+        if let Some(open) = boots::open(memory, offer, now) {
+            let id = offer.id.clone();
+            let of_it = |known: &Option<OfferId>| known.as_ref().is_none_or(|known| *known == id);
+            let trying = supply.count(|m| m.phase.is_coming() && of_it(&m.offer));
+            let may = u32::from(open.wait.is_zero()).saturating_sub(trying);
+            reasons.push(Reason::BootBreaker {
+                failures: open.failures,
+                offer: offer.id.clone(),
+                wait: open.wait,
+            });
+            room = room.min(may);
         }
         if let Some(why) = listing_doubt(seen, &offer.provider, now) {
             if doubted.insert(&offer.provider) {

@@ -139,6 +139,12 @@ pub enum LeaveWhy {
     Stopped,
     /// Its provider takes it back soon.
     Preempted,
+    /// It has run the jobs it may run.
+    Spent,
+    /// It is older than machines of its pool grow.
+    Aged,
+    /// It was made from what is not configured any more.
+    Changed,
 }
 
 impl fmt::Display for LeaveWhy {
@@ -149,6 +155,11 @@ impl fmt::Display for LeaveWhy {
             LeaveWhy::Lost => "its executor went offline",
             LeaveWhy::Stopped => "it is powered off",
             LeaveWhy::Preempted => "its provider takes it back",
+            LeaveWhy::Spent => "it has run the jobs it may run (reuse.max_jobs)",
+            LeaveWhy::Aged => "it is as old as its machines grow (reuse.max_age)",
+            LeaveWhy::Changed => {
+                "its image, boot script or registration is not what is configured now"
+            }
         })
     }
 }

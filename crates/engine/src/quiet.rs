@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::rules::{IdleSlots, IdleTime, RuleKind};
-use model::{Instance, Learned, Policy, Recommendations, Seen};
+use model::{Instance, Learned, Policy, PoolMemory, Recommendations, Seen};
 
 use crate::leave::least_age;
 use crate::rules::{IDLE_FOR, scale_in};
-use crate::{Observation, Plan, learn};
+use crate::{Observation, Plan, boots, learn};
 
 /// The next look, at the earliest.
 const SOON: Duration = Duration::from_millis(1);
@@ -34,7 +34,7 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
     let mut next = Next::after(now);
     next.consider_all(learn::next_window(&plan.memory.learned, boot, now));
     let instances = seen.listings.values().filter_map(Seen::any).flatten();
-    consider_ages(instances, policy, &mut next);
+    consider_ages(instances, policy, &plan.memory, &mut next);
     let watched = || plan.memory.idle_since.values().copied();
     let wanted = || plan.memory.wanted.iter().flat_map(|wanted| &wanted.earlier);
     let mut has_scale_in = false;
@@ -80,10 +80,12 @@ pub fn quiet_until(seen: &Observation, policy: &Policy, plan: &Plan, now: Timest
 fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
     let nothing_done = plan.actions.is_empty() && plan.put.is_empty() && plan.end.is_empty();
     let memory = &plan.memory;
-    let nothing_begun = seen.seen.intents.is_empty()
+    let nothing_ages = policy.reuse.max_jobs.is_none() && policy.reuse.max_age.is_none();
+    let nothing_begun = nothing_ages
+        && seen.seen.intents.is_empty()
         && memory.missing.is_empty()
         && memory.ghosts.is_empty()
-        && memory.failed_boots.is_empty();
+        && memory.broken.is_empty();
     let Seen::Complete { value, .. } = &seen.seen.workload else {
         return false;
     };
@@ -143,12 +145,17 @@ impl Next {
 fn consider_ages<'a>(
     instances: impl Iterator<Item = &'a Instance>,
     policy: &Policy,
+    memory: &PoolMemory,
     next: &mut Next,
 ) {
     const MOMENT: Duration = Duration::from_nanos(1);
     let offers = policy.offers.iter().map(|offer| Some(&offer.id));
     let least = offers.chain([None]).map(|offer| least_age(policy, offer));
-    let mut ages = vec![policy.boot.timeout];
+    let offers = policy.offers.iter().map(|offer| Some(&offer.id));
+    let mut ages: Vec<Duration> = offers
+        .chain([None])
+        .map(|offer| boots::deadline(policy, memory, offer))
+        .collect();
     ages.extend(least);
     ages.sort_unstable();
     ages.dedup();

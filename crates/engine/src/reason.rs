@@ -342,8 +342,10 @@ pub enum Reason {
     BootBreaker {
         /// Failures in a row.
         failures: u32,
-        /// Machines that would have been created.
-        short: u32,
+        /// The offer they came from.
+        offer: OfferId,
+        /// Time until the next machine may try.
+        wait: Duration,
     },
     /// Machines are created.
     Grows {
@@ -426,6 +428,17 @@ pub enum Reason {
         notice: String,
         /// Whether a job may run on it.
         busy: bool,
+    },
+    /// Machines that serve are too old, or were made from what is not configured any more: others take their places.
+    Replacing {
+        /// How many are to be replaced.
+        due: u32,
+        /// How many may be on their way out at once, beyond those that are.
+        at_once: u32,
+        /// Machines kept beyond those that are wanted, to stand in for them.
+        extra: u32,
+        /// How many may begin to leave now.
+        now: u32,
     },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
@@ -578,6 +591,7 @@ impl Reason {
             Reason::Unclear { .. } => "unclear",
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
+            Reason::Replacing { .. } => "replacing",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -841,12 +855,18 @@ impl fmt::Display for Reason {
                 "share: at most {share} of the pool begins to leave per {}, {waiting} wait",
                 in_words(*per)
             ),
-            Reason::BootBreaker { failures, short } => write!(
-                f,
-                "the last {} never joined: one at a time until one does ({} short)",
-                count(*failures, "machine"),
-                count(*short, "machine")
-            ),
+            Reason::BootBreaker {
+                failures,
+                offer,
+                wait,
+            } => {
+                let failures = count(*failures, "machine");
+                write!(f, "the last {failures} from {offer} never joined: ")?;
+                match wait.is_zero() {
+                    true => f.write_str("one at a time until one does"),
+                    false => write!(f, "the next one tries in {}", in_words(*wait)),
+                }
+            }
             Reason::Grows { count: n, offer } => {
                 write!(f, "grows by {} from {offer}", count(*n, "machine"))
             }
@@ -897,6 +917,23 @@ impl fmt::Display for Reason {
                     f,
                     "{instance} is left alone: somebody else keeps it from taking jobs"
                 )
+            }
+            Reason::Replacing {
+                due,
+                at_once,
+                extra,
+                now,
+            } => {
+                write!(
+                    f,
+                    "{} to be replaced (too old or changed), {at_once} more may leave at once",
+                    count(*due, "machine")
+                )?;
+                match (*now, *extra) {
+                    (0, 0) => write!(f, "; those on their way out are waited for"),
+                    (0, extra) => write!(f, "; {extra} more than wanted must be up first"),
+                    (now, _) => write!(f, "; up to {now} now"),
+                }
             }
             Reason::Preempted {
                 instance,

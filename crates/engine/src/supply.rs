@@ -11,12 +11,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
-    FleetId, Instance, InstanceName, InstanceState, Intent, LeaveStep, NameParts, OfferId, Policy,
-    ProviderName, Seen, Workload, age,
+    FleetId, Generation, Instance, InstanceName, InstanceState, Intent, JobsRun, LeaveStep,
+    NameParts, OfferId, Policy, ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
+use crate::boots;
 use crate::demand::{free_slots, slots};
+use crate::retire;
 
 /// Where a machine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,11 @@ pub enum Phase {
         /// Whether a job may run on it.
         busy: bool,
     },
+    /// It has run the jobs it may run: left to finish the last of them, never given a new one.
+    Spent {
+        /// Whether a job may run on it.
+        busy: bool,
+    },
     /// Its deletion was asked for, or the cloud is stopping it.
     Deleting,
     /// No executor within the boot deadline.
@@ -80,6 +87,7 @@ impl Phase {
             Phase::Cordoned { .. } => "cordoned",
             Phase::ForeignCordon => "foreign_cordon",
             Phase::Preempted { .. } => "preempted",
+            Phase::Spent { .. } => "spent",
             Phase::Deleting => "deleting",
             Phase::Stuck => "stuck",
             Phase::Lost => "lost",
@@ -89,7 +97,7 @@ impl Phase {
     }
 
     /// All words of [`Phase::as_str`], so that a phase without machines can be shown as zero.
-    pub const ALL: [&'static str; 13] = [
+    pub const ALL: [&'static str; 14] = [
         "requested",
         "provisioning",
         "booting",
@@ -98,6 +106,7 @@ impl Phase {
         "cordoned",
         "foreign_cordon",
         "preempted",
+        "spent",
         "deleting",
         "stuck",
         "lost",
@@ -109,12 +118,18 @@ impl Phase {
     pub fn serves(&self) -> bool {
         matches!(
             self,
-            Phase::Requested
+            Phase::Spent { busy: true }
+                | Phase::Requested
                 | Phase::Provisioning
                 | Phase::Booting
                 | Phase::Idle { .. }
                 | Phase::Busy { .. }
         )
+    }
+
+    /// Whether it runs jobs for the pool, or may run some.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Phase::Busy { .. } | Phase::Spent { busy: true })
     }
 
     /// Whether it is still on its way up.
@@ -142,12 +157,16 @@ pub struct Machine {
     pub executor_ref: Option<ExecutorRef>,
     /// The offer it comes from, as far as its tag or its creation says.
     pub offer: Option<OfferId>,
+    /// What it was made from, as far as its tag says.
+    pub generation: Option<Generation>,
     /// Its departure, if one was begun, and for how long it has been in that step.
     pub leaving: Option<Leaving>,
     /// Where it stands.
     pub phase: Phase,
     /// Slots that a new job could take, now or once it is up.
     pub free_slots: u32,
+    /// The jobs seen on it up to now, where its pool limits them.
+    pub jobs: Option<JobsRun>,
 }
 
 /// What a listing says of a machine that is not gone.
@@ -161,6 +180,8 @@ pub struct Listed {
     pub stopped: bool,
     /// Whether its provider takes it back soon.
     pub noticed: bool,
+    /// Whether it was made from what is not configured any more.
+    pub changed: bool,
 }
 
 /// What a look says of a machine's executor.
@@ -287,9 +308,11 @@ impl Supply {
             let begun = leaving.get(&instance.name);
             let leaving = begun.map(|(leaving, _)| leaving.clone());
             let executor_ref = reference(policy, instance, executor, begun.and_then(|b| b.1));
+            let jobs = retire::jobs_run(seen, policy, &instance.name, executor);
             let look = Look {
                 instance,
                 executor,
+                spent: retire::is_spent(seen, policy, jobs.as_ref()),
                 leaving: leaving.as_ref(),
                 registered: executor_ref.is_some(),
                 seen,
@@ -306,13 +329,16 @@ impl Supply {
                     running: instance.state == InstanceState::Running,
                     stopped: instance.state == InstanceState::Stopped,
                     noticed: instance.notice.is_some(),
+                    changed: retire::is_changed(instance, policy),
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,
                 offer: instance.offer.clone(),
+                generation: instance.generation.clone(),
                 leaving,
                 phase,
                 free_slots,
+                jobs,
             });
         }
         let before = supply.machines.len();
@@ -372,12 +398,14 @@ impl Supply {
                     name,
                     provider: provider.clone(),
                     offer: Some(offer.clone()),
+                    generation: None,
                     listed: None,
                     agent: seen_executor.map(Agent::of),
                     executor_ref: executor.clone(),
                     leaving: None,
                     phase: Phase::Requested,
                     free_slots: policy.slots,
+                    jobs: None,
                 });
             }
         }
@@ -574,6 +602,8 @@ struct Look<'a> {
     leaving: Option<&'a Leaving>,
     /// Whether anything names an executor of it.
     registered: bool,
+    /// Whether it has run the jobs it may run.
+    spent: bool,
     seen: &'a Observation,
     policy: &'a Policy,
     now: Timestamp,
@@ -637,6 +667,15 @@ impl Look<'_> {
 
     fn phase_with(&self, executor: &Executor) -> Phase {
         let busy = matches!(executor.state, ExecutorState::Busy { .. });
+        // what it runs is the pool's work, cordoned or not; an agent that went with its one job is as good as idle
+        let spent = self.spent && executor.cordon != Cordon::Foreign;
+        let may_work = matches!(
+            executor.state,
+            ExecutorState::Busy { .. } | ExecutorState::Unknown { .. }
+        );
+        if spent && may_work {
+            return Phase::Spent { busy: true };
+        }
         match executor.cordon {
             Cordon::Ours { epoch } => return Phase::Cordoned { epoch, busy },
             Cordon::Foreign if busy => return Phase::Busy { unknown: None },
@@ -657,6 +696,9 @@ impl Look<'_> {
         };
         if let Some(phase) = online.and_then(|busy| self.preempted(busy)) {
             return phase;
+        }
+        if spent {
+            return Phase::Spent { busy: false };
         }
         match &executor.state {
             ExecutorState::Busy { .. } => Phase::Busy { unknown: None },
@@ -700,7 +742,9 @@ impl Look<'_> {
 
     fn is_overdue(&self) -> bool {
         let created = self.instance.created_at;
-        created.is_some_and(|at| age(at, self.now) > self.policy.boot.timeout)
+        let offer = self.instance.offer.as_ref();
+        let deadline = || boots::deadline(self.policy, &self.seen.seen.memory, offer);
+        created.is_some_and(|at| age(at, self.now) > deadline())
     }
 
     /// Slots that a new job could take.
@@ -724,6 +768,7 @@ impl Look<'_> {
             | Phase::Cordoned { .. }
             | Phase::ForeignCordon
             | Phase::Preempted { .. }
+            | Phase::Spent { .. }
             | Phase::Deleting
             | Phase::Stuck
             | Phase::Lost

@@ -406,7 +406,9 @@ fn news_is_heard_by_those_who_remember_the_offer() {
 fn a_hundred_failed_boots_are_remembered() {
     for (known, kept) in [(98, 99), (99, 100), (100, 100)] {
         let world = World::parse(&format!("max 9 | queued 0 | stuck | failed-boots {known}"));
-        assert_eq!(world.plan().memory.failed_boots.len(), kept, "{known}");
+        let memory = world.plan().memory;
+        let failed = &memory.broken[&model::Generation::new("now")];
+        assert_eq!(failed.machines.len(), kept, "{known}");
     }
 }
 

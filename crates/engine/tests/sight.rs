@@ -6,8 +6,11 @@
 
 mod support;
 
-use engine::{Plan, Supply};
-use model::{Cordon, ExecutorState, InstanceState, Intent, JobId, LeaveStep, StoredIntent};
+use engine::{Action, LeaveWhy, Plan, Supply};
+use model::{
+    Cordon, ExecutorState, FailedBoots, Generation, InstanceState, Intent, JobId, LeaveStep,
+    OfferMemory, StoredIntent,
+};
 use support::{EPOCH, World, ago, executor, executor_ref, instance, now, offer, span};
 
 fn supply(world: &World) -> Supply {
@@ -307,4 +310,135 @@ fn a_listing_is_fresh_for_a_minute() {
     world.workload.executors[0].cordon = Cordon::Ours { epoch: EPOCH };
     world.listing = "old";
     assert!(world.plan().actions.is_empty());
+}
+
+/// A machine that ends by itself before it joins is a failed boot as much as one that hangs: a boot script that powers off
+/// when it fails would else be started for ever.
+#[test]
+fn a_machine_that_ends_before_it_joins_is_a_failed_boot() {
+    for state in [
+        InstanceState::Stopped,
+        InstanceState::Stopping,
+        InstanceState::Gone { why: None },
+    ] {
+        let failed = |launched: bool, departing: bool| {
+            let text = if departing {
+                "cordoning 1s"
+            } else {
+                "booting 20s"
+            };
+            let mut world = World::parse(&format!("max 9 | queued 1 | {text}"));
+            world.instances[0].state = state.clone();
+            if launched {
+                world.memory.launched = [world.instances[0].name.clone()].into();
+            }
+            let memory = world.plan().memory;
+            memory
+                .broken
+                .values()
+                .map(|failed| failed.machines.len())
+                .sum::<usize>()
+        };
+        assert_eq!(failed(true, false), 1, "{state:?}");
+        assert_eq!(failed(false, false), 0, "{state:?}: it may have joined");
+        assert_eq!(
+            failed(true, true),
+            u32::from(state == InstanceState::Stopped) as usize,
+            "{state:?}: we let it go"
+        );
+    }
+}
+
+/// The breaker is of what machines are made from: another image begins anew, and another offer goes on.
+#[test]
+fn a_broken_image_holds_its_own_offer_only() {
+    let made = |generations: [&str; 2]| {
+        let mut world = World::parse("max 9 offers 2 | queued 4 | no instances | failed-boots 5");
+        for (offer, generation) in world.policy.offers.iter_mut().zip(generations) {
+            offer.generation = Generation::new(generation);
+        }
+        let plan = world.plan();
+        let made = |index: u32| {
+            let creations = plan.actions.iter().map(move |action| match action {
+                Action::Create { count, offer, .. } if offer.index == index => *count,
+                _ => 0,
+            });
+            creations.sum::<u32>()
+        };
+        (made(0), made(1))
+    };
+    // five failures ask for four minutes, and it was five minutes ago
+    assert_eq!(made(["now", "now"]), (1, 1));
+    assert_eq!(made(["now", "other"]), (1, 3));
+    assert_eq!(made(["other", "now"]), (4, 0));
+    assert_eq!(made(["other", "another"]), (4, 0));
+}
+
+/// Each failure more doubles the time until the next machine tries.
+#[test]
+fn a_broken_image_is_tried_ever_more_rarely() {
+    let waits = |failures: u32, since: u64| {
+        let mut world = World::parse(&format!(
+            "max 9 | queued 4 | no instances | failed-boots {failures}"
+        ));
+        for failed in world.memory.broken.values_mut() {
+            failed.last = ago(since);
+        }
+        world.plan().actions.is_empty()
+    };
+    for (failures, wait) in [(3, 60), (4, 120), (5, 240), (8, 1800), (99, 1800)] {
+        assert!(waits(failures, wait - 1), "{failures}");
+        assert!(!waits(failures, wait), "{failures}");
+    }
+    assert!(!waits(2, 0));
+}
+
+/// The deadline is four times what boots of the offer took, never more than the configuration says, and is not believed
+/// while machines fail.
+#[test]
+fn the_boot_deadline_is_learned() {
+    let is_stuck = |made: u32, boot: u64, failures: u32, age: u64| {
+        let mut world = World::parse(&format!("max 9 | queued 1 | booting {age}s"));
+        let id = offer(0, "aws").id;
+        world.instances[0].offer = Some(id.clone());
+        let learned = OfferMemory {
+            made,
+            boot_ms: boot * 1000,
+            ..OfferMemory::default()
+        };
+        world.memory.offers.insert(id, learned);
+        let machines = (0..failures).map(|i| format!("linux-6-{i}-0").parse().unwrap());
+        let failed = FailedBoots {
+            machines: machines.collect(),
+            last: ago(0),
+        };
+        if failures > 0 {
+            world.memory.broken = [(Generation::new("now"), failed)].into();
+        }
+        let plan = world.plan();
+        plan.actions.iter().any(|action| {
+            matches!(
+                action,
+                Action::Cordon {
+                    why: LeaveWhy::Stuck,
+                    ..
+                }
+            )
+        })
+    };
+    let deadline = |made, boot, failures| {
+        (1..900)
+            .find(|age| is_stuck(made, boot, failures, *age))
+            .map(|age| age - 1)
+    };
+    assert_eq!(deadline(3, 40, 0), Some(600), "too few have joined");
+    assert_eq!(deadline(4, 40, 0), Some(160));
+    assert_eq!(
+        deadline(4, 5, 0),
+        Some(120),
+        "twice what is expected at least"
+    );
+    assert_eq!(deadline(4, 40, 1), Some(320));
+    assert_eq!(deadline(4, 40, 2), Some(600));
+    assert_eq!(deadline(4, 400, 0), Some(600));
 }

@@ -595,7 +595,7 @@ fn after_three_failed_boots_one_canary_is_tried_at_a_time() {
         expect![[r#"
             create linux-9-1: 1 machine at aws from linux-m/0
               demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
-              the last 3 machines never joined: one at a time until one does (5 machines short)
+              the last 3 machines from linux-m/0 never joined: one at a time until one does
               grows by 1 machine from linux-m/0
         "#]],
     );
@@ -609,7 +609,8 @@ fn a_canary_on_its_way_is_waited_for() {
         expect![[r#"
             nothing to do
               demand: 5 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 5
-              the last 3 machines never joined: one at a time until one does (4 machines short)
+              the last 3 machines from linux-m/0 never joined: one at a time until one does
+              4 machines short, but no offer is left to create from
         "#]],
     );
 }

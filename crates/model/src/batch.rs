@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Epoch, ExecutorRef, FleetId, IdError, InstallationId, OfferId, PoolName};
+use crate::{Epoch, ExecutorRef, FleetId, Generation, IdError, InstallationId, OfferId, PoolName};
 
 /// One creation: the unit of retry, of the idempotency token and of the batch tag.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -193,6 +193,8 @@ pub struct CreateBatch {
     pub offer: OfferId,
     /// The offer as the provider plugin's `Offer` type reads it.
     pub spec: serde_json::Value,
+    /// What the machines are made from, written on them in the same call.
+    pub generation: Generation,
     /// Counts the tries of this batch that had a *known* failure; part of the token.
     pub attempt: u32,
     /// The executor registered for the machine before it exists; only when `count` is 1.

@@ -204,6 +204,11 @@ opaque!(
     InstallationId
 );
 opaque!(
+    /// Hash of what a machine is made from: its image, its boot script, what it was registered for. A machine whose hash
+    /// no offer of its pool has any more was made from what is not configured any more.
+    Generation
+);
+opaque!(
     /// Hash of the effective configuration; probot stamps it into each workload.
     ConfigHash
 );

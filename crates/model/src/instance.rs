@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ExecutorRef, FleetId, InstallationId, InstanceName, OfferId, PoolName, ProviderRef};
+use crate::{
+    ExecutorRef, FleetId, Generation, InstallationId, InstanceName, OfferId, PoolName, ProviderRef,
+};
 
 /// One machine of our fleet in one listing of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Instance {
     /// The offer it came from, from its tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<OfferId>,
+    /// What it was made from, from its tags; unknown of machines that an earlier version made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// That the cloud takes it back soon, in the cloud's words or in those of a guest that was told: a spot
     /// interruption, a rebalance recommendation, a host that is to be maintained. New jobs had better go elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]

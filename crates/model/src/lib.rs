@@ -29,7 +29,7 @@ pub use batch::{BatchId, CreateBatch, InstanceName, NameParts, UserData, idempot
 pub use executor::{Cordon, Executor, ExecutorRef, ExecutorState, Health, Reading, Work};
 pub use fleet::{Budget, FleetPolicy, Period, Ranking, Standing};
 pub use ids::{
-    ConfigHash, EmitterName, Epoch, ExecutorId, FleetId, GroupName, HolderId, IdError,
+    ConfigHash, EmitterName, Epoch, ExecutorId, FleetId, Generation, GroupName, HolderId, IdError,
     InstallationId, JobId, MachineName, PoolName, ProviderName, ProviderRef,
 };
 pub use instance::{Instance, InstanceState, Listing, MarketKind, Owner};
@@ -37,11 +37,13 @@ pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
 pub use learned::{Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded};
 pub use memory::{
-    Missing, OfferMemory, PoolMemory, QuotaMemory, Recommendations, Spend, Tokens, Wanted,
+    FailedBoots, JobsRun, Missing, OfferMemory, PoolMemory, QuotaMemory, Recommendations, Spend,
+    Tokens, Wanted,
 };
 pub use money::{Currency, Money};
 pub use policy::{
-    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, WorkloadTrust, offer_keys,
+    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Reuse, WorkloadTrust,
+    offer_keys,
 };
 pub use rules::{Profile, Rule, RuleKind, Share, When};
 pub use seen::{Completeness, Seen, age};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, InstanceName, Learned, Money, OfferId, ProviderName, age};
+use crate::{BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,12 @@ pub struct PoolMemory {
     pub departures: Vec<Timestamp>,
     /// Machines that were coming up at the last tick.
     pub booting: BTreeSet<InstanceName>,
-    /// Machines that reached their boot deadline without an executor, in a row; cleared when one joins.
-    pub failed_boots: BTreeSet<InstanceName>,
+    /// Those of them that a listing showed: one that is gone without having joined has failed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub launched: BTreeSet<InstanceName>,
+    /// Machines that failed to join, in a row, by what they were made from; cleared when one joins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken: BTreeMap<Generation, FailedBoots>,
     /// Until when calls may have been in flight whose intents were lost. It stands here so that a scaler which takes over
     /// right after a wipe knows of it too.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +58,9 @@ pub struct PoolMemory {
     /// What this pool's machines cost in the current period of each budget, by the budget's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub spend: BTreeMap<String, Spend>,
+    /// Jobs seen on each machine, where the pool limits them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<InstanceName, JobsRun>,
     /// Running and runnable jobs of the last look that was believed.
     #[serde(skip_serializing_if = "is_zero")]
     pub believed_work: u32,
@@ -71,6 +78,44 @@ pub struct PoolMemory {
 )]
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// Machines in a row that never joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedBoots {
+    /// Which; at most a hundred.
+    pub machines: BTreeSet<InstanceName>,
+    /// When the last of them was found to have failed.
+    pub last: Timestamp,
+}
+
+/// Jobs seen on one machine in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobsRun {
+    /// How many.
+    pub count: u32,
+    /// Those of them that were seen last; they are not counted again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last: Vec<JobId>,
+}
+
+impl JobsRun {
+    /// With the jobs of one more look at a machine that is busy; where the CI server does not name them, one at least.
+    #[must_use]
+    pub fn seeing(self, jobs: &[JobId]) -> Self {
+        let new = jobs.iter().filter(|job| !self.last.contains(job)).count();
+        let count = self
+            .count
+            .saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        JobsRun {
+            count: count.max(1),
+            last: if jobs.is_empty() {
+                self.last
+            } else {
+                jobs.to_vec()
+            },
+        }
+    }
 }
 
 /// What was learned of one offer.
@@ -209,7 +254,8 @@ impl Default for PoolMemory {
             missing: BTreeMap::new(),
             departures: Vec::new(),
             booting: BTreeSet::new(),
-            failed_boots: BTreeSet::new(),
+            launched: BTreeSet::new(),
+            broken: BTreeMap::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
             wanted: None,
@@ -218,6 +264,7 @@ impl Default for PoolMemory {
             offers: BTreeMap::new(),
             quotas: BTreeMap::new(),
             spend: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             believed_work: 0,
             cliff: None,
             anomaly_since: None,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmitterName, MachineName, Money, PoolName, ProviderName, Rule, Standing};
+use crate::{
+    EmitterName, Generation, MachineName, Money, PoolName, ProviderName, Rule, Share, Standing,
+};
 
 /// All the engine needs to know of one pool's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Policy {
     pub boot: Boot,
     /// How the pool's executors are controlled.
     pub executors: ExecutorMode,
+    /// When a machine leaves although it is wanted.
+    #[serde(default)]
+    pub reuse: Reuse,
     /// Whether the boot script carries a credential for one machine.
     pub bootstrap: Bootstrap,
     /// Where machines can be had, in order of preference; at least one.
@@ -45,6 +50,31 @@ pub struct Boot {
     pub expect: Duration,
     /// After this the machine is given up as stuck.
     pub timeout: Duration,
+}
+
+/// For how long one machine serves, and how machines that are to leave although they are wanted are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// Jobs one machine runs in its life, as far as looks show them; 1 makes single-use machines. No limit without.
+    pub max_jobs: Option<u32>,
+    /// How old a machine grows before it is replaced. No limit without.
+    pub max_age: Option<Duration>,
+    /// Whether machines that were made from what is not configured any more are replaced.
+    pub replace_changed: bool,
+    /// The share of the pool that may be on its way out for age or change at once, rounded up to whole machines.
+    pub at_once: Share,
+}
+
+impl Default for Reuse {
+    /// Machines serve for as long as they are wanted.
+    fn default() -> Self {
+        Reuse {
+            max_jobs: None,
+            max_age: None,
+            replace_changed: false,
+            at_once: Share::percent(10),
+        }
+    }
 }
 
 /// How a pool's executors are controlled.
@@ -80,6 +110,8 @@ pub struct OfferPolicy {
     pub id: OfferId,
     /// The cloud account.
     pub provider: ProviderName,
+    /// What a machine of it is made from now.
+    pub generation: Generation,
     /// Price of one machine per hour in the currency of the configuration, if stated.
     pub price: Option<Money>,
     /// How long this provider's listing may lag behind its own answers.

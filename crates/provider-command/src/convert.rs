@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use model::{
-    CreateBatch, FleetId, InstallationId, Instance, InstanceName, InstanceState, Listing, Owner,
-    ProviderName, ProviderRef,
+    CreateBatch, FleetId, Generation, InstallationId, Instance, InstanceName, InstanceState,
+    Listing, Owner, ProviderName, ProviderRef,
 };
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -85,6 +85,7 @@ pub(crate) fn tags(batch: &CreateBatch, now: Timestamp) -> BTreeMap<String, Stri
         ("batch", Some(batch.batch.to_string())),
         ("epoch", Some(batch.batch.epoch.to_string())),
         ("offer", Some(batch.offer.to_string())),
+        ("generation", Some(batch.generation.to_string())),
         ("executor", batch.executor.as_ref().map(ToString::to_string)),
         ("expires", Some(expires.to_string())),
     ];
@@ -183,6 +184,7 @@ pub(crate) fn instance(
         },
         executor: mark("executor").and_then(|text| text.parse().ok()),
         offer: mark("offer").and_then(|text| text.parse().ok()),
+        generation: mark("generation").map(Generation::new),
         notice: fit(&machine.notice),
         expires: mark("expires").and_then(|text| text.parse().ok()),
         name,

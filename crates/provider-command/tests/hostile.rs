@@ -256,6 +256,7 @@ fn listed() -> model::Instance {
         executor: None,
         offer: None,
         notice: None,
+        generation: None,
         expires: None,
         name,
     }

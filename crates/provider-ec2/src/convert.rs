@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    BatchId, CreateBatch, FleetId, InstallationId, Instance, InstanceName, InstanceState, Owner,
-    ProviderRef,
+    BatchId, CreateBatch, FleetId, Generation, InstallationId, Instance, InstanceName,
+    InstanceState, Owner, ProviderRef,
 };
 
 use crate::config::Offer;
@@ -27,6 +27,8 @@ pub(crate) mod tag {
     pub(crate) const BATCH: &str = "parmanu:batch";
     /// The offer it came from.
     pub(crate) const OFFER: &str = "parmanu:offer";
+    /// What it was made from, as a hash.
+    pub(crate) const GENERATION: &str = "parmanu:generation";
     /// The executor registered for it.
     pub(crate) const EXECUTOR: &str = "parmanu:executor";
     /// That the machine is taken back, in the words of whoever was told: the guest (a rebalance recommendation is told to
@@ -62,6 +64,7 @@ pub(crate) fn tags(batch: &CreateBatch, offer: &Offer) -> BTreeMap<String, Strin
         (tag::INSTALLATION, Some(batch.installation.to_string())),
         (tag::BATCH, Some(batch.batch.to_string())),
         (tag::OFFER, Some(batch.offer.to_string())),
+        (tag::GENERATION, Some(batch.generation.to_string())),
         (tag::EXECUTOR, executor),
     ];
     let own = own
@@ -136,6 +139,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, region: &str) -> Result<Ins
         },
         executor: seen.tag(tag::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.tag(tag::OFFER).and_then(|text| text.parse().ok()),
+        generation: seen.tag(tag::GENERATION).map(Generation::new),
         notice: seen.tag(tag::NOTICE).map(str::to_owned),
         expires: seen.tag(tag::EXPIRES).and_then(|text| text.parse().ok()),
     })
@@ -256,6 +260,7 @@ mod tests {
                 index: 1,
             },
             spec: json!({}),
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: (count == 1).then(|| ExecutorRef {
                 emitter: "gitlab".parse().unwrap(),
@@ -286,6 +291,7 @@ mod tests {
         assert_eq!(machine.name, batch.batch.instance(0));
         assert_eq!(machine.executor, batch.executor);
         assert_eq!(machine.offer, Some(batch.offer.clone()));
+        assert_eq!(machine.generation, Some(batch.generation.clone()));
         assert_eq!(machine.owner.installation, Some(batch.installation));
         assert_eq!(machine.state, InstanceState::Running);
         assert_eq!(machine.scope, "eu-central-1a");

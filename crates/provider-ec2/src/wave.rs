@@ -191,6 +191,7 @@ fn batch(sequence: u32, count: u32) -> CreateBatch {
         count,
         offer: "large/0".parse().unwrap(),
         spec: json!({"image": "ami-00000000000000001", "types": ["m7i.large"]}),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData::default(),

@@ -26,6 +26,7 @@ fn batch(sequence: u32, count: u32, spec: Value) -> CreateBatch {
             index: 0,
         },
         spec,
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData::default(),

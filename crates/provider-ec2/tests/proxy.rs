@@ -63,6 +63,7 @@ impl Proxied {
             count: 1,
             offer: "large/0".parse().expect("the name of an offer"),
             spec: json!({"image": "ami-12345678", "types": ["m5.large"], "zones": ["eu-central-1a"]}),
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: None,
             user_data: UserData::default(),

@@ -63,6 +63,7 @@ fn batch(sequence: u32, attempt: u32) -> CreateBatch {
             index: 0,
         },
         spec: world::offer(),
+        generation: model::Generation::new("0f3c5a"),
         attempt,
         executor: None,
         user_data: UserData::default(),

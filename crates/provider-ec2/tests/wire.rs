@@ -37,6 +37,7 @@ fn batch(sequence: u32, count: u32) -> CreateBatch {
             index: 0,
         },
         spec: world::offer(),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData(format!("#!/bin/sh\nregister {CANARY}\n")),

@@ -86,6 +86,8 @@ struct State {
     deletions: Vec<InstanceName>,
     /// Calls that said until when machines are wanted.
     renewals: u64,
+    /// Machines that were there when their console was asked for.
+    consoles: Vec<InstanceName>,
 }
 
 /// A simulated cloud account; clones share it.
@@ -116,6 +118,11 @@ impl FakeCloud {
     /// Forgets what was to go wrong and has not yet.
     pub fn forget_faults(&self) {
         self.lock().faults.clear();
+    }
+
+    /// Machines that were there when their console was asked for, in that order.
+    pub fn consoles(&self) -> Vec<InstanceName> {
+        self.lock().consoles.clone()
     }
 
     /// All machines that exist now, in their true state.
@@ -324,6 +331,7 @@ impl FakeCloud {
             },
             executor: batch.executor.clone(),
             offer: Some(batch.offer.clone()),
+            generation: Some(batch.generation.clone()),
             notice: None,
             expires: None,
         };
@@ -380,6 +388,24 @@ impl Provider for FakeCloud {
         let deleted = self.delete_now(instances);
         self.travel().await;
         deleted
+    }
+
+    async fn console(
+        &self,
+        instance: &Instance,
+        _: &Call,
+    ) -> Result<Option<String>, ProviderError> {
+        self.travel().await;
+        let mut state = self.lock();
+        let key = (instance.owner.fleet.clone(), instance.name.clone());
+        let there = state
+            .machines
+            .get(&key)
+            .is_some_and(|machine| machine.ends.is_none());
+        if there {
+            state.consoles.push(instance.name.clone());
+        }
+        Ok(there.then(|| format!("[    0.0] {} boots\n", instance.name)))
     }
 
     async fn renew(

@@ -81,6 +81,7 @@ impl ProviderHarness for World {
             count: 1,
             offer: "large/0".parse().expect("the name of an offer"),
             spec: json!({}),
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: None,
             user_data: UserData::default(),

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    CreateBatch, FleetId, InstallationId, Instance, InstanceName, InstanceState, Owner, ProviderRef,
+    CreateBatch, FleetId, Generation, InstallationId, Instance, InstanceName, InstanceState, Owner,
+    ProviderRef,
 };
 
 use crate::config::{Config, Offer};
@@ -38,6 +39,8 @@ pub(crate) mod item {
     pub(crate) const INSTALLATION: &str = "parmanu-installation";
     /// The offer it came from: has a slash.
     pub(crate) const OFFER: &str = "parmanu-offer";
+    /// What it was made from, as a hash.
+    pub(crate) const GENERATION: &str = "parmanu-generation";
     /// The executor registered for it: has a colon, and whatever the CI server likes.
     pub(crate) const EXECUTOR: &str = "parmanu-executor";
 }
@@ -78,6 +81,7 @@ pub(crate) fn metadata(
         (offer.boot_key.as_str(), script),
         (item::INSTALLATION, Some(batch.installation.to_string())),
         (item::OFFER, Some(batch.offer.to_string())),
+        (item::GENERATION, Some(batch.generation.to_string())),
         (item::EXECUTOR, executor),
     ];
     let own = own.into_iter();
@@ -138,6 +142,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId) -> Result<Instance, String>
         },
         executor: seen.item(item::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.item(item::OFFER).and_then(|text| text.parse().ok()),
+        generation: seen.item(item::GENERATION).map(Generation::new),
         notice: notice(seen),
         // there is no such mark here: `max_run_duration` ends a forgotten machine
         expires: None,
@@ -198,6 +203,7 @@ pub(crate) fn created(
         },
         executor: batch.executor.clone(),
         offer: Some(batch.offer.clone()),
+        generation: Some(batch.generation.clone()),
         notice: None,
         expires: None,
     }
@@ -301,6 +307,7 @@ mod tests {
                 index: 1,
             },
             spec: json!({}),
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: Some(ExecutorRef {
                 emitter: "gitlab".parse().unwrap(),
@@ -330,6 +337,7 @@ mod tests {
         assert_eq!(machine.name, batch.batch.instance(0));
         assert_eq!(machine.executor, batch.executor);
         assert_eq!(machine.offer, Some(batch.offer.clone()));
+        assert_eq!(machine.generation, Some(batch.generation.clone()));
         assert_eq!(machine.owner.installation, Some(batch.installation.clone()));
         assert_eq!(machine.scope, "r1-a");
         let at = "2026-01-02T11:04:05.678Z".parse().unwrap();

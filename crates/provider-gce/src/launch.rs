@@ -197,6 +197,7 @@ mod tests {
             count,
             offer: "large/0".parse().unwrap(),
             spec: Value::Null,
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: None,
             user_data: UserData("#!/bin/sh\n".to_owned()),
@@ -241,6 +242,7 @@ mod tests {
                 }}],
                 "labels": labels,
                 "metadata": {"items": [
+                    {"key": "parmanu-generation", "value": "0f3c5a"},
                     {"key": "parmanu-installation", "value": "here"},
                     {"key": "parmanu-offer", "value": "large/0"},
                     {"key": "user-data", "value": "#!/bin/sh\n"},

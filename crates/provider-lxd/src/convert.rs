@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    CreateBatch, FleetId, InstallationId, Instance, InstanceName, InstanceState, Owner,
+    CreateBatch, FleetId, Generation, InstallationId, Instance, InstanceName, InstanceState, Owner,
     ProviderRef, age,
 };
 use serde::Deserialize;
@@ -90,6 +90,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, now: Timestamp) -> Result<I
         },
         executor: seen.mark("executor").and_then(|text| text.parse().ok()),
         offer: seen.mark("offer").and_then(|text| text.parse().ok()),
+        generation: seen.mark("generation").map(Generation::new),
         notice: seen.mark("notice").map(str::to_owned),
         expires: seen.mark("expires").and_then(|text| text.parse().ok()),
         name,
@@ -144,6 +145,7 @@ pub(crate) fn body(
         ("index", Some(name.index.to_string())),
         ("epoch", Some(batch.batch.epoch.to_string())),
         ("offer", Some(batch.offer.to_string())),
+        ("generation", Some(batch.generation.to_string())),
         ("executor", batch.executor.as_ref().map(ToString::to_string)),
     ];
     for (key, value) in marks {
@@ -278,6 +280,7 @@ mod tests {
             count: 1,
             offer: "small/0".parse().unwrap(),
             spec: Value::Null,
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: Some("buildbot:7".parse::<ExecutorRef>().unwrap()),
             user_data: UserData("#!/bin/sh\n".to_owned()),

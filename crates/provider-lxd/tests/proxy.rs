@@ -93,6 +93,7 @@ fn batch(sequence: u32) -> CreateBatch {
         count: 1,
         offer: "small/0".parse().expect("the name of an offer"),
         spec: world::offer(),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData::default(),

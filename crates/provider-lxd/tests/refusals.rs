@@ -29,6 +29,7 @@ fn batch(sequence: u32, spec: Value) -> CreateBatch {
             index: 0,
         },
         spec,
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData("#!/bin/sh\n".to_owned()),

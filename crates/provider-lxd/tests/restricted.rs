@@ -22,6 +22,7 @@ fn batch(sequence: u32, spec: Value) -> CreateBatch {
         count: 1,
         offer: "small/0".parse().expect("the name of an offer"),
         spec,
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData::default(),

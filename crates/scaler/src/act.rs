@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use engine::{Action, DeleteProof, OfferNews, Refusal, RefusalKind};
 use model::{
-    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Policy, Reading, Work,
+    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Policy, ProviderName,
+    Reading, Work,
 };
 use ports::{
     Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
@@ -19,6 +20,7 @@ use telemetry::chain;
 use tracing::{debug, info, warn};
 
 use crate::bootstrap;
+use crate::consoles;
 use crate::lease::Term;
 use crate::ledger::Update;
 use crate::run::{Fleet, Pool};
@@ -44,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) instance: Option<Instance>,
     /// The departure or creation as it is recorded now.
     pub(crate) intent: Option<Intent>,
+    /// The machine with its provider, if it never joined and its console is wanted before it goes.
+    pub(crate) unjoined: Option<(ProviderName, Instance)>,
 }
 
 /// How an action ended, for the audit line and the metric.
@@ -83,6 +87,9 @@ pub(crate) async fn act(fleet: &Fleet, job: Job) -> Vec<Update> {
     let subject = job.action.subject();
     let (words, epoch) = (job.action.to_string(), job.term.epoch);
     let pool = pool_of(&job.action);
+    if let Some((provider, machine)) = &job.unjoined {
+        consoles::tell(fleet, provider, machine, &job.term.call(&fleet.clock)).await;
+    }
     let done = match fleet.pools.get(&pool) {
         Some(settings) => carry_out(fleet, settings, job).await,
         None => Done::failed("its pool is not configured", Vec::new()),
@@ -367,7 +374,10 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     };
     let policy = &pool.policy;
     let end = || Update::End(IntentKey::Create(batch.clone()));
-    let (Some(provider), Some(spec)) = (fleet.providers.get(name), pool.offers.get(offer)) else {
+    let known = policy.offers.iter().find(|known| known.id == *offer);
+    let (Some(provider), Some(spec), Some(known)) =
+        (fleet.providers.get(name), pool.offers.get(offer), known)
+    else {
         return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
     };
     // asked before anything is prepared: an executor that is registered for nothing has to be removed again
@@ -422,6 +432,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
         count: *count,
         offer: offer.clone(),
         spec: spec.clone(),
+        generation: known.generation.clone(),
         attempt: 0,
         executor: executor.clone(),
         user_data,

@@ -14,6 +14,7 @@
 
 mod act;
 mod bootstrap;
+mod consoles;
 mod lease;
 mod ledger;
 mod lister;

@@ -139,6 +139,7 @@ mod tests {
             executor,
             offer: None,
             notice: None,
+            generation: None,
             expires: None,
         }
     }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::consoles::Told;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Lister, Listings};
@@ -119,6 +120,7 @@ pub(crate) struct Fleet {
     pub(crate) listings: Listings,
     pub(crate) ledger: Ledger,
     pub(crate) names: Names,
+    pub(crate) told: Told,
 }
 
 impl Scaler {
@@ -296,6 +298,7 @@ impl Scaler {
             listings,
             ledger: Ledger::default(),
             names: Names::default(),
+            told: Told::default(),
         });
         Ticker {
             fleet,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, Seen};
+use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
 use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
@@ -424,6 +424,7 @@ impl Ticker {
                 term: term.clone(),
                 instance: listed(&pool.seen.listings, action),
                 intent: intent_of(action, pool),
+                unjoined: unjoined(action, pool),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
             let fleet = self.fleet.clone();
@@ -444,7 +445,7 @@ impl Ticker {
 
 /// The machine of a deletion, exactly as its provider listed it.
 fn listed(
-    listings: &BTreeMap<model::ProviderName, Seen<Vec<Instance>>>,
+    listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
     action: &Action,
 ) -> Option<Instance> {
     let Action::Delete {
@@ -455,6 +456,24 @@ fn listed(
     };
     let list = listings.get(provider)?.any()?;
     list.iter().find(|listed| listed.name == *instance).cloned()
+}
+
+/// The machine of an action that lets go of one which never joined.
+fn unjoined(action: &Action, pool: &Planned) -> Option<(ProviderName, Instance)> {
+    let (Action::Cordon { instance, .. } | Action::Delete { instance, .. }) = action else {
+        return None;
+    };
+    let mut broken = pool.plan.memory.broken.values();
+    if !broken.any(|failed| failed.machines.contains(instance)) {
+        return None;
+    }
+    let listings = pool.seen.listings.iter();
+    let mut all = listings.flat_map(|(provider, listing)| {
+        let list = listing.any().into_iter().flatten();
+        list.map(move |machine| (provider, machine))
+    });
+    let found = all.find(|(_, machine)| machine.name == *instance);
+    found.map(|(provider, machine)| (provider.clone(), machine.clone()))
 }
 
 /// The intent behind an action, as it is recorded after this tick's commit.

@@ -6,7 +6,7 @@
 mod support;
 
 use emitter_fake::JobEnd;
-use model::{Bootstrap, Cordon, InstanceName};
+use model::{Bootstrap, Cordon, InstanceName, InstanceState};
 use provider_fake::Fault;
 use support::{LINUX, PoolSetup, SECOND, SETTLE, Setup, Sim, World, simulate};
 
@@ -331,8 +331,38 @@ fn machines_that_never_join_do_not_become_a_bill() {
         sim.pass(SECOND * 900).await;
         let made = sim.world().ever();
         assert!(made <= 5 + 15, "{made} machines for 5 jobs in 15 minutes");
+        let mut consoles = sim.cloud("sim").consoles();
+        let gone = sim.cloud("sim").deletions().len();
+        assert!(gone >= 5 && consoles.len() >= gone, "{consoles:?}");
+        consoles.sort();
+        consoles.dedup();
+        assert!(consoles.len() >= gone, "each is asked once: {consoles:?}");
+        assert_eq!(consoles.len(), sim.cloud("sim").consoles().len());
         sim.world().join = SECOND;
         sim.until_settled(SECOND * 600).await;
+    });
+}
+
+/// Each of them ends by itself a second after it runs, so nothing ever hangs until its deadline.
+#[test]
+fn machines_that_end_before_they_join_do_not_become_a_bill() {
+    simulate(Setup::default(), |sim| async move {
+        sim.world().join = SECOND * 100_000;
+        let _loops = start(&sim, 5, 20);
+        for _ in 0..900 {
+            sim.pass(SECOND).await;
+            let running = sim.cloud("sim").machines();
+            let running = running
+                .iter()
+                .filter(|m| m.instance.state == InstanceState::Running);
+            for machine in running {
+                sim.cloud("sim").kill(&machine.instance.name);
+            }
+        }
+        let made = sim.world().ever();
+        assert!(made <= 5 + 6, "{made} machines for 5 jobs in 15 minutes");
+        sim.world().join = SECOND;
+        sim.until_settled(SECOND * 2400).await;
     });
 }
 

@@ -244,6 +244,7 @@ impl Driven {
                 executor: executor.clone(),
                 offer: Some(offer.clone()),
                 notice: None,
+                generation: None,
                 expires: None,
             });
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{MachineName, Money, OfferId, OfferPolicy, ProviderName};
+use model::{Generation, MachineName, Money, OfferId, OfferPolicy, ProviderName};
 use ports::strict::{self, Problems};
 use serde_json::{Map, Value};
 
@@ -63,6 +63,8 @@ impl Maker<'_> {
                         let policy = OfferPolicy {
                             id,
                             provider: offer.provider,
+                            // what the pool adds to it is not known here
+                            generation: Generation::new(""),
                             price: offer.price.and_then(Money::from_decimal),
                             listing_lag: facts.listing_lag,
                             batch_limit: facts.batch_limit,
@@ -161,10 +163,47 @@ fn numbers(machine: &raw::Machine, problems: &mut Problems) {
             ),
         );
     }
+    reuse(machine, problems);
     if machine.offers.is_empty() {
         problems.error(
             ["offers".into()],
             "a machine needs at least one offer: where is it to be had?",
+        );
+    }
+}
+
+fn reuse(machine: &raw::Machine, problems: &mut Problems) {
+    let reuse = &machine.reuse;
+    let at = |key: &str| ["reuse".into(), key.into()];
+    if let Some(age) = reuse.max_age {
+        too_long("reuse.max_age", age.0, problems);
+        let timeout = machine.boot.timeout;
+        if age <= timeout {
+            let (age, timeout) = (age.0, timeout.0);
+            problems.error(
+                at("max_age"),
+                format!(
+                    "a max_age of {age:?} is no longer than boot.timeout ({timeout:?}): a machine may be too old before it runs a job"
+                ),
+            );
+        }
+    }
+    if machine.executor == raw::ExecutorKind::None && reuse.max_jobs.is_some() {
+        problems.error(
+            at("max_jobs"),
+            "a machine with `executor: none` runs no jobs that could be counted; limit it with `max_age`",
+        );
+    }
+    if reuse.max_jobs == Some(0) {
+        problems.error(
+            at("max_jobs"),
+            "max_jobs is 1 or more; leave it out for no limit",
+        );
+    }
+    if reuse.at_once.0.permille == 0 || reuse.at_once.0.permille > 1000 {
+        problems.error(
+            at("at_once"),
+            "at_once is more than 0% and at most 100%; `when_changed: keep` replaces nothing",
         );
     }
 }

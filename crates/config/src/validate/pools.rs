@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, MachineName, Money, OnStale, Policy, PoolName,
-    Ranking, Rule, RuleKind, Standing, WorkloadTrust,
+    Boot, Bootstrap, EmitterName, ExecutorMode, Generation, MachineName, Money, OfferPolicy,
+    OnStale, Policy, PoolName, Ranking, Reuse, Rule, RuleKind, Standing, WorkloadTrust,
 };
 use ports::strict::{self, Problems};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Maker;
 use super::boot_script::{self, Given};
@@ -356,6 +356,22 @@ fn make_pool(
     let machine = &parts.machine;
     let slots = slots::of_pool(&pool, &pool.machine, machine, problems);
     let job = slots::range(&pool);
+    let made_from = |offer: &OfferPolicy, spec: &Value| generation(&pool, parts, offer, spec);
+    let offers: Vec<OfferPolicy> = (parts.offers.iter())
+        .map(|(offer, spec)| OfferPolicy {
+            generation: made_from(offer, spec),
+            ..offer.clone()
+        })
+        .collect();
+    let reuse = &machine.reuse;
+    if let Some(jobs) = reuse.max_jobs.filter(|jobs| *jobs < slots) {
+        problems.error(
+            ["machine".into()],
+            format!(
+                "a machine with {slots} slots may take {slots} jobs at once, and its reuse.max_jobs says {jobs}; write `slots: {jobs}` there"
+            ),
+        );
+    }
     PoolSettings {
         policy: Policy {
             pool: name.clone(),
@@ -368,15 +384,20 @@ fn make_pool(
                 timeout: machine.boot.timeout.0,
             },
             executors,
+            reuse: Reuse {
+                max_jobs: reuse.max_jobs,
+                max_age: reuse.max_age.map(|age| age.0),
+                replace_changed: match reuse.when_changed {
+                    Some(when) => when == raw::WhenChanged::Replace,
+                    None => machine.executor == raw::ExecutorKind::Joins,
+                },
+                at_once: reuse.at_once.0,
+            },
             bootstrap: match machine.credential {
                 raw::CredentialKind::PerMachine => Bootstrap::PerMachine,
                 raw::CredentialKind::Shared => Bootstrap::Shared,
             },
-            offers: parts
-                .offers
-                .iter()
-                .map(|(policy, _)| policy.clone())
-                .collect(),
+            offers,
             trust: WorkloadTrust {
                 fresh_for,
                 on_stale: pool.keep_on_stale.map_or(OnStale::Hold, OnStale::AtLeast),
@@ -403,4 +424,30 @@ fn make_pool(
             .collect(),
         bootstrap: parts.template.clone(),
     }
+}
+
+/// What a machine of this pool and offer is made from, as a hash: what was registered for it, its boot script, and the
+/// offer as the provider reads it. Prices and times are no part of it. A change of what is hashed here replaces every
+/// machine of every fleet at the next upgrade.
+fn generation(
+    pool: &raw::Pool,
+    parts: &MachineParts,
+    offer: &OfferPolicy,
+    spec: &Value,
+) -> Generation {
+    let script = parts.template.as_ref().map(|template| {
+        if template.parts.is_empty() {
+            json!(template.text)
+        } else {
+            json!([template.text, template.parts])
+        }
+    });
+    let made_from = json!({
+        "emitter": pool.emitter,
+        "serves": pool.serves,
+        "bootstrap": script,
+        "provider": offer.provider,
+        "offer": spec,
+    });
+    Generation::new(super::short_hash(&made_from))
 }

@@ -41,7 +41,10 @@ const NOT_YET: [(&str, &str); 3] = [
         "forecast",
         "`reserve` with `when: { schedule: … }` starts machines ahead",
     ),
-    ("recycle", "machines live until they leave for being idle"),
+    (
+        "recycle",
+        "`reuse: { max_age, max_jobs }` of the machine replaces machines",
+    ),
 ];
 
 /// What a second of a waiting job is worth in a reserve without `wait_to_idle`, in seconds of an idle slot: the one of

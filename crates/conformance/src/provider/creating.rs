@@ -29,6 +29,7 @@ pub async fn created_machines_are_listed_with_their_marks(harness: &dyn Provider
         assert_eq!(seen.owner.fleet, batch.fleet);
         assert_eq!(seen.owner.installation.as_ref(), Some(&batch.installation));
         assert_eq!(seen.offer.as_ref(), Some(&batch.offer));
+        assert_eq!(seen.generation.as_ref(), Some(&batch.generation));
         assert_eq!(seen.executor, None);
     }
     Ok(())

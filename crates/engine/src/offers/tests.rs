@@ -186,6 +186,7 @@ fn the_price_of_a_joined_hour() {
         let policy = OfferPolicy {
             id: offer(0),
             provider: aws(),
+            generation: model::Generation::new("now"),
             price: micros.map(Money::from_micros),
             listing_lag: seconds(30),
             batch_limit: 1,

@@ -8,7 +8,6 @@
 use super::Situation;
 use super::when::Facts;
 use crate::reason::{Pressure, Reason};
-use crate::supply::Phase;
 
 /// Raises `wanted` while memory is short or the load is high.
 pub(crate) fn raise(
@@ -17,7 +16,7 @@ pub(crate) fn raise(
     mut wanted: u32,
     reasons: &mut Vec<Reason>,
 ) -> u32 {
-    let busy = at.supply.count(|m| matches!(m.phase, Phase::Busy { .. }));
+    let busy = at.supply.count(|m| m.phase.is_busy());
     if busy == 0 {
         return wanted;
     }

@@ -51,6 +51,7 @@ pub fn policy(pool: &str) -> Policy {
             timeout: span("10m"),
         },
         executors: ExecutorMode::Managed { settle: SETTLE },
+        reuse: Reuse::default(),
         bootstrap: Bootstrap::PerMachine,
         offers: vec![offer(0, "aws")],
         trust: WorkloadTrust {
@@ -63,6 +64,11 @@ pub fn policy(pool: &str) -> Policy {
         )],
         standing: Standing::default(),
     }
+}
+
+fn prefix<'a>(text: &'a str, prefix: &str) -> (bool, &'a str) {
+    let rest = text.strip_prefix(prefix);
+    (rest.is_some(), rest.unwrap_or(text))
 }
 
 fn numbers(text: &str) -> [u32; 3] {
@@ -188,6 +194,7 @@ pub fn offer(index: u32, provider: &str) -> OfferPolicy {
             index,
         },
         provider: provider.parse().unwrap(),
+        generation: Generation::new("now"),
         price: None,
         listing_lag: span("30s"),
         batch_limit: 1000,
@@ -215,6 +222,7 @@ pub fn instance(pool: &str, number: u32) -> Instance {
         },
         offer: None,
         notice: None,
+        generation: Some(Generation::new("now")),
         expires: None,
     }
 }
@@ -270,6 +278,7 @@ pub struct World {
     pub held: Option<String>,
     pub refused: Option<String>,
     pub news: Vec<OfferNews>,
+    pub next_sequence: u32,
     /// Whether there is a policy for it.
     pub configured: bool,
 }
@@ -291,6 +300,7 @@ impl World {
             held: None,
             refused: None,
             news: vec![],
+            next_sequence: 1,
             configured: true,
         }
     }
@@ -379,6 +389,12 @@ impl World {
                     let profile = Profile::ALL.into_iter().find(|p| p.name() == value);
                     self.policy.rules = profile.unwrap().rules();
                 }
+                "jobs" => self.policy.reuse.max_jobs = Some(value.parse().unwrap()),
+                "max-age" => self.policy.reuse.max_age = Some(span(value)),
+                "replace" => {
+                    self.policy.reuse.replace_changed = true;
+                    self.policy.reuse.at_once = value.parse().unwrap();
+                }
                 "keep" => self.policy.trust.on_stale = OnStale::AtLeast(value.parse().unwrap()),
                 other => panic!("`{other}` is no key of a policy"),
             }
@@ -460,6 +476,17 @@ impl World {
         let (state, time) = text.split_once(' ').unwrap_or((text, "0s"));
         let time = span(time);
         let mut instance = instance(&self.pool, number);
+        // `changed-` was made from what is not configured any more, `worn-` has run three jobs
+        let (changed, state) = prefix(state, "changed-");
+        let (worn, state) = prefix(state, "worn-");
+        if changed {
+            instance.generation = Some(Generation::new("before"));
+        }
+        if worn {
+            let last = vec![JobId::new("earlier")];
+            let jobs = JobsRun { count: 3, last };
+            self.memory.jobs.insert(instance.name.clone(), jobs);
+        }
         let name = instance.name.clone();
         let mut seen = executor(&name, ExecutorState::Idle { since: None });
         seen.slots = self.policy.slots;
@@ -595,7 +622,11 @@ impl World {
                             .parse::<InstanceName>()
                             .unwrap()
                     });
-                    self.memory.failed_boots = failed.collect();
+                    let failed = FailedBoots {
+                        machines: failed.collect(),
+                        last: ago(300),
+                    };
+                    self.memory.broken = [(Generation::new("now"), failed)].into();
                 }
                 ("wanted", entry) => {
                     let (machines, time) = entry.split_once(':').unwrap();
@@ -658,7 +689,7 @@ impl World {
             workload,
             intents: self.intents.clone(),
             memory: self.memory.clone(),
-            next_sequence: 1,
+            next_sequence: self.next_sequence,
             creation_held: self.held.clone(),
             control_refused: self.refused.clone(),
             offer_news: self.news.clone(),

@@ -405,6 +405,7 @@ impl Made<'_> {
             executor: reference.filter(|_| joins),
             offer: Some(offer.id.clone()),
             notice: None,
+            generation: None,
             expires: None,
         };
         Ok(Some((offer.provider.clone(), instance)))

@@ -42,6 +42,7 @@ impl Clock for Paused {
 
 fn policy() -> Policy {
     Policy {
+        reuse: model::Reuse::default(),
         pool: "linux".parse().unwrap(),
         emitter: "ci".parse().ok(),
         slots: 1,
@@ -121,6 +122,7 @@ impl Bench {
             count: 1,
             offer: "m/0".parse().unwrap(),
             spec: serde_json::json!({}),
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor,
             user_data: UserData::default(),
@@ -553,6 +555,7 @@ async fn two_machines_that_name_one_executor_both_stay() {
         count: 1,
         offer: "m/0".parse().unwrap(),
         spec: serde_json::json!({}),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: first.executor,
         user_data: UserData::default(),

@@ -79,6 +79,7 @@ pub(crate) fn batch(sequence: u32, count: u32, spec: &Value) -> CreateBatch {
             index: 0,
         },
         spec: json!({ "spec": spec }),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: None,
         user_data: UserData("#!/bin/sh\n".to_owned()),

@@ -220,6 +220,7 @@ impl World {
             count: 1,
             offer: "large/0".parse().expect("the name of an offer"),
             spec,
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: None,
             user_data: model::UserData::default(),

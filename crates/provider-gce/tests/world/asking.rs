@@ -31,6 +31,7 @@ pub(crate) fn batch(sequence: u32, count: u32) -> CreateBatch {
             index: 0,
         },
         spec: super::offer(),
+        generation: model::Generation::new("0f3c5a"),
         attempt: 0,
         executor: (count == 1).then(|| ExecutorRef {
             emitter: "gitlab".parse().expect("the name of an emitter"),

@@ -344,11 +344,13 @@ impl Sim {
                 expect: self.setup.boot,
                 timeout: SECOND * 60,
             },
+            reuse: model::Reuse::default(),
             executors: ExecutorMode::Managed { settle: SETTLE },
             bootstrap: pool.bootstrap,
             offers: vec![OfferPolicy {
                 id: offer.clone(),
                 provider: parsed(pool.provider),
+                generation: model::Generation::new("now"),
                 price: None,
                 listing_lag: self.setup.lag,
                 batch_limit: 100,

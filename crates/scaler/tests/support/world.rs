@@ -373,6 +373,7 @@ pub(crate) async fn strangers(clock: &Arc<SimClock>, clouds: &[FakeCloud], cis: 
                 index: 0,
             },
             spec: serde_json::Value::Null,
+            generation: model::Generation::new("0f3c5a"),
             attempt: 0,
             executor: None,
             user_data: UserData::default(),

@@ -28,6 +28,7 @@ pub(crate) fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64
             executors: ExecutorMode::Managed {
                 settle: Duration::from_secs(settle),
             },
+            reuse: model::Reuse::default(),
             bootstrap: Bootstrap::Shared,
             offers: vec![OfferPolicy {
                 id: OfferId {
@@ -35,6 +36,7 @@ pub(crate) fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64
                     index: 0,
                 },
                 provider: "cloud".parse().unwrap(),
+                generation: model::Generation::new("now"),
                 price: None,
                 listing_lag: Duration::from_secs(30),
                 batch_limit: 100,

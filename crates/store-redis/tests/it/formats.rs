@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     BatchId, Completeness, ConfigHash, Cordon, Demand, Epoch, Executor, ExecutorId, ExecutorRef,
-    ExecutorState, Histogram, HolderId, Intent, JobId, Learned, LeaveStep, Missing, Money,
-    NeededAgain, OfferId, OfferMemory, PoolMemory, QuotaMemory, Recommendations, RiseRow,
-    RiseWindow, Spend, Tokens, Unmatched, Unneeded, Wanted, Workload,
+    ExecutorState, FailedBoots, Generation, Histogram, HolderId, Intent, JobId, JobsRun, Learned,
+    LeaveStep, Missing, Money, NeededAgain, OfferId, OfferMemory, PoolMemory, QuotaMemory,
+    Recommendations, RiseRow, RiseWindow, Spend, Tokens, Unmatched, Unneeded, Wanted, Workload,
 };
 use ports::{Acquired, LeaseName, PoolCommit, Store, WorkloadWrite};
 
@@ -101,9 +101,6 @@ fn memory() -> PoolMemory {
     );
     memory.departures.push(at);
     memory
-        .failed_boots
-        .insert("linux-1795531234567-3-0".parse().unwrap());
-    memory
         .ghosts
         .insert("linux-1795531234567-4-0".parse().unwrap(), at);
     memory
@@ -121,6 +118,18 @@ fn remember_the_rest(memory: &mut PoolMemory, at: Timestamp) {
     };
     let counts = vec![0, 3, 1];
     let gaps = Histogram { counts };
+    let machine = || "linux-1795531234567-3-0".parse().unwrap();
+    memory.launched = [machine()].into();
+    let failed = FailedBoots {
+        machines: [machine()].into(),
+        last: at,
+    };
+    memory.broken = [(Generation::new("0f3c5a"), failed)].into();
+    let jobs = JobsRun {
+        count: 2,
+        last: vec![JobId::new("41")],
+    };
+    memory.jobs = [(machine(), jobs)].into();
     memory.intents_lost_at = Some(at);
     memory.cliff = Some(at);
     memory.anomaly_since = Some(at);

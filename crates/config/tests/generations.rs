@@ -1,0 +1,82 @@
+//! What counts as a change of what machines are made from. A mistake here replaces every machine of every fleet.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use config::check_text;
+use support::{good, registries};
+
+/// The generation of the only offer of [`good`], with these replacements and this boot script.
+fn generation(replacements: &[(&str, &str)], script: &str) -> String {
+    let mut text = good();
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // a script may have a part, behind a line of its own
+    let (script, part) = script.split_once("--part--\n").unwrap_or((script, ""));
+    std::fs::write(folder.path().join("runner.j2"), script).unwrap();
+    std::fs::write(folder.path().join("part.j2"), part).unwrap();
+    let (settings, _) = check_text(&text, "parmanu.yaml", folder.path(), &registries()).unwrap();
+    let pool = settings.pools.values().next().unwrap();
+    pool.policy.offers[0].generation.to_string()
+}
+
+const SCRIPT: &str = "#!/bin/sh\nrun {{ executor.token }} {{ machine }}\n";
+
+/// An upgrade of Parmanu that changes this number replaces all machines of all fleets: do not change it in passing.
+#[test]
+fn it_is_the_same_in_every_version() {
+    assert_eq!(generation(&[], SCRIPT), "a8e80c4d7e5c12b8");
+}
+
+#[test]
+fn limits_prices_times_rules_and_the_order_of_keys_change_nothing() {
+    let same = generation(&[], SCRIPT);
+    for change in [
+        ("max: 3", "max: 30"),
+        ("idle_for: 10m", "idle_for: 1m"),
+        ("types: [m7i.large] }", "types: [m7i.large], price: 0.1 }"),
+        ("slots: 1", "slots: 2"),
+        ("    slots: 1\n", "    boot: { timeout: 20m }\n"),
+        (
+            "{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }",
+            "{ types: [m7i.large], image: ami-0123456789abcdef0, provider: aws }",
+        ),
+        ("linux-m", "linux-large"),
+    ] {
+        assert_eq!(generation(&[change], SCRIPT), same, "{change:?}");
+    }
+}
+
+#[test]
+fn image_script_and_registration_change_it() {
+    let before = generation(&[], SCRIPT);
+    for change in [
+        ("ami-0123456789abcdef0", "ami-0fedcba9876543210"),
+        ("m7i.large", "m7i.xlarge"),
+        ("tags: [linux, docker]", "tags: [linux]"),
+        ("run_untagged: true", "run_untagged: false"),
+    ] {
+        assert_ne!(generation(&[change], SCRIPT), before, "{change:?}");
+    }
+    assert_ne!(
+        generation(
+            &[],
+            "#!/bin/sh\nanother {{ executor.token }} {{ machine }}\n"
+        ),
+        before
+    );
+}
+
+#[test]
+fn a_part_of_the_script_changes_it_where_it_is_included() {
+    let with = "{{ executor.token }}{% include 'part.j2' %}\n--part--\none\n";
+    let before = generation(&[], with);
+    assert_eq!(generation(&[], with), before);
+    assert_ne!(generation(&[], &with.replace("one", "two")), before);
+    let beside = format!("{SCRIPT}--part--\none\n");
+    assert_eq!(generation(&[], &beside), generation(&[], SCRIPT));
+}
