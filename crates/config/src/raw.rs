@@ -15,10 +15,11 @@ use serde_json::Value;
 use quantity::{Decimal, Percent, Range, Size};
 
 /// Top-level keys, in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 10] = [
+pub(crate) const SECTIONS: [&str; 11] = [
     "version",
     "fleet",
     "store",
+    "api",
     "emitters",
     "providers",
     "machines",
@@ -67,6 +68,14 @@ pub(crate) struct RedisStore {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MemoryStore {}
+
+/// The verbs of scaler's API that change something: pause, pin, drain. Without this section they are refused.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    /// What an operator must say, in Authorization: Bearer; at least 16 characters.
+    pub(crate) token: SecretRef,
+}
 
 /// What a pool's machines are.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

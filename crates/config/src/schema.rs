@@ -79,6 +79,7 @@ pub fn schema(registries: &Registries) -> Value {
             "version": { "const": 1, "description": "Version of this format." },
             "fleet": of::<model::FleetId>(&mut generator),
             "store": store(&mut generator),
+            "api": of::<raw::Api>(&mut generator),
             "emitters": named(json!({ "anyOf": emitters }), "Job emitter platforms, credentials, probing frequency."),
             "providers": named(json!({ "anyOf": providers }), "Infrastructure platforms and credentials."),
             "machines": named(machine, "Executor machine configurations."),

@@ -22,6 +22,8 @@ pub struct Settings {
     pub hash: ConfigHash,
     /// Where probot and scaler meet.
     pub store: StoreSettings,
+    /// What an operator must say to change something over scaler's API; `None` when nobody may.
+    pub api_token: Option<SecretRef>,
     /// The CI servers.
     pub emitters: BTreeMap<EmitterName, EmitterSettings>,
     /// The cloud accounts.

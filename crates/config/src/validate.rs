@@ -37,6 +37,7 @@ pub(crate) fn settings(
     top_level(document, problems);
     let fleet = fleet(document, problems);
     let store = store(document, problems);
+    let api_token = api(document, problems);
     let mut maker = Maker {
         registries,
         base,
@@ -68,6 +69,7 @@ pub(crate) fn settings(
         fleet: fleet?,
         hash: ConfigHash::new(short_hash(document)),
         store: store?,
+        api_token,
         emitters,
         providers,
         pools,
@@ -152,6 +154,20 @@ fn store(document: &Value, problems: &mut Problems) -> Option<StoreSettings> {
     };
     problems.append(&["store".into()], inner);
     store
+}
+
+fn api(document: &Value, problems: &mut Problems) -> Option<ports::SecretRef> {
+    let value = document.get("api")?;
+    let mut inner = Problems::default();
+    let token = strict::read::<raw::Api>(value, &mut inner).map(|api| api.token);
+    if token.as_ref().is_some_and(ports::SecretRef::is_literal) {
+        inner.warning(
+            ["token".into()],
+            "the token stands in the configuration itself: use ${env:NAME} or ${file:/path}",
+        );
+    }
+    problems.append(&["api".into()], inner);
+    token
 }
 
 struct Maker<'a> {

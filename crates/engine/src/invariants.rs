@@ -440,6 +440,8 @@ impl Judge<'_> {
                     | Reason::BudgetCheapest { .. }
                     | Reason::BootBreaker { .. }
                     | Reason::Paced { .. }
+                    | Reason::Paused { .. }
+                    | Reason::Pinned { .. }
             )
         });
         if serving < self.min as usize && !said {

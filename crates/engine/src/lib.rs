@@ -23,10 +23,12 @@ mod learn;
 mod leave;
 mod observation;
 mod offers;
+mod orders;
 mod plan;
 mod quiet;
 mod reason;
 mod retire;
+mod rival;
 pub mod rules;
 mod supply;
 mod trust;
@@ -39,7 +41,9 @@ pub use observation::{
     FleetObservation, Observation, OfferNews, PoolSeen, Refusal, RefusalKind, Split, Unavailable,
 };
 pub use offers::Rung;
+pub use orders::OrderedBy;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
 pub use quiet::quiet_until;
 pub use reason::{CapOf, Pressure, Reason, ReserveBy};
+pub use rival::rival;
 pub use supply::{Agent, Does, Ghost, Listed, Machine, Phase, Supply};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Epoch, FleetId, Instance, OfferId, PoolMemory, PoolName, ProviderName, Seen, Share,
-    StoredIntent, Workload,
+    ConfigHash, Epoch, FleetId, Instance, OfferId, Overrides, PoolMemory, PoolName, ProviderName,
+    Seen, Share, StoredIntent, Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,12 @@ pub struct FleetObservation {
     /// Offers that step aside for a while.
     #[serde(with = "model::offer_keys")]
     pub unavailable: BTreeMap<OfferId, Unavailable>,
+    /// Who else acts for this fleet, in words (see [`crate::rival`]): then nothing of it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
+    /// What operators ordered.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
 }
 
 /// What is known of one pool beside its machines.
@@ -123,6 +129,12 @@ pub struct Observation {
     /// How much of a budget that counts the pool is spent or promised, of the fullest one.
     #[serde(default)]
     pub spent: Option<Share>,
+    /// Who else acts for this fleet, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
+    /// What operators ordered of the pool, its machines, their images and zones.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
 }
 
 /// A fleet taken apart.
@@ -149,7 +161,9 @@ impl FleetObservation {
     pub fn split(self) -> Split {
         let mut split = Split::default();
         for (name, seen) in self.pools {
+            let overrides = self.overrides.of_pool(&name);
             let observation = Observation {
+                overrides,
                 fleet: self.fleet.clone(),
                 config: self.config.clone(),
                 epoch: self.epoch,
@@ -159,6 +173,7 @@ impl FleetObservation {
                 unavailable: self.unavailable.clone(),
                 at_provider: BTreeMap::new(),
                 spent: None,
+                rival: self.rival.clone(),
             };
             split.pools.insert(name, observation);
         }

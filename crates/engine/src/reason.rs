@@ -9,6 +9,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::orders::OrderedBy;
 use crate::plan::LeaveWhy;
 
 /// Whose cap it is.
@@ -196,6 +197,31 @@ pub enum Reason {
     HeldSize {
         /// Machines kept.
         keep: u32,
+    },
+    /// An operator paused the pool.
+    Paused {
+        /// Who, why, until when.
+        by: OrderedBy,
+        /// Machines that would be wanted.
+        wanted: u32,
+        /// Machines that stay.
+        keep: u32,
+    },
+    /// An operator pinned the pool's size.
+    Pinned {
+        /// Who, why, until when.
+        by: OrderedBy,
+        /// Machines ordered.
+        machines: u32,
+        /// Machines that would be wanted.
+        wanted: u32,
+        /// Machines wanted now, within max, and no fewer than there are while the workload is in doubt.
+        pinned: u32,
+    },
+    /// An override in the store is not what we write: until it is removed, no machine leaves.
+    OverrideUnreadable {
+        /// Where it stands, and what is wrong with it.
+        why: String,
     },
     /// A provider's listing proves no absence: nothing is created or deleted there.
     HeldByListing {
@@ -440,6 +466,11 @@ pub enum Reason {
         /// How many may begin to leave now.
         now: u32,
     },
+    /// Another installation acts for the same fleet: nothing leaves.
+    Rival {
+        /// The sign of it.
+        what: String,
+    },
     /// A creation is settled: seen, or proven never to have happened.
     CreationSettled {
         /// The batch in words.
@@ -540,6 +571,20 @@ fn decimal(milli: u32) -> String {
 }
 
 impl Reason {
+    /// The machine it is about, if it is about one.
+    pub fn subject(&self) -> Option<&InstanceName> {
+        match self {
+            Reason::Leaves { instance, .. }
+            | Reason::Departing { instance, .. }
+            | Reason::Adopted { instance, .. }
+            | Reason::Unclear { instance, .. }
+            | Reason::ForeignCordon { instance }
+            | Reason::Preempted { instance, .. }
+            | Reason::Ghost { instance } => Some(instance),
+            _ => None,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -557,6 +602,9 @@ impl Reason {
             Reason::Ceiling { .. } => "ceiling",
             Reason::HeldByWorkload { .. } => "held_by_workload",
             Reason::HeldSize { .. } => "held_size",
+            Reason::Paused { .. } => "paused",
+            Reason::Pinned { .. } => "pinned",
+            Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
             Reason::CreationHeld { .. } => "creation_held",
@@ -592,6 +640,7 @@ impl Reason {
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
+            Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
             Reason::Steady { .. } => "steady",
@@ -732,6 +781,22 @@ impl fmt::Display for Reason {
                     "the pool keeps {} until its emitter is heard",
                     count(*keep, "machine")
                 )
+            }
+            Reason::Paused { by, wanted, keep } => write!(
+                f,
+                "paused {by}; it keeps {}, {wanted} would be wanted",
+                count(*keep, "machine")
+            ),
+            Reason::Pinned {
+                by,
+                machines,
+                wanted,
+                pinned,
+            } => {
+                write!(f, "pinned at {machines} {by}: {wanted} -> {pinned}")
+            }
+            Reason::OverrideUnreadable { why } => {
+                write!(f, "no machine may leave: an override cannot be read: {why}")
             }
             Reason::HeldByListing { provider, why } => {
                 write!(f, "nothing is created or deleted at {provider}: {why}")
@@ -918,6 +983,10 @@ impl fmt::Display for Reason {
                     "{instance} is left alone: somebody else keeps it from taking jobs"
                 )
             }
+            Reason::Rival { what } => write!(
+                f,
+                "another installation acts for this fleet ({what}), so nothing leaves: give one of the two another `fleet`"
+            ),
             Reason::Replacing {
                 due,
                 at_once,

@@ -359,7 +359,7 @@ impl Supply {
     }
 
     /// The machine of this name.
-    pub(crate) fn machine(&self, name: &InstanceName) -> Option<&Machine> {
+    pub fn machine(&self, name: &InstanceName) -> Option<&Machine> {
         let parts = name.parts();
         let at = self
             .machines

@@ -101,6 +101,11 @@ impl Trust {
     ) -> Trust {
         let cliff = cliff(seen, policy, supply, &mut plan.memory, now);
         let anomaly = mass_anomaly(supply, &mut plan.memory, now);
+        if let Some(what) = &seen.rival {
+            self.no_shrink = Some("somebody else acts for this fleet".to_owned());
+            self.said = Some(Reason::Rival { what: what.clone() });
+            return self;
+        }
         if self.no_shrink.is_some() {
             return self;
         }

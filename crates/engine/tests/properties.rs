@@ -10,9 +10,9 @@ mod support;
 use engine::{Action, LeaveWhy, Plan, invariants};
 use model::rules::Condition;
 use model::{
-    Cordon, FailedBoots, Generation, Health, Histogram, InstanceState, Intent, Learned, LeaveStep,
-    Policy, Recommendations, Reuse, RiseRow, RiseWindow, Rule, RuleKind, Share, StoredIntent,
-    Tokens, Unneeded, Wanted,
+    Cordon, Directive, FailedBoots, Generation, Health, Histogram, InstanceState, Intent, Learned,
+    LeaveStep, Policy, Recommendations, Reuse, RiseRow, RiseWindow, Rule, RuleKind, Share,
+    StoredIntent, Tokens, Unneeded, Wanted,
 };
 use proptest::prelude::*;
 use support::{EPOCH, World, executor_ref, now};
@@ -188,12 +188,37 @@ prop_compose! {
     }
 }
 
+/// What operators may have ordered; mostly nothing.
+fn any_orders() -> impl Strategy<Value = (bool, Vec<Directive>)> {
+    let pool = prop::sample::select(&["linux", "linux-big", "mac"][..]);
+    let order = (pool, prop::option::of(0u32..20)).prop_map(|(pool, pin)| {
+        let pool = pool.parse().unwrap();
+        match pin {
+            Some(machines) => Directive::Pin { pool, machines },
+            None => Directive::Pause { pool },
+        }
+    });
+    let some = prop::collection::vec(order, 1..4);
+    let orders = prop_oneof![2 => Just(vec![]), 1 => some];
+    (prop::bool::weighted(0.05), orders)
+}
+
 prop_compose! {
     fn any_world()(
         mut worlds in (any_pool("linux"), any_pool("linux-big"), any_pool("mac")),
         listing in prop::sample::select(&["complete", "complete", "complete", "partial", "never", "old"][..]),
         lost in prop::option::weighted(0.1, 0u64..60),
+        orders in any_orders(),
     ) -> Vec<World> {
+        let unreadable = orders.0.then(|| "pause:linux".to_owned());
+        worlds.0.overrides.unreadable.extend(unreadable);
+        for order in orders.1 {
+            for world in [&mut worlds.0, &mut worlds.1, &mut worlds.2] {
+                if order.concerns(&world.policy.pool) {
+                    world.order(order.clone());
+                }
+            }
+        }
         worlds.0.listing = listing;
         worlds.0.lost_at = lost.map(support::ago);
         vec![worlds.0, worlds.1, worlds.2]
@@ -333,6 +358,33 @@ proptest! {
         }
     }
 
+    /// A pause is one: nothing is made, called back or brought one step nearer to its end, and every plan says so. A pin
+    /// is within max, and what nobody can read lets no machine go.
+    #[test]
+    fn orders_are_obeyed_and_said(worlds in any_world()) {
+        let fleet = World::together(&worlds);
+        for (world, plan) in worlds.iter().zip(plans(&worlds)) {
+            let pool = &world.policy.pool;
+            let says = |code: &str| plan.reasons.iter().any(|reason| reason.code() == code);
+            let paused = fleet.overrides.pause(pool).is_some();
+            prop_assert_eq!(says("paused"), paused, "{}", &plan);
+            prop_assert!(!paused || plan.actions.is_empty(), "{}", &plan);
+            let pin = fleet.overrides.pin(pool).filter(|_| !paused);
+            prop_assert_eq!(says("pinned"), pin.is_some(), "{}", &plan);
+            // without a limit rule the max is the pool's own
+            let limited = world.policy.rules.iter().any(|rule| matches!(rule.rule, RuleKind::Limit(_)));
+            if let Some((_, machines)) = pin.filter(|_| !limited) {
+                let pinned = machines.min(world.policy.max);
+                let target = plan.summary.target;
+                // whoever stands in for a machine that is replaced comes on top
+                let more = replaces(&world.policy) && target > pinned;
+                prop_assert!(more || target == pinned || target == plan.summary.serving.max(pinned), "{}", &plan);
+            }
+            let forgetful = fleet.overrides.unreadable.is_empty();
+            prop_assert!(forgetful || serving_after(&plan) >= i64::from(plan.summary.serving), "{}", &plan);
+        }
+    }
+
     /// E1: planning again on the planned world does nothing. The bound: while the same rules are in force. A condition
     /// such as `utilization_over` may begin to hold by the very machines that a plan makes. Where machines are replaced,
     /// each plan that was carried out may let the next one leave, and no more plans have actions than there are machines.
@@ -378,6 +430,7 @@ proptest! {
         for (world, together) in worlds.iter().zip(plans(&worlds)) {
             let mut alone = world.clone();
             (alone.listing, alone.lost_at) = (worlds[0].listing, worlds[0].lost_at);
+            alone.overrides.unreadable.clone_from(&worlds[0].overrides.unreadable);
             let alone = alone.plan();
             let bytes = serde_json::to_string(&alone).unwrap();
             prop_assert_eq!(&bytes, &serde_json::to_string(&together).unwrap());
@@ -420,6 +473,8 @@ proptest! {
     #[test]
     fn a_pool_keeps_what_was_wanted_within_the_window(mut worlds in any_world()) {
         for world in &mut worlds {
+            // a pin goes before every rule
+            world.overrides.in_force.clear();
             world.policy.rules.retain(|rule| !matches!(rule.rule, RuleKind::Pace(_)));
             world.policy.rules.insert(0, support::rule("stabilise", "2m"));
         }

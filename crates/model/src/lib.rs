@@ -20,6 +20,7 @@ mod job;
 mod learned;
 mod memory;
 mod money;
+mod overrides;
 mod policy;
 pub mod rules;
 mod seen;
@@ -41,6 +42,7 @@ pub use memory::{
     Tokens, Wanted,
 };
 pub use money::{Currency, Money};
+pub use overrides::{Directive, Order, Override, Overrides, StoredOrder, StoredOrders};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Reuse, WorkloadTrust,
     offer_keys,

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use probot::{Hooks, Probot};
-use scaler::{FleetView, Scaler};
-use service::{Arguments, Defaults, Half};
+use scaler::{Api, FleetView, Scaler};
+use service::{Arguments, Defaults, Half, Service};
 use telemetry::logs::LogFormat;
 use tokio::sync::watch;
 
@@ -17,13 +18,25 @@ const DEFAULTS: Defaults = Defaults {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (service, hooks) = Hooks::start(arguments, DEFAULTS).await?;
+    let mut shown = None;
+    let service = Service::start_with(arguments, DEFAULTS, |base| {
+        let api = Api::of(base.settings, base.clock.clone());
+        let hooks = Hooks::of(base.settings, base.metrics.clone(), base.clock.clone());
+        let routes = hooks.routes().merge(api.routes());
+        shown = Some((hooks, api));
+        routes
+    })
+    .await?;
+    let (hooks, api) = shown.context("the routes of a service are made once")?;
     let store = plugins::store(None, &service.settings.fleet, service.clock.clone())?;
     let probot = Probot::of(&service, store.clone(), Some(hooks))?;
     let scaler = Scaler::of(&service, store, plugins::installation(None))?;
     let (view, _) = watch::channel(FleetView::default());
     let stop = service.stop.clone();
-    tokio::join!(probot.run(stop.clone()), scaler.run(stop, view));
+    tokio::join!(
+        probot.run(stop.clone()),
+        scaler.run_with(stop, view, Some(api))
+    );
     service.finish().await?;
     Ok(ExitCode::SUCCESS)
 }

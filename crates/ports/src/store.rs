@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use model::{
-    EmitterName, Epoch, HolderId, Intent, IntentKey, PoolMemory, PoolName, Seen, StoredIntent,
-    StoredWorkload, Unmatched, Workload,
+    EmitterName, Epoch, HolderId, Intent, IntentKey, Order, PoolMemory, PoolName, Seen,
+    StoredIntent, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 
 use crate::BoxError;
@@ -72,6 +72,14 @@ pub trait Store: Send + Sync {
     /// Writes what one cycle decided, for all pools in one atomic step, fenced by the scaler's lease: after success the
     /// intents are recorded and their actions may begin.
     async fn commit(&self, epoch: Epoch, pools: &[PoolCommit]) -> Result<(), StoreError>;
+
+    /// Keeps an operator's order for this time, in the place of one with the same [`model::Directive::id`]. Not fenced: an
+    /// operator may say it to any replica. Refused when there are [`model::Order::MOST`] others.
+    async fn put_order(&self, order: &Order, lasts: Duration) -> Result<(), StoreError>;
+
+    /// Forgets an order, by its [`model::Directive::id`], and says whether it was there: of many who ask at once one is
+    /// told so. With `only_if_over` one that still holds stays.
+    async fn end_order(&self, id: &str, only_if_over: bool) -> Result<bool, StoreError>;
 
     /// Hints that a pool's workload changed. Lossy: the slow sweep is the truth. [`Wake::All`] after every
     /// (re)connection, since hints may have been missed. Never ends by itself.
@@ -166,6 +174,9 @@ pub struct FleetRecord {
     pub pools: BTreeMap<PoolName, PoolRecord>,
     /// One status for every emitter asked for.
     pub emitters: BTreeMap<EmitterName, EmitterStatus>,
+    /// What operators ordered. Whatever else was asked for, these are always read: a pool that does not know of its pause
+    /// would act against it.
+    pub orders: StoredOrders,
 }
 
 /// What the store knows of one pool.

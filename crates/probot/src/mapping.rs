@@ -20,6 +20,9 @@ use crate::ahead::{Ahead, Durations};
 /// Jobs without a pool that are reported by name; the rest is a number.
 const MAX_UNMATCHED: usize = 50;
 
+/// Pools without a configuration that are told of at most: an executor's name bounds nothing.
+const MAX_LEFT_OVER: usize = 100;
+
 /// One pool of an emitter, as the mapping needs it.
 pub struct PoolRule {
     /// The pool.
@@ -110,7 +113,8 @@ pub struct Mapper {
 /// What a look means for the pools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {
-    /// One for every pool, those without jobs too: zero is said, not left out.
+    /// One for every pool, those without jobs too: zero is said, not left out. Then those of pools that are not configured
+    /// and have executors all the same.
     pub workloads: Vec<Workload>,
     /// Runnable jobs that no pool takes, with the pool that comes nearest.
     pub unmatched: Vec<Unmatched>,
@@ -164,18 +168,7 @@ impl Mapper {
         let mut workloads: BTreeMap<&PoolName, Workload> = self
             .pools
             .iter()
-            .map(|pool| {
-                let workload = Workload {
-                    version: Workload::VERSION,
-                    pool: pool.name.clone(),
-                    emitter: self.emitter.clone(),
-                    config: self.config.clone(),
-                    demand: Demand::default(),
-                    executors: Vec::new(),
-                    completeness: snapshot.completeness.clone(),
-                };
-                (&pool.name, workload)
-            })
+            .map(|pool| (&pool.name, self.workload(&pool.name, snapshot)))
             .collect();
         let homes = self.homes(snapshot);
         for executor in &snapshot.executors {
@@ -202,7 +195,48 @@ impl Mapper {
         });
         mark_busy(snapshot, &homes, &mut workloads);
         mapped.workloads = workloads.into_values().collect();
+        mapped.workloads.extend(self.left_over(snapshot));
         mapped
+    }
+
+    /// Executors of ours whose pools are not configured any more, without any demand: somebody must know what runs on them
+    /// to let their machines go.
+    fn left_over(&self, snapshot: &Snapshot) -> Vec<Workload> {
+        let ours = snapshot.executors.iter().filter(|e| self.is_ours(e));
+        let named = ours.filter_map(|executor| {
+            let pool = NameParts::of(&executor.name)?.pool;
+            let unknown = !self.by_name.contains_key(pool);
+            let pool = unknown.then(|| pool.parse::<PoolName>().ok()).flatten()?;
+            Some((executor, pool))
+        });
+        let named: Vec<(&Executor, PoolName)> = named.collect();
+        let mut homes = BTreeMap::new();
+        let mut workloads: BTreeMap<&PoolName, Workload> = BTreeMap::new();
+        for (executor, pool) in &named {
+            if !workloads.contains_key(pool) && workloads.len() == MAX_LEFT_OVER {
+                continue;
+            }
+            let workload = workloads
+                .entry(pool)
+                .or_insert_with(|| self.workload(pool, snapshot));
+            workload.executors.push((*executor).clone());
+            homes.insert(&executor.id, pool);
+        }
+        mark_busy(snapshot, &homes, &mut workloads);
+        workloads.into_values().collect()
+    }
+
+    /// The workload of a pool of which nothing was counted yet.
+    fn workload(&self, pool: &PoolName, snapshot: &Snapshot) -> Workload {
+        Workload {
+            version: Workload::VERSION,
+            pool: pool.clone(),
+            emitter: self.emitter.clone(),
+            config: self.config.clone(),
+            demand: Demand::default(),
+            executors: Vec::new(),
+            completeness: snapshot.completeness.clone(),
+        }
     }
 
     /// Says of each job of a look where it counts, each job once.
@@ -657,5 +691,34 @@ mod tests {
             .map(|e| &e.name)
             .collect();
         assert_eq!(names, ["linux-9-1-0"]);
+    }
+
+    /// Somebody must know what runs on the machines of a pool that was removed.
+    #[test]
+    fn executors_of_pools_that_are_not_configured_are_told_of_without_demand() {
+        let mapper = mapper(vec![rule("linux", 0, &["linux"])]);
+        let gone = executor("mac-7-1-0", Some("acme"), &["mac"]);
+        let running = JobClass::Running {
+            executor: Some(gone.id.clone()),
+        };
+        let executors = vec![
+            gone,
+            executor("mac-7-2-0", Some("acme"), &["mac"]),
+            executor("mac-7-3-0", Some("other"), &["mac"]),
+            executor("no name of ours", Some("acme"), &["mac"]),
+        ];
+        let look = look(vec![job(1, &["linux"], running)], executors);
+        let mapped = mapper.map(&look, &Durations::default(), Timestamp::UNIX_EPOCH);
+        let pools: Vec<&str> = mapped.workloads.iter().map(|w| w.pool.as_str()).collect();
+        assert_eq!(pools, ["linux", "mac"]);
+        let mac = &mapped.workloads[1];
+        assert_eq!(mac.demand, Demand::default());
+        let busy = |e: &Executor| matches!(e.state, ExecutorState::Busy { .. });
+        let seen: Vec<(&str, bool)> = mac
+            .executors
+            .iter()
+            .map(|e| (e.name.as_str(), busy(e)))
+            .collect();
+        assert_eq!(seen, [("mac-7-1-0", true), ("mac-7-2-0", false)]);
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Job {
     pub(crate) intent: Option<Intent>,
     /// The machine with its provider, if it never joined and its console is wanted before it goes.
     pub(crate) unjoined: Option<(ProviderName, Instance)>,
+    /// Its pool, if that is not configured.
+    pub(crate) orphan: Option<Pool>,
 }
 
 /// How an action ended, for the audit line and the metric.
@@ -90,7 +92,8 @@ pub(crate) async fn act(fleet: &Fleet, job: Job) -> Vec<Update> {
     if let Some((provider, machine)) = &job.unjoined {
         consoles::tell(fleet, provider, machine, &job.term.call(&fleet.clock)).await;
     }
-    let done = match fleet.pools.get(&pool) {
+    let orphan = job.orphan.clone();
+    let done = match fleet.pools.get(&pool).or(orphan.as_ref()) {
         Some(settings) => carry_out(fleet, settings, job).await,
         None => Done::failed("its pool is not configured", Vec::new()),
     };

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::api::{Api, Standing};
 use crate::lister::Listings;
 use crate::run::Timing;
 
@@ -53,6 +54,8 @@ pub(crate) struct Keeper {
     pub(crate) fenced: Arc<tokio::sync::Notify>,
     /// Told when the lease may have become free: it is asked for at once.
     pub(crate) freed: Arc<tokio::sync::Notify>,
+    /// Told who acts for the fleet.
+    pub(crate) api: Option<Api>,
 }
 
 impl Keeper {
@@ -86,11 +89,13 @@ impl Keeper {
                 self.condition.ready();
                 said.clear();
                 self.held(lease.epoch, lease.remembered, sent_at + self.timing.lease);
+                self.stands(Standing::Active(lease.epoch));
                 renew_every
             }
             Ok(Acquired::By { holder, remaining }) => {
                 self.condition.ready();
                 self.drop_term("another scaler has the lease");
+                self.stands(Standing::Standby(holder.clone()));
                 let text = format!("standing by for {holder}");
                 if *said != text {
                     info!(active = %holder, "standing by");
@@ -146,8 +151,15 @@ impl Keeper {
         }));
     }
 
+    fn stands(&self, standing: Standing) {
+        if let Some(api) = &self.api {
+            api.stands(standing);
+        }
+    }
+
     fn drop_term(&self, why: &str) {
         if let Some(term) = self.term.send_replace(None) {
+            self.stands(Standing::Unknown);
             // calls on their way are given up: their fate is unknown, and the next holder counts it
             term.ends.set(Duration::ZERO);
             warn!(why, "this scaler is no longer active");

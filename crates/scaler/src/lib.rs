@@ -6,6 +6,7 @@
 //!
 //! - `lease.rs` holds the term, `lister.rs` one listing loop per provider, `observe.rs` puts together what is known;
 //! - `tick.rs` is one pass: read, plan, check, commit, dispatch. It never waits for a CI server or a cloud;
+//! - `api/` shows what was seen last and takes an operator's orders;
 //! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
 //!   `ledger.rs` and so into the next tick.
 //!
@@ -13,17 +14,21 @@
 #![forbid(unsafe_code)]
 
 mod act;
+pub mod api;
 mod bootstrap;
 mod consoles;
 mod lease;
 mod ledger;
 mod lister;
+mod looked;
 mod names;
 mod observe;
+mod orphans;
 mod run;
 mod tick;
 mod view;
 
+pub use api::Api;
 pub use observe::workload_of;
 pub use run::{Pool, Scaler, Timing};
 pub use view::{FleetView, MachineView, PoolView};

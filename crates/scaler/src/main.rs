@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use scaler::{FleetView, Scaler};
-use service::{Defaults, Half, Service};
+use scaler::{Api, FleetView, Scaler};
+use service::{Defaults, Half};
 use telemetry::logs::LogFormat;
 use tokio::sync::watch;
 
@@ -24,11 +24,11 @@ const DEFAULTS: Defaults = Defaults {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let service = Service::start(&Arguments::parse().service, DEFAULTS).await?;
+    let (service, api) = Api::start(&Arguments::parse().service, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;
     let scaler = Scaler::of(&service, store, plugins::installation(redis))?;
     let (view, _) = watch::channel(FleetView::default());
-    scaler.run(service.stop.clone(), view).await;
+    scaler.run_with(service.stop.clone(), view, Some(api)).await;
     service.finish().await
 }

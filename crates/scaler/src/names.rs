@@ -183,6 +183,8 @@ mod tests {
             pools: [("linux".parse().unwrap(), pool)].into(),
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
+            rival: None,
+            overrides: model::Overrides::default(),
         }
     }
 

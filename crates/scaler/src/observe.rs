@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use engine::{FleetObservation, PoolSeen};
+use engine::{FleetObservation, Observation, PoolSeen, Supply};
 use jiff::Timestamp;
-use model::{EmitterName, Intent, PoolName, Seen, Workload};
+use model::{EmitterName, Epoch, Intent, Overrides, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::lease::Term;
 use crate::ledger::{Changes, Learned};
-use crate::run::Fleet;
+use crate::looked::{Looked, PoolLooked};
+use crate::run::{Fleet, Pool};
 
 /// One observation, and the intent changes that are to be written with the next commit.
 pub(crate) struct Observed {
@@ -33,12 +34,15 @@ impl Observed {
             pools: std::mem::take(&mut fleet.pools),
             intents_lost_at: fleet.intents_lost_at,
             unavailable: std::mem::take(&mut fleet.unavailable),
+            rival: fleet.rival.clone(),
+            overrides: std::mem::take(&mut fleet.overrides),
         }
     }
 }
 
 pub(crate) fn observe(
     fleet: &Fleet,
+    orphans: &BTreeMap<PoolName, Pool>,
     term: &Term,
     learned: &Learned,
     mut record: FleetRecord,
@@ -50,7 +54,7 @@ pub(crate) fn observe(
     let mut changes = BTreeMap::new();
     let mut lost_at = BTreeMap::new();
     let mut unreadable = BTreeMap::new();
-    for (name, pool) in &fleet.pools {
+    for (name, pool) in fleet.pools.iter().chain(orphans) {
         let mut stored = record.pools.remove(name).unwrap_or_default();
         if let Some(why) = stored.unreadable {
             unreadable.insert(name.clone(), why);
@@ -91,22 +95,84 @@ pub(crate) fn observe(
         };
         pools.insert(name.clone(), seen);
     }
+    // the scaler before may have ended an intent for what a newer listing showed it than our last one
+    let listings = fleet.listings.since(term.taken_at);
+    let rival = engine::rival(&listings, term.epoch, term.taken_at, now);
     let observation = FleetObservation {
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),
         epoch: term.epoch,
-        // the scaler before may have ended an intent for what a newer listing showed it than our last one
-        listings: fleet.listings.since(term.taken_at),
+        listings,
         pools,
         intents_lost_at: lost_at.values().flatten().max().copied(),
         // offers that step aside stand in the pools' memories
         unavailable: BTreeMap::new(),
+        rival,
+        overrides: Overrides::of(&record.orders, now),
     };
     Observed {
         fleet: observation,
         lost_at,
         changes,
         unreadable,
+    }
+}
+
+/// What a replica sees that does not act: the store's record and the listings, with no term and nothing learned.
+pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -> Looked {
+    let mut unreadable = BTreeMap::new();
+    let mut pools = BTreeMap::new();
+    for (name, pool) in &fleet.pools {
+        let mut stored = record.pools.remove(name).unwrap_or_default();
+        if let Some(why) = stored.unreadable.take() {
+            unreadable.insert(name.clone(), why);
+            continue;
+        }
+        let emitter = pool.policy.emitter.as_ref();
+        let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
+            workload_of(&record, &stored, emitter, now)
+        });
+        let seen = PoolSeen {
+            workload,
+            intents: stored.intents,
+            memory: stored.memory.unwrap_or_default(),
+            next_sequence: 0,
+            creation_held: None,
+            control_refused: None,
+            offer_news: Vec::new(),
+        };
+        pools.insert(name.clone(), seen);
+    }
+    let overrides = Overrides::of(&record.orders, now);
+    let observation = FleetObservation {
+        fleet: fleet.id.clone(),
+        config: fleet.config.clone(),
+        epoch: Epoch::default(),
+        listings: fleet.listings.since(Timestamp::MIN),
+        pools,
+        intents_lost_at: None,
+        unavailable: BTreeMap::new(),
+        rival: None,
+        overrides: overrides.clone(),
+    };
+    let looked = |(name, seen): (PoolName, Observation)| {
+        let policy = &fleet.pools.get(&name)?.policy;
+        let supply = Supply::of(&seen, policy, now);
+        let plan = None;
+        Some((name, PoolLooked { seen, supply, plan }))
+    };
+    Looked {
+        at: now,
+        epoch: None,
+        pools: observation
+            .split()
+            .pools
+            .into_iter()
+            .filter_map(looked)
+            .collect(),
+        unreadable,
+        emitters: record.emitters,
+        overrides,
     }
 }
 

@@ -20,11 +20,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::api::Api;
 use crate::consoles::Told;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Lister, Listings};
 use crate::names::Names;
+use crate::orphans::Orphans;
 use crate::tick::Ticker;
 use crate::view::FleetView;
 
@@ -89,6 +91,8 @@ pub struct Scaler {
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     /// The control halves of the CI servers that give the right to it.
     pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    /// Longest time each CI server may take to hand out a job it promised.
+    pub settles: BTreeMap<EmitterName, Duration>,
     /// Where workloads are read and intents written.
     pub store: Arc<dyn Store>,
     /// Time.
@@ -113,6 +117,7 @@ pub(crate) struct Fleet {
     pub(crate) emitters: BTreeSet<EmitterName>,
     pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     pub(crate) controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    pub(crate) settles: BTreeMap<EmitterName, Duration>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -144,6 +149,7 @@ impl Scaler {
             limits: settings.limits.clone(),
             providers: Scaler::providers(settings, registries, clock)?,
             controls: Scaler::controls(settings, registries, clock)?,
+            settles: Scaler::settles(settings),
             store,
             clock: clock.clone(),
             metrics: service.metrics.clone(),
@@ -168,6 +174,13 @@ impl Scaler {
             )
         };
         settings.pools.iter().map(pool).collect()
+    }
+
+    /// How long each CI server of a checked configuration may take to hand out what it promised.
+    pub fn settles(settings: &Settings) -> BTreeMap<EmitterName, Duration> {
+        let emitters = settings.emitters.iter();
+        let settle = emitters.map(|(name, emitter)| (name.clone(), emitter.facts.settle));
+        settle.collect()
     }
 
     /// Makes the providers of a checked configuration.
@@ -211,9 +224,22 @@ impl Scaler {
         Ok(controls)
     }
 
-    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
-    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick.
+    /// As [`Scaler::run_with`], with nobody to show anything to.
     pub async fn run(self, stop: CancellationToken, view: watch::Sender<FleetView>) {
+        self.run_with(stop, view, None).await;
+    }
+
+    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
+    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick, and `api` shows them.
+    pub async fn run_with(
+        self,
+        stop: CancellationToken,
+        view: watch::Sender<FleetView>,
+        api: Option<Api>,
+    ) {
+        if let Some(api) = &api {
+            api.attach(&self.store, &self.holder);
+        }
         let mut listings = Listings::default();
         let mut listers = JoinSet::new();
         for (name, provider) in &self.providers {
@@ -245,6 +271,7 @@ impl Scaler {
             term,
             fenced: fenced.clone(),
             freed: freed.clone(),
+            api: api.clone(),
         });
         // the keeper outlives the ticks, so that the last actions still have their lease
         let keep = CancellationToken::new();
@@ -254,7 +281,8 @@ impl Scaler {
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
-        let ticker = self.ticker(listings, term_seen, (fenced, freed), view);
+        let mut ticker = self.ticker(listings, term_seen, (fenced, freed), view);
+        ticker.api = api;
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
         keep.cancel();
@@ -291,6 +319,7 @@ impl Scaler {
             emitters,
             providers: self.providers,
             controls: self.controls,
+            settles: self.settles,
             store: self.store,
             clock: self.clock,
             metrics: self.metrics,
@@ -313,7 +342,12 @@ impl Scaler {
             actions: JoinSet::new(),
             parallel,
             said: String::new(),
+            rival: None,
+            orphans: Orphans::default(),
+            said_of_orphans: String::new(),
             unreadable: BTreeMap::new(),
+            api: None,
+            overlooked: None,
         }
     }
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
-use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
+use model::{
+    EmitterName, Epoch, Instance, Intent, IntentKey, Overrides, Policy, PoolMemory, PoolName,
+    ProviderName, Seen, StoredOrders,
+};
+use ports::{EmitterStatus, PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -17,10 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::act::{self, Job};
+use crate::api::Api;
 use crate::lease::Term;
 use crate::ledger::Changes;
-use crate::observe::{Observed, observe};
-use crate::run::Fleet;
+use crate::looked::{Looked, PoolLooked};
+use crate::observe::{Observed, observe, overlook};
+use crate::orphans::Orphans;
+use crate::run::{Fleet, Pool};
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -46,8 +52,17 @@ pub(crate) struct Ticker {
     /// One for each pool, so that one whose cloud or CI server hangs delays no other.
     pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
+    /// Who else acted for this fleet at the last tick.
+    pub(crate) rival: Option<String>,
+    /// Machines of pools that are not configured.
+    pub(crate) orphans: Orphans,
+    pub(crate) said_of_orphans: String,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
+    /// Who is shown what was seen.
+    pub(crate) api: Option<Api>,
+    /// When this replica last looked without acting, on the clock's boot time.
+    pub(crate) overlooked: Option<Duration>,
 }
 
 /// One pool's part of a tick.
@@ -67,7 +82,7 @@ impl Ticker {
             let term = self.term.borrow_and_update().clone();
             match term {
                 Some(term) => self.tick(&term).await,
-                None => self.stand_by(),
+                None => self.stand_by().await,
             }
             tokio::select! {
                 biased;
@@ -94,10 +109,26 @@ impl Ticker {
     }
 
     /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
-    fn stand_by(&self) {
+    /// What it knows it shows all the same.
+    async fn stand_by(&mut self) {
         self.condition.ready();
         self.view
             .send_if_modified(|view| view.epoch.take().is_some());
+        let now = self.fleet.clock.boottime();
+        let due = self
+            .overlooked
+            .is_none_or(|last| now.saturating_sub(last) >= self.fleet.timing.sweep);
+        let Some(api) = self.api.as_ref().filter(|_| due) else {
+            return;
+        };
+        match self.read().await {
+            Ok(record) => {
+                let now = self.fleet.clock.now();
+                api.looked(overlook(&self.fleet, record, now), &[]);
+            }
+            Err(error) => api.looked_in_vain(chain(&error).to_string()),
+        }
+        self.overlooked = Some(now);
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the
@@ -126,7 +157,15 @@ impl Ticker {
             return Vec::new();
         };
         let now = self.fleet.clock.now();
-        let observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        let observed = observe(
+            &self.fleet,
+            &self.orphans.pools,
+            term,
+            &learned,
+            record,
+            &self.sequences,
+            now,
+        );
         let commit = |(pool, changes): (PoolName, Changes)| PoolCommit {
             pool,
             memory: None,
@@ -138,7 +177,8 @@ impl Ticker {
     }
 
     async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
-        let pools: Vec<PoolName> = self.fleet.pools.keys().cloned().collect();
+        let pools = self.fleet.pools.keys().chain(self.orphans.pools.keys());
+        let pools: Vec<PoolName> = pools.cloned().collect();
         let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
         self.fleet.store.read(&pools, &emitters).await
     }
@@ -151,13 +191,27 @@ impl Ticker {
             self.sequences.clear();
         }
         let learned = self.fleet.ledger.learned();
+        let orphans = std::mem::take(&mut self.orphans);
+        self.orphans = orphans.now(&self.fleet, self.fleet.clock.now());
+        self.report_orphans();
         let record = match self.read().await {
             Ok(record) => record,
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
         let now = self.fleet.clock.now();
-        let mut observed = observe(&self.fleet, term, &learned, record, &self.sequences, now);
+        let (emitters, orders) = (record.emitters.clone(), record.orders.clone());
+        let mut observed = observe(
+            &self.fleet,
+            &self.orphans.pools,
+            term,
+            &learned,
+            record,
+            &self.sequences,
+            now,
+        );
+        let overrides = observed.fleet.overrides.clone();
         self.report_unreadable(&observed);
+        self.report_rival(observed.fleet.rival.as_deref());
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
@@ -191,8 +245,64 @@ impl Ticker {
             at: Some(now),
             pools,
         });
+        self.show(term, planned, emitters, overrides, now);
+        self.end_orders(&orders).await;
         let took = self.fleet.clock.boottime().saturating_sub(began);
         self.fleet.metrics.scaler.ticked(took);
+    }
+
+    /// Leaves what this tick saw and decided to whoever asks.
+    fn show(
+        &self,
+        term: &Term,
+        planned: Vec<Planned>,
+        emitters: BTreeMap<EmitterName, EmitterStatus>,
+        overrides: Overrides,
+        now: Timestamp,
+    ) {
+        let Some(api) = &self.api else { return };
+        let changed: Vec<PoolName> = planned
+            .iter()
+            .filter(|pool| pool.is_new)
+            .map(|pool| pool.plan.pool.clone())
+            .collect();
+        let pools = planned.into_iter().map(|pool| {
+            let name = pool.plan.pool.clone();
+            let looked = PoolLooked {
+                seen: pool.seen,
+                supply: pool.supply,
+                plan: Some(pool.plan),
+            };
+            (name, looked)
+        });
+        let looked = Looked {
+            at: now,
+            epoch: Some(term.epoch),
+            pools: pools.collect(),
+            unreadable: self.unreadable.clone(),
+            emitters,
+            overrides,
+        };
+        api.looked(looked, &changed);
+    }
+
+    /// Forgets the orders that are over, and says so: of all replicas the one that ends an order says it.
+    async fn end_orders(&self, stored: &StoredOrders) {
+        for stored in stored.orders.iter().filter(|it| it.remaining.is_zero()) {
+            let order = &stored.order;
+            let id = order.what.id();
+            match self.fleet.store.end_order(&id, true).await {
+                Ok(true) => {
+                    info!(id, order = %order.what, who = order.who, because = order.why, "override is over");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    // it holds no more; the next tick tries again
+                    debug!(id, error = %chain(&error), "an override that is over was not removed");
+                    return;
+                }
+            }
+        }
     }
 
     /// Says once which pools are left alone because the store holds nonsense of them.
@@ -205,12 +315,61 @@ impl Ticker {
         self.unreadable.clone_from(&observed.unreadable);
     }
 
+    /// A pool, configured or not.
+    fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        let configured = self.fleet.pools.get(name);
+        configured.or_else(|| self.orphans.pools.get(name))
+    }
+
+    /// Says once of which pools there are machines though they are not configured.
+    fn report_orphans(&mut self) {
+        let leave = self.orphans.pools.keys().map(ToString::to_string);
+        let leave = leave.collect::<Vec<_>>().join(", ");
+        let stay = self.orphans.left_alone.iter();
+        let stay = stay.map(|(pool, why)| format!("{pool}: {why}"));
+        let stay = stay.collect::<Vec<_>>().join("; ");
+        let said = format!("{leave} {stay}");
+        if said != self.said_of_orphans {
+            if !leave.is_empty() {
+                warn!(
+                    pools = leave,
+                    "machines of pools that are not configured: they leave as they become idle"
+                );
+            }
+            if !stay.is_empty() {
+                warn!(
+                    pools = stay,
+                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again"
+                );
+            }
+            self.said_of_orphans = said;
+        }
+    }
+
+    /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.
+    fn report_rival(&mut self, rival: Option<&str>) {
+        match rival {
+            Some(sign) if self.rival.as_deref() != Some(sign) => {
+                let fleet = &self.fleet.id;
+                error!(%fleet, sign, "ANOTHER INSTALLATION ACTS FOR THIS FLEET: nothing leaves until it has stopped for an hour; give one of the two another `fleet`");
+            }
+            None if self.rival.is_some() => {
+                info!("no other installation acts for this fleet any more");
+            }
+            Some(_) | None => {}
+        }
+        self.rival = rival.map(str::to_owned);
+    }
+
     fn store_failed(&mut self, error: &StoreError, so: &str) {
         self.fleet.metrics.store_error();
         if error.kind == StoreErrorKind::Fenced {
             self.fenced.notify_one();
         }
         let why = chain(error).to_string();
+        if let Some(api) = &self.api {
+            api.looked_in_vain(why.clone());
+        }
         self.condition.not_ready(why.clone());
         if self.said != why {
             warn!(error = %why, so, "store failed: everything holds");
@@ -223,11 +382,12 @@ impl Ticker {
         for (name, seen) in &mut split.pools {
             seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
         }
-        let policies = self.fleet.pools.values().map(|pool| &pool.policy);
+        let pools = self.fleet.pools.values().chain(self.orphans.pools.values());
+        let policies = pools.map(|pool| &pool.policy);
         let mut plans = engine::plan_fleet(split, policies, &self.fleet.limits, now);
         self.judge_growth(&mut plans, now);
         let judged = plans.into_iter().filter_map(|planned| {
-            let policy = &self.fleet.pools.get(&planned.plan.pool)?.policy;
+            let policy = &self.pool(&planned.plan.pool)?.policy;
             Some(self.judged(planned, policy, now))
         });
         judged.collect()
@@ -235,7 +395,7 @@ impl Ticker {
 
     /// Caps and budgets of the fleet, looked at once more over all plans: if one is broken, nothing is created.
     fn judge_growth(&self, plans: &mut [PoolPlan], now: Timestamp) {
-        let policy = |pool: &PoolName| self.fleet.pools.get(pool).map(|pool| &pool.policy);
+        let policy = |pool: &PoolName| self.pool(pool).map(|pool| &pool.policy);
         let violations = invariants::check_fleet(plans, policy, &self.fleet.limits, now);
         for violation in &violations {
             self.fleet.metrics.scaler.violated(violation.id);
@@ -332,7 +492,7 @@ impl Ticker {
 
     /// What a plan rests on, for its record: a digest always, and the inputs themselves while they are small.
     fn inputs(&self, pool: &Planned, now: Timestamp) -> (String, Option<serde_json::Value>) {
-        let Some(settings) = self.fleet.pools.get(&pool.plan.pool) else {
+        let Some(settings) = self.pool(&pool.plan.pool) else {
             return (String::new(), None);
         };
         let record = Record {
@@ -425,6 +585,7 @@ impl Ticker {
                 instance: listed(&pool.seen.listings, action),
                 intent: intent_of(action, pool),
                 unjoined: unjoined(action, pool),
+                orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
             let fleet = self.fleet.clone();

@@ -764,3 +764,72 @@ fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
         sim.until_settled(SECOND * 600).await;
     });
 }
+
+/// Two compose files copied from one, each with a store of its own: whatever one makes, the other takes for its own, and
+/// each would let go what the other has just made. Neither deletes anything while both are at work, and when one is switched
+/// off the other goes on.
+#[test]
+fn two_installations_of_one_fleet_stop_each_others_deletions() {
+    let pools = vec![PoolSetup { max: 100, ..LINUX }];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let _ours = start(&sim, 0, 0);
+        sim.pass(SECOND * 300).await;
+        let other = sim.elsewhere();
+        let theirs = start(&other, 0, 0);
+        sim.pass(SECOND * 300).await;
+        push(&sim, 4, 20);
+        sim.until("all jobs done", SECOND * 120, |world| {
+            world.open_jobs() == 0
+        })
+        .await;
+        let made = sim.world().alive("linux").len();
+        let deleted = sim.cloud("sim").deletions().len();
+        sim.pass(SECOND * 1200).await;
+        assert_eq!(sim.world().alive("linux").len(), made);
+        assert_eq!(sim.cloud("sim").deletions().len(), deleted);
+        drop(theirs);
+        sim.until_settled(SECOND * 3600).await;
+    });
+}
+
+/// A pool that is not configured any more drains: its idle machines leave by the ordinary way, and a busy one when its job
+/// is done.
+#[test]
+fn the_machines_of_a_pool_that_was_removed_leave_and_kill_nothing() {
+    let mac = PoolSetup {
+        name: "mac",
+        min: 2,
+        ..LINUX
+    };
+    let pools = vec![PoolSetup { min: 1, ..LINUX }, mac];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let before = start(&sim, 0, 0);
+        sim.world().push("ci", "mac", SECOND * 1500);
+        sim.until("both pools have what they want", SECOND * 60, |world| {
+            world.alive("linux").len() == 1 && world.alive("mac").len() == 2
+        })
+        .await;
+        drop(before);
+        sim.pass(SECOND * 10).await;
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        let _loops = start(&after, 0, 0);
+        sim.pass(SECOND * 500).await;
+        assert_eq!(
+            sim.world().alive("mac").len(),
+            2,
+            "a configuration may still be on its way"
+        );
+        sim.until("the idle one has left", SECOND * 400, |world| {
+            world.alive("mac").len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 1);
+        sim.until("the busy one has left too", SECOND * 1500, |world| {
+            world.alive("mac").is_empty() && world.executors().len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 0);
+        assert_eq!(sim.world().alive("linux").len(), 1);
+    });
+}

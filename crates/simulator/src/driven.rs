@@ -126,6 +126,8 @@ impl Driven {
             unavailable: BTreeMap::new(),
             at_provider: BTreeMap::new(),
             spent: None,
+            rival: None,
+            overrides: model::Overrides::default(),
         };
         Driven {
             policy,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use model::{EmitterName, Epoch, HolderId, PoolName};
+use model::{EmitterName, Epoch, HolderId, Order, PoolName};
 use ports::{
     Acquired, Clock, FleetRecord, LeaseName, PoolCommit, Store, StoreError, StoreErrorKind, Wake,
     WorkloadWrite,
@@ -164,6 +164,20 @@ impl Store for MemoryStore {
         self.fence(&state, "commit a cycle", &LeaseName::Scaler, epoch)?;
         state.commit(pools, self.now());
         Ok(())
+    }
+
+    async fn put_order(&self, order: &Order, lasts: Duration) -> Result<(), StoreError> {
+        let put = self.lock().put_order(order, lasts, self.now());
+        put.then_some(()).ok_or_else(|| StoreError {
+            kind: StoreErrorKind::Refused,
+            operation: "keep an override",
+            message: format!("there are {} already: remove some", Order::MOST),
+            source: None,
+        })
+    }
+
+    async fn end_order(&self, id: &str, only_if_over: bool) -> Result<bool, StoreError> {
+        Ok(self.lock().end_order(id, only_if_over, self.now()))
     }
 
     async fn hint(&self, emitter: &EmitterName) -> Result<(), StoreError> {

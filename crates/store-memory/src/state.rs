@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use model::{
-    EmitterName, Intent, IntentKey, PoolMemory, PoolName, StoredIntent, StoredWorkload, Unmatched,
-    Workload,
+    EmitterName, Intent, IntentKey, Order, PoolMemory, PoolName, StoredIntent, StoredOrder,
+    StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 use ports::{EmitterStatus, FleetRecord, PoolCommit, PoolRecord, ProbeFailure, WorkloadWrite};
 
@@ -34,6 +34,15 @@ pub(crate) struct State {
     pub(crate) leases: Leases,
     pools: BTreeMap<PoolName, Pool>,
     emitters: BTreeMap<EmitterName, Emitter>,
+    orders: BTreeMap<String, Ordered>,
+}
+
+/// An order, and from when to when it holds, on the store's clock.
+#[derive(Debug)]
+struct Ordered {
+    order: Order,
+    since: Duration,
+    until: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +117,35 @@ impl State {
                 .iter()
                 .map(|name| (name.clone(), emitter(name).unwrap_or_default()))
                 .collect(),
+            orders: StoredOrders {
+                orders: self.orders.values().map(|it| it.stored(now)).collect(),
+                unreadable: Vec::new(),
+            },
         }
+    }
+
+    /// `false` when there are too many others.
+    pub(crate) fn put_order(&mut self, order: &Order, lasts: Duration, now: Duration) -> bool {
+        let id = order.what.id();
+        if !self.orders.contains_key(&id) && self.orders.len() >= Order::MOST {
+            return false;
+        }
+        let ordered = Ordered {
+            order: order.clone(),
+            since: now,
+            until: now.saturating_add(lasts),
+        };
+        self.orders.insert(id, ordered);
+        true
+    }
+
+    pub(crate) fn end_order(&mut self, id: &str, only_if_over: bool, now: Duration) -> bool {
+        let found = self.orders.get(id);
+        let ends = found.is_some_and(|it| !only_if_over || it.until <= now);
+        if ends {
+            self.orders.remove(id);
+        }
+        ends
     }
 
     pub(crate) fn commit(&mut self, commits: &[PoolCommit], now: Duration) {
@@ -141,6 +178,16 @@ impl State {
         let pool = self.pools.get(pool);
         pool.map(|pool| pool.decisions.iter().cloned().collect())
             .unwrap_or_default()
+    }
+}
+
+impl Ordered {
+    fn stored(&self, now: Duration) -> StoredOrder {
+        StoredOrder {
+            order: self.order.clone(),
+            age: now.saturating_sub(self.since),
+            remaining: self.until.saturating_sub(now),
+        }
     }
 }
 

@@ -49,6 +49,10 @@ fn sort(error: &RedisError) -> (StoreErrorKind, String) {
             let message = format!("not what this program writes: {detail}; delete it");
             return (Corrupt, message);
         }
+        "TOOMANY" => {
+            let message = format!("there are {} already: remove some", model::Order::MOST);
+            return (Refused, message);
+        }
         "WRONGTYPE" => return (Corrupt, "a key holds a value of another type".into()),
         "OOM" => return (Refused, "Redis is out of memory".into()),
         "MISCONF" => return (Refused, "Redis cannot save and refuses writes".into()),
@@ -102,6 +106,7 @@ mod tests {
             ("FENCED", StoreErrorKind::Fenced),
             ("CORRUPT", StoreErrorKind::Corrupt),
             ("OOM", StoreErrorKind::Refused),
+            ("TOOMANY", StoreErrorKind::Refused),
             ("MISCONF", StoreErrorKind::Refused),
             ("WRONGPASS", StoreErrorKind::Config),
             ("BUSY", StoreErrorKind::Unavailable),

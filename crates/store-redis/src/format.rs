@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use model::{
-    EmitterName, Intent, IntentKey, PoolMemory, PoolName, StoredIntent, StoredWorkload, Unmatched,
-    Workload,
+    EmitterName, Intent, IntentKey, Order, PoolMemory, PoolName, StoredIntent, StoredOrder,
+    StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 use ports::{EmitterStatus, ProbeFailure, StoreError, StoreErrorKind, WorkloadWrite};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,13 @@ struct DatedWorkload {
 struct DatedIntent {
     written_at_ms: i64,
     intent: Intent,
+}
+
+#[derive(Deserialize)]
+struct DatedOrder {
+    set_at_ms: i64,
+    until_ms: i64,
+    order: Order,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -196,6 +203,32 @@ pub(crate) fn status(key: &str, fields: &Fields, now_ms: i64) -> Result<EmitterS
     Ok(status)
 }
 
+/// Reads the hash of overrides. One that cannot be read is named and hides no other.
+pub(crate) fn orders(key: &str, fields: &Fields, now_ms: i64) -> StoredOrders {
+    let mut found = StoredOrders::default();
+    for (field, value) in fields {
+        match order(&place(key, field), field, value, now_ms) {
+            Ok(order) => found.orders.push(order),
+            Err(error) => found.unreadable.push(error.message),
+        }
+    }
+    found.orders.sort_by_key(|stored| stored.order.what.id());
+    found.unreadable.sort();
+    found
+}
+
+fn order(place: &str, field: &[u8], value: &[u8], now_ms: i64) -> Result<StoredOrder, StoreError> {
+    let dated: DatedOrder = parse(place, value)?;
+    if text(field) != Some(&dated.order.what.id()) {
+        return Err(corrupt(place, "it is the override of another field"));
+    }
+    Ok(StoredOrder {
+        order: dated.order,
+        age: age(dated.set_at_ms, now_ms),
+        remaining: age(now_ms, dated.until_ms),
+    })
+}
+
 /// Time from `then` to `now`; a moment in the future has age zero (the server's clock may have been set back).
 fn age(then_ms: i64, now_ms: i64) -> Duration {
     let ms = i128::from(now_ms) - i128::from(then_ms);
@@ -305,6 +338,23 @@ mod tests {
             (failure.why.as_str(), failure.age),
             ("GET /api/v4/runners answered 502", AGE)
         );
+    }
+
+    #[test]
+    fn an_override_of_version_1_is_read_and_a_spoilt_one_hides_no_other() {
+        let mut both = fields("pause:linux", golden!("v1", "override.json"));
+        both.extend(fields("pin:linux", b"{}"));
+        both.extend(fields("pause:windows", golden!("v1", "override.json")));
+        let found = orders("key", &both, NOW_MS);
+        let [stored] = &found.orders[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(stored.order.who, "ann");
+        let hour = Duration::from_secs(3600);
+        assert_eq!((stored.age, stored.remaining), (AGE, hour - AGE));
+        assert_eq!(found.unreadable.len(), 2, "{found:?}");
+        let later = orders("key", &both, NOW_MS + 3_600_000);
+        assert!(later.orders[0].remaining.is_zero());
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(crate) const KEEP_POOL: Duration = Duration::from_secs(7 * 86_400);
 /// How long decisions are kept: a month of "why did it do that".
 pub(crate) const KEEP_DECISIONS: Duration = Duration::from_secs(30 * 86_400);
 
+/// How long the hash of overrides lives after the last one was set: longer than any of them holds, so that it never loses
+/// one, and long enough for a scaler to say that it is over.
+pub(crate) const KEEP_OVERRIDES: Duration = Duration::from_secs(9 * 86_400);
+
 /// How many decisions are kept for each pool, about: at one change a minute most of a day, in half a megabyte.
 pub(crate) const MOST_DECISIONS: usize = 1000;
 
@@ -66,6 +70,10 @@ impl Keys {
 
     pub(crate) fn decisions(&self, pool: &PoolName) -> String {
         format!("{}:{pool}:decisions", self.prefix)
+    }
+
+    pub(crate) fn overrides(&self) -> String {
+        format!("{}:overrides", self.prefix)
     }
 
     /// A channel of pub/sub, not a key.

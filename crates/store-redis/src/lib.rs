@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use model::{EmitterName, Epoch, FleetId, HolderId, PoolName};
+use model::{EmitterName, Epoch, FleetId, HolderId, Order, PoolName};
 use ports::{
     Acquired, FleetRecord, Lease, LeaseName, PoolCommit, Store, StoreError, StoreErrorKind, Wake,
     WorkloadWrite,
@@ -262,6 +262,14 @@ impl Store for RedisStore {
 
     async fn commit(&self, epoch: Epoch, pools: &[PoolCommit]) -> Result<(), StoreError> {
         self.write_commit(epoch, pools).await
+    }
+
+    async fn put_order(&self, order: &Order, lasts: Duration) -> Result<(), StoreError> {
+        self.write_order(order, lasts).await
+    }
+
+    async fn end_order(&self, id: &str, only_if_over: bool) -> Result<bool, StoreError> {
+        self.remove_order(id, only_if_over).await
     }
 
     fn wakes(&self) -> BoxStream<'static, Wake> {

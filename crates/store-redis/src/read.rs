@@ -1,6 +1,6 @@
 //! The verb that reads: one round trip for all pools and emitters.
 
-use model::{EmitterName, PoolName};
+use model::{EmitterName, PoolName, StoredOrders};
 use ports::{EmitterStatus, FleetRecord, PoolRecord, ProbeFailure, StoreError, StoreErrorKind};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
@@ -36,6 +36,9 @@ impl RedisStore {
             pipe.cmd("HGETALL").arg(&key);
             keys.push(key);
         }
+        let key = self.keys.overrides();
+        pipe.cmd("HGETALL").arg(&key);
+        keys.push(key);
         let mut connection = self.connection.clone();
         let call = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection);
         let answers = self.call(OPERATION, call).await?;
@@ -90,6 +93,15 @@ fn decode(
         })?;
         record.emitters.insert(emitter.clone(), status);
     }
+    let (key, orders) = answer().ok_or_else(|| format::corrupt("overrides", SHORT))?;
+    let fields = take::<Fields>(key, orders);
+    record.orders = match fields {
+        Ok(fields) => format::orders(key, &fields, now_ms),
+        Err(error) => StoredOrders {
+            orders: Vec::new(),
+            unreadable: vec![only_corrupt(error)?],
+        },
+    };
     Ok(record)
 }
 

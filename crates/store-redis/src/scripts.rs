@@ -20,3 +20,5 @@ script!(RENEW, "renew.lua");
 script!(PUT_WORKLOADS, "put_workloads.lua");
 script!(PUT_FAILURE, "put_failure.lua");
 script!(COMMIT, "commit.lua");
+script!(PUT_ORDER, "put_order.lua");
+script!(END_ORDER, "end_order.lua");

@@ -1,9 +1,11 @@
 //! The verbs that write, each one script.
 
-use model::{EmitterName, Epoch};
+use std::time::Duration;
+
+use model::{EmitterName, Epoch, Order};
 use ports::{LeaseName, PoolCommit, StoreError, WorkloadWrite};
 
-use crate::keys::{KEEP_DECISIONS, KEEP_POOL, KEEP_WORKLOADS, MOST_DECISIONS};
+use crate::keys::{KEEP_DECISIONS, KEEP_OVERRIDES, KEEP_POOL, KEEP_WORKLOADS, MOST_DECISIONS};
 use crate::{RedisStore, format, ms, scripts};
 
 impl RedisStore {
@@ -86,6 +88,35 @@ impl RedisStore {
         }
         let mut connection = self.connection.clone();
         self.call("commit a cycle", script.invoke_async(&mut connection))
+            .await
+    }
+
+    pub(crate) async fn write_order(
+        &self,
+        order: &Order,
+        lasts: Duration,
+    ) -> Result<(), StoreError> {
+        let mut script = scripts::PUT_ORDER.key(self.keys.overrides());
+        script
+            .arg(order.what.id())
+            .arg(ms(lasts))
+            .arg(format::json(order)?)
+            .arg(Order::MOST)
+            .arg(ms(KEEP_OVERRIDES));
+        let mut connection = self.connection.clone();
+        self.call("keep an override", script.invoke_async(&mut connection))
+            .await
+    }
+
+    pub(crate) async fn remove_order(
+        &self,
+        id: &str,
+        only_if_over: bool,
+    ) -> Result<bool, StoreError> {
+        let mut script = scripts::END_ORDER.key(self.keys.overrides());
+        script.arg(id).arg(u8::from(only_if_over));
+        let mut connection = self.connection.clone();
+        self.call("end an override", script.invoke_async(&mut connection))
             .await
     }
 }

@@ -435,17 +435,11 @@ fn generation(
     offer: &OfferPolicy,
     spec: &Value,
 ) -> Generation {
-    let script = parts.template.as_ref().map(|template| {
-        if template.parts.is_empty() {
-            json!(template.text)
-        } else {
-            json!([template.text, template.parts])
-        }
-    });
+    let template = parts.template.as_ref();
     let made_from = json!({
         "emitter": pool.emitter,
         "serves": pool.serves,
-        "bootstrap": script,
+        "bootstrap": template.map(|template| json!([template.text, template.parts])),
         "provider": offer.provider,
         "offer": spec,
     });

@@ -275,6 +275,7 @@ pub struct World {
     pub listing: &'static str,
     pub lost_at: Option<Timestamp>,
     pub unavailable: BTreeMap<OfferId, Unavailable>,
+    pub overrides: Overrides,
     pub held: Option<String>,
     pub refused: Option<String>,
     pub news: Vec<OfferNews>,
@@ -297,6 +298,7 @@ impl World {
             listing: "complete",
             lost_at: None,
             unavailable: BTreeMap::new(),
+            overrides: Overrides::default(),
             held: None,
             refused: None,
             news: vec![],
@@ -616,6 +618,17 @@ impl World {
                 }
                 ("held", why) => self.held = Some(why.to_owned()),
                 ("refused", why) => self.refused = Some(why.to_owned()),
+                ("paused", "") => {
+                    let pool = self.policy.pool.clone();
+                    self.order(Directive::Pause { pool });
+                }
+                ("pinned", machines) => {
+                    let (pool, machines) = (self.policy.pool.clone(), machines.parse().unwrap());
+                    self.order(Directive::Pin { pool, machines });
+                }
+                ("override", "unreadable") => {
+                    self.overrides.unreadable.push("pause:linux".to_owned());
+                }
                 ("failed-boots", count) => {
                     let failed = (0..count.parse::<u32>().unwrap()).map(|i| {
                         format!("{}-6-{i}-0", self.pool)
@@ -675,6 +688,16 @@ impl World {
                 (other, _) => panic!("`{other}` is no oddity"),
             }
         }
+    }
+
+    /// Gives an order that holds for an hour more.
+    pub fn order(&mut self, what: Directive) {
+        let (who, why) = ("ann".to_owned(), "the release".to_owned());
+        self.overrides.in_force.push(Override {
+            order: Order { what, who, why },
+            since: ago(60),
+            until: now() + SignedDuration::from_hours(1),
+        });
     }
 
     pub fn seen(&self) -> PoolSeen {
@@ -737,6 +760,14 @@ impl World {
                 .collect(),
             intents_lost_at: first.lost_at,
             unavailable: first.unavailable.clone(),
+            rival: None,
+            overrides: Overrides {
+                in_force: worlds
+                    .iter()
+                    .flat_map(|w| w.overrides.in_force.clone())
+                    .collect(),
+                unreadable: first.overrides.unreadable.clone(),
+            },
         }
     }
 

@@ -196,6 +196,7 @@ fn services(
         limits: settings.limits.clone(),
         providers,
         controls: Scaler::controls(settings, registries, clock)?,
+        settles: Scaler::settles(settings),
         store,
         clock: clock.clone(),
         metrics,

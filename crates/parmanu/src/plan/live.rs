@@ -11,7 +11,7 @@ use anyhow::Context;
 use config::{Settings, StoreSettings};
 use engine::{FleetObservation, PoolSeen};
 use jiff::Timestamp;
-use model::{Epoch, FleetId, Instance, Listing, PoolName, ProviderName, Seen};
+use model::{Epoch, FleetId, Instance, Listing, Overrides, PoolName, ProviderName, Seen};
 use ports::{Clock, FleetRecord, Provider, Store, timeout};
 use telemetry::{SystemClock, chain};
 
@@ -88,9 +88,11 @@ pub(crate) async fn read(settings: &Settings, now: Timestamp) -> anyhow::Result<
         config: settings.hash.clone(),
         epoch: Epoch(newest.unwrap_or_default().0.saturating_add(1)),
         listings,
+        overrides: Overrides::of(&record.orders, now),
         pools: pools(settings, record, now),
         intents_lost_at: None,
         unavailable: BTreeMap::new(),
+        rival: None,
     })
 }
 

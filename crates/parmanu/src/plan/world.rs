@@ -121,6 +121,8 @@ impl World {
             pools: BTreeMap::new(),
             intents_lost_at: None,
             unavailable: BTreeMap::new(),
+            rival: None,
+            overrides: model::Overrides::default(),
         };
         for name in self.pools.keys() {
             if !settings.pools.contains_key(name) {

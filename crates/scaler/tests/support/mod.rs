@@ -175,6 +175,14 @@ impl Sim {
         }
     }
 
+    /// The same world, met by an installation with another store.
+    pub(crate) fn elsewhere(&self) -> Sim {
+        Sim {
+            store: Arc::new(MemoryStore::new(shared(&self.clock))),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -294,6 +302,16 @@ impl Sim {
     }
 
     pub(crate) fn scaler_on(&self, holder: &str, store: Arc<dyn Store>) -> Running {
+        self.scaler_with(holder, store, None)
+    }
+
+    /// A scaler that shows what it sees.
+    pub(crate) fn scaler_with(
+        &self,
+        holder: &str,
+        store: Arc<dyn Store>,
+        api: Option<scaler::Api>,
+    ) -> Running {
         let mut running = Running::new(Service::Scaler);
         let world = self.world();
         let providers = world.clouds.iter().map(|(name, cloud)| {
@@ -313,6 +331,11 @@ impl Sim {
             limits: model::FleetPolicy::default(),
             providers: providers.collect(),
             controls: controls.collect(),
+            settles: world
+                .cis
+                .keys()
+                .map(|name| (name.clone(), SETTLE))
+                .collect(),
             store,
             clock: shared(&self.clock),
             metrics: running.metrics.clone(),
@@ -326,7 +349,7 @@ impl Sim {
         let (view, seen) = watch::channel(FleetView::default());
         running.view = seen;
         let stop = running.stop.clone();
-        running.with(tokio::spawn(scaler.run(stop, view)))
+        running.with(tokio::spawn(scaler.run_with(stop, view, api)))
     }
 
     fn pool(&self, pool: &PoolSetup) -> (PoolName, Pool) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    BatchId, Completeness, ConfigHash, Cordon, Demand, Epoch, Executor, ExecutorId, ExecutorRef,
-    ExecutorState, FailedBoots, Generation, Histogram, HolderId, Intent, JobId, JobsRun, Learned,
-    LeaveStep, Missing, Money, NeededAgain, OfferId, OfferMemory, PoolMemory, QuotaMemory,
-    Recommendations, RiseRow, RiseWindow, Spend, Tokens, Unmatched, Unneeded, Wanted, Workload,
+    BatchId, Completeness, ConfigHash, Cordon, Demand, Directive, Epoch, Executor, ExecutorId,
+    ExecutorRef, ExecutorState, FailedBoots, Generation, Histogram, HolderId, Intent, JobId,
+    JobsRun, Learned, LeaveStep, Missing, Money, NeededAgain, OfferId, OfferMemory, Order,
+    PoolMemory, QuotaMemory, Recommendations, RiseRow, RiseWindow, Spend, Tokens, Unmatched,
+    Unneeded, Wanted, Workload,
 };
 use ports::{Acquired, LeaseName, PoolCommit, Store, WorkloadWrite};
 
@@ -83,6 +84,16 @@ fn leave() -> Intent {
         }),
         epoch: Epoch(1_795_531_234_567),
         step: LeaveStep::Settling,
+    }
+}
+
+pub(crate) fn pause() -> Order {
+    Order {
+        what: Directive::Pause {
+            pool: "linux".parse().unwrap(),
+        },
+        who: "ann".to_owned(),
+        why: "the release of 2.0".to_owned(),
     }
 }
 
@@ -202,8 +213,15 @@ fn remember_the_rest(memory: &mut PoolMemory, at: Timestamp) {
     );
 }
 
-/// The text with its first moment, which is the server's, replaced by the one in the files.
+/// The text with its first moment, which is the server's, replaced by the one in the files, and an end an hour later.
 fn dated_like_the_file(text: &str) -> String {
+    let text = &match text.split_once(",\"until_ms\":") {
+        Some((head, rest)) => {
+            let rest = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            format!("{head},\"until_ms\":1795534834567{rest}")
+        }
+        None => text.to_owned(),
+    };
     let (head, rest) = text.split_once("_at_ms\":").unwrap_or(("", text));
     match rest.find(',') {
         Some(end) if !head.is_empty() => format!("{head}_at_ms\":1795531234567{}", &rest[end..]),
@@ -254,6 +272,10 @@ async fn what_is_written_today_is_in_the_golden_files() {
     };
     fleet.store.commit(epochs[1], &[commit]).await.unwrap();
 
+    let order = pause();
+    let hour = Duration::from_secs(3600);
+    fleet.store.put_order(&order, hour).await.unwrap();
+
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
     for (file, command) in [
         (
@@ -277,6 +299,7 @@ async fn what_is_written_today_is_in_the_golden_files() {
             &["HGET", "linux:intents", "leave:linux-1795531234567-1-0"],
         ),
         ("memory.json", &["GET", "linux:memory"]),
+        ("override.json", &["HGET", "overrides", "pause:linux"]),
     ] {
         let mut words = command.to_vec();
         let key = fleet.key(words[1]);

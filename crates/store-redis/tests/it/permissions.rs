@@ -80,6 +80,9 @@ async fn the_documented_permissions_are_enough() {
         decision: Some(serde_json::json!({})),
     };
     scaler.commit(epoch, &[commit]).await.unwrap();
+    let (order, hour) = (crate::formats::pause(), Duration::from_secs(3600));
+    scaler.put_order(&order, hour).await.unwrap();
+    assert!(scaler.end_order(&order.what.id(), false).await.unwrap());
     let record = scaler
         .read(&pools, std::slice::from_ref(&write.emitter))
         .await

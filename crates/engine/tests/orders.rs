@@ -1,0 +1,142 @@
+//! What an operator orders, in words an operator would accept.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use expect_test::expect;
+use support::check;
+
+#[test]
+fn a_paused_pool_does_not_grow() {
+    check(
+        "min 0 max 10 | queued 3 | busy | paused",
+        expect![[r#"
+            nothing to do
+              demand: 3 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 4
+              paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 1 machine, 4 would be wanted
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn a_paused_pool_does_not_shrink_and_what_was_leaving_waits() {
+    check(
+        "min 0 | queued 0 | idle 30m x2, settling 2m, stuck 20m, stopped | paused",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 2 machines, 0 would be wanted
+              linux-7-3-0 is leaving: it waits, since the pool is paused
+              steady at 2 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_paused_pool_may_lie_below_its_min() {
+    check(
+        "min 4 max 10 | queued 0 | busy | paused",
+        expect![[r#"
+        nothing to do
+          demand: 0 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
+          floor: 1 -> 4 (min)
+          paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 1 machine, 4 would be wanted
+          steady at 1 machine
+    "#]],
+    );
+}
+
+#[test]
+fn a_pin_makes_machines_nobody_asked_for() {
+    check(
+        "min 0 max 10 | queued 0 | no instances | pinned 2",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              pinned at 2 by ann until 2026-01-01T13:00:00Z: the release: 0 -> 2
+              grows by 2 machines from linux-m/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_pin_is_cut_at_the_max() {
+    check(
+        "min 0 max 3 | queued 0 | busy x3 | pinned 50",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 3 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              pinned at 50 by ann until 2026-01-01T13:00:00Z: the release: 3 -> 3
+              steady at 3 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_pin_below_what_is_there_takes_idle_machines_only() {
+    check(
+        "min 2 max 10 | queued 5 running 2 | busy x2, idle 30m x2 | pinned 0",
+        expect![[r#"
+            cordon linux-7-3-0: idle for long enough
+            cordon linux-7-4-0: idle for long enough
+              demand: 5 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 7
+              pinned at 0 by ann until 2026-01-01T13:00:00Z: the release: 7 -> 0
+              linux-7-3-0 begins to leave: idle for long enough
+              linux-7-4-0 begins to leave: idle for long enough
+        "#]],
+    );
+}
+
+#[test]
+fn a_pin_shrinks_nothing_while_the_workload_is_in_doubt() {
+    check(
+        "min 0 max 10 | queued 0 age 5m | idle 30m x3 | pinned 1",
+        expect![[r#"
+            nothing to do
+              no machine may leave: the workload is older than 1m
+              the pool keeps 3 machines until its emitter is heard
+              pinned at 1 by ann until 2026-01-01T13:00:00Z: the release: 3 -> 3
+              steady at 3 machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_pause_goes_before_a_pin() {
+    check(
+        "min 0 max 10 | queued 3 | idle 30m | pinned 5, paused",
+        expect![[r#"
+            nothing to do
+              demand: 3 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 1 machine, 3 would be wanted
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_lets_the_pool_grow_and_no_machine_go() {
+    check(
+        "min 0 max 10 | queued 4 | busy, idle 30m | override unreadable",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+            create linux-9-2: 1 machine at aws from linux-m/0
+            create linux-9-3: 1 machine at aws from linux-m/0
+              demand: 4 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 5
+              no machine may leave: an override cannot be read: pause:linux
+              grows by 3 machines from linux-m/0
+        "#]],
+    );
+    check(
+        "min 0 max 10 | queued 0 | idle 30m x2 | override unreadable",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              no machine may leave: an override cannot be read: pause:linux
+              steady at 2 machines
+        "#]],
+    );
+}

@@ -1,0 +1,188 @@
+//! `/api/v1`: what this replica knows, and the few verbs with which an operator overrules the rules for a while.
+//!
+//! Looking needs no token and never waits: every answer is made from what the last tick (of the active replica) or the last
+//! look (of a standby) left, and says which replica it is, whether that acts, and since when it has not looked. Verbs need
+//! the token of `api: { token: … }`; they write an override into the store and nothing else, so any replica takes them, and
+//! the one that acts reads them with its next tick. There is no TLS here: what stands before the service has it.
+//!
+//! - `shapes.rs` is what scripts rely on, `show.rs` makes it, `document.rs` describes it as OpenAPI;
+//! - `look.rs` has the routes that look, `order.rs` those that change something.
+
+mod document;
+mod look;
+mod order;
+pub mod shapes;
+mod show;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use config::Settings;
+use jiff::Timestamp;
+use model::{EmitterName, Epoch, HolderId, PoolName};
+use ports::{Clock, SecretRef, Store};
+use service::{Arguments, Defaults, Service};
+
+use crate::looked::Looked;
+pub use document::document;
+
+/// Plans that changed, kept in this process: of a fleet with ten pools that are busy, some hours. The store keeps more.
+const MOST_DECISIONS: usize = 1000;
+
+/// The API of one process. Clones are the same one.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    fleet: String,
+    config: String,
+    /// Limits and CI server of each configured pool.
+    pools: BTreeMap<PoolName, Facts>,
+    token: Option<SecretRef>,
+    clock: Arc<dyn Clock>,
+    /// Known once the loop runs.
+    store: OnceLock<(Arc<dyn Store>, HolderId)>,
+    now: Mutex<Now>,
+}
+
+struct Facts {
+    emitter: Option<EmitterName>,
+    min: u32,
+    max: u32,
+}
+
+#[derive(Default)]
+struct Now {
+    standing: Standing,
+    looked: Option<Arc<Looked>>,
+    /// Why the last look failed.
+    trouble: Option<String>,
+    decisions: VecDeque<shapes::Plan>,
+}
+
+/// Who acts for the fleet, as far as this replica knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Standing {
+    /// The lease has not been asked for yet, or the store did not answer.
+    #[default]
+    Unknown,
+    /// This one.
+    Active(Epoch),
+    /// Another one.
+    Standby(HolderId),
+}
+
+impl Api {
+    /// The API of a checked configuration.
+    pub fn of(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        let facts = |(name, pool): (&PoolName, &config::PoolSettings)| {
+            let policy = &pool.policy;
+            let facts = Facts {
+                emitter: policy.emitter.clone(),
+                min: policy.min,
+                max: policy.max,
+            };
+            (name.clone(), facts)
+        };
+        Api(Arc::new(Inner {
+            fleet: settings.fleet.to_string(),
+            config: settings.hash.as_str().to_owned(),
+            pools: settings.pools.iter().map(facts).collect(),
+            token: settings.api_token.clone(),
+            clock,
+            store: OnceLock::new(),
+            now: Mutex::default(),
+        }))
+    }
+
+    /// Starts a service that shows what its loop sees.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub async fn start(
+        arguments: &Arguments,
+        defaults: Defaults,
+    ) -> anyhow::Result<(Service, Api)> {
+        let mut api = None;
+        let service = Service::start_with(arguments, defaults, |base| {
+            let made = api.insert(Api::of(base.settings, base.clock.clone()));
+            made.routes()
+        })
+        .await?;
+        Ok((
+            service,
+            api.context("the routes of a service are made once")?,
+        ))
+    }
+
+    /// The routes, to be merged with the service's own.
+    pub fn routes(&self) -> Router {
+        let verbs = order::guarded(order::routes(), self);
+        look::routes().merge(verbs).with_state(self.clone())
+    }
+
+    pub(crate) fn attach(&self, store: &Arc<dyn Store>, holder: &HolderId) {
+        // a second loop on one API would be an error of the program; the first one is shown then
+        let _ = self.0.store.set((store.clone(), holder.clone()));
+    }
+
+    pub(crate) fn stands(&self, standing: Standing) {
+        self.now().standing = standing;
+    }
+
+    pub(crate) fn looked(&self, looked: Looked, changed: &[PoolName]) {
+        let looked = Arc::new(looked);
+        let decided = changed
+            .iter()
+            .filter_map(|pool| show::plan(pool, &looked))
+            .collect::<Vec<_>>();
+        let mut now = self.now();
+        now.looked = Some(looked);
+        now.trouble = None;
+        for plan in decided {
+            if now.decisions.len() == MOST_DECISIONS {
+                now.decisions.pop_back();
+            }
+            now.decisions.push_front(plan);
+        }
+    }
+
+    pub(crate) fn looked_in_vain(&self, why: String) {
+        self.now().trouble = Some(why);
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        // each change is one assignment, so a panic of another thread left nothing half done
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn time(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}
+
+/// An answer that is not a good one.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        let error = error.into();
+        Refusal { status, error }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = self.error;
+        (self.status, Json(shapes::Trouble { error })).into_response()
+    }
+}

@@ -1,0 +1,367 @@
+//! What the API answers and takes: the shapes that scripts rely on.
+//!
+//! They are types of their own, so that the engine may change without breaking anybody. Within `v1` fields are added and
+//! never renamed, removed or given another meaning; a reader leaves out what it does not know. Times are RFC 3339 in UTC,
+//! lengths of time are whole seconds (`*_seconds`) in answers and texts with a unit (`2h`) in requests. What is not known
+//! is `null` or left out, never zero.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use ports::units::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which replica answers, and how much its word is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Replica {
+    /// The fleet.
+    pub fleet: String,
+    /// The hash of the configuration in force here.
+    pub config: String,
+    /// This process.
+    pub holder: String,
+    /// Whether this replica acts for the fleet.
+    pub active: bool,
+    /// The replica that acts, as far as this one knows.
+    pub active_holder: Option<String>,
+    /// The term of this replica, while it is active.
+    pub epoch: Option<u64>,
+    /// When this replica last looked at the store and the listings.
+    #[schemars(with = "Option<String>")]
+    pub looked_at: Option<Timestamp>,
+    /// What this replica cannot see or vouch for, in words.
+    pub doubts: Vec<String>,
+}
+
+/// One pool in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// The CI server whose jobs it serves.
+    pub emitter: Option<String>,
+    /// Machines kept whatever the demand, as configured.
+    pub min: u32,
+    /// Machines that may exist at once, as configured.
+    pub max: u32,
+    /// Machines wanted; only the active replica plans.
+    pub target: Option<u32>,
+    /// Machines that work, or will work, for the pool.
+    pub serving: u32,
+    /// Machines that exist, serving or not.
+    pub costing: u32,
+    /// Jobs waiting for nothing but an executor; `null` while the CI server has not been heard.
+    pub queued: Option<u32>,
+    /// Jobs running, likewise.
+    pub running: Option<u32>,
+    /// For how long the oldest of the waiting jobs has waited.
+    pub oldest_wait_seconds: Option<u64>,
+    /// Executors that are not ours.
+    pub static_executors: u32,
+    /// Machines by phase; phases without a machine are left out.
+    pub phases: BTreeMap<String, u32>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// The size that an operator pinned.
+    pub pinned: Option<u32>,
+    /// Why what is said of this pool is not the whole truth.
+    pub doubts: Vec<String>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Machine {
+    /// Its name, which is its executor's name too.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// The cloud account.
+    pub provider: String,
+    /// The cloud's id, once it is listed.
+    pub id: Option<String>,
+    /// Its zone, as the provider calls it.
+    pub zone: Option<String>,
+    /// The offer it comes from.
+    pub offer: Option<String>,
+    /// Where it stands: requested, provisioning, booting, idle, busy, cordoned, foreign_cordon, preempted, deleting,
+    /// stuck, lost, stopped, unclear.
+    pub phase: String,
+    /// What more there is to say of that, in words.
+    pub note: Option<String>,
+    /// When the cloud created it.
+    #[schemars(with = "Option<String>")]
+    pub created_at: Option<Timestamp>,
+    /// Since when it has been seen idle without a break.
+    #[schemars(with = "Option<String>")]
+    pub idle_since: Option<Timestamp>,
+    /// Until when it is marked as wanted.
+    #[schemars(with = "Option<String>")]
+    pub expires: Option<Timestamp>,
+    /// Its executor at the CI server, as `emitter:id`.
+    pub executor: Option<String>,
+    /// The jobs seen on it.
+    pub jobs: Vec<String>,
+    /// How far its departure is: cordoning, settling, proven_once, deleting, removing.
+    pub leaving: Option<String>,
+}
+
+/// One CI server, as probot last saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Emitter {
+    /// Its name.
+    pub name: String,
+    /// The pools that serve its jobs.
+    pub pools: Vec<String>,
+    /// Time since the start of the last good look; `null` when there was none.
+    pub last_good_seconds: Option<u64>,
+    /// Why the last look failed, if it did.
+    pub failure: Option<String>,
+    /// Jobs that no pool takes, in all.
+    pub unmatched_total: u32,
+    /// Some of them.
+    pub unmatched: Vec<UnmatchedJob>,
+}
+
+/// A job that no pool takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnmatchedJob {
+    /// The job, as `<project> <name> #<id>`.
+    pub job: String,
+    /// The pool that comes nearest.
+    pub nearest: Option<String>,
+    /// What that pool lacks.
+    pub missing: Vec<String>,
+}
+
+/// One reason of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// A stable word; more may come.
+    pub code: String,
+    /// The sentence, for people.
+    pub text: String,
+}
+
+/// What was decided for one pool at the last tick.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The pool.
+    pub pool: String,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Machines wanted.
+    pub target: u32,
+    /// Machines that work, or will work, for the pool.
+    pub serving: u32,
+    /// Jobs waiting for nothing but an executor, as far as heard.
+    pub queued: u32,
+    /// Jobs running, as far as heard.
+    pub running: u32,
+    /// What is done, in words; empty when nothing is.
+    pub actions: Vec<String>,
+    /// Why; never empty.
+    pub reasons: Vec<Reason>,
+}
+
+/// An operator's order that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Override {
+    /// Its identity, such as `pause:linux`.
+    pub id: String,
+    /// What it orders, in words.
+    pub what: String,
+    /// Who gave it.
+    pub who: String,
+    /// Why.
+    pub because: String,
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Until when.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+}
+
+/// `GET /api/v1/pools`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pools {
+    /// Who answers.
+    pub replica: Replica,
+    /// Every configured pool, by name.
+    pub pools: Vec<Pool>,
+}
+
+/// `GET /api/v1/pools/{name}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnePool {
+    /// Who answers.
+    pub replica: Replica,
+    /// The pool.
+    pub pool: Pool,
+    /// Its machines.
+    pub machines: Vec<Machine>,
+    /// What was decided last; only the active replica plans.
+    pub plan: Option<Plan>,
+    /// The overrides that concern it.
+    pub overrides: Vec<Override>,
+}
+
+/// `GET /api/v1/machines`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Machines {
+    /// Who answers.
+    pub replica: Replica,
+    /// Every machine of the configured pools.
+    pub machines: Vec<Machine>,
+}
+
+/// `GET /api/v1/machines/{name}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OneMachine {
+    /// Who answers.
+    pub replica: Replica,
+    /// The machine.
+    pub machine: Machine,
+    /// What the last plan says of it.
+    pub reasons: Vec<Reason>,
+    /// What the last plan does with it.
+    pub actions: Vec<String>,
+    /// The override that drains it.
+    pub drained_by: Option<Override>,
+}
+
+/// `GET /api/v1/emitters`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Emitters {
+    /// Who answers.
+    pub replica: Replica,
+    /// Every CI server of the configured pools, by name.
+    pub emitters: Vec<Emitter>,
+}
+
+/// `GET /api/v1/plans`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plans {
+    /// Who answers.
+    pub replica: Replica,
+    /// The plan of each pool at the last tick.
+    pub plans: Vec<Plan>,
+}
+
+/// `GET /api/v1/decisions`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Decisions {
+    /// Who answers.
+    pub replica: Replica,
+    /// The plans that changed since this process became active, the newest first; a bounded number. Older ones, and
+    /// those of other replicas, stand in the store (docs/redis.md).
+    pub decisions: Vec<Plan>,
+}
+
+/// `GET /api/v1/jobs/{id}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OneJob {
+    /// Who answers.
+    pub replica: Replica,
+    /// The job, as it was asked for.
+    pub id: String,
+    /// `running` on an executor, `unmatched` (no pool takes it), or `not_seen`.
+    pub state: JobState,
+    /// The CI server it was seen at.
+    pub emitter: Option<String>,
+    /// The pool, or of an unmatched job the one that comes nearest.
+    pub pool: Option<String>,
+    /// The executor it runs on; a machine of ours has the same name.
+    pub executor: Option<String>,
+    /// What the nearest pool lacks.
+    pub missing: Vec<String>,
+    /// What cannot be told from here, and how to find out.
+    pub not_known: Vec<String>,
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// An executor was seen with it.
+    Running,
+    /// No pool takes it.
+    Unmatched,
+    /// It is neither of these. It may wait: waiting jobs are counted and not named.
+    NotSeen,
+}
+
+/// `GET /api/v1/overrides`, and the answer to every verb that sets one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Overrides {
+    /// Who answers.
+    pub replica: Replica,
+    /// Those in force.
+    pub overrides: Vec<Override>,
+    /// What cannot be read: as long as there is any, no machine leaves.
+    pub unreadable: Vec<String>,
+}
+
+/// An order without anything but its author: pause, drain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// Who gives it, for the audit; at most 100 characters.
+    pub who: String,
+    /// Why; at most 500 characters.
+    pub because: String,
+    /// For how long; at most 7 days.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+/// `POST /api/v1/pools/{name}/pin`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// Machines.
+    pub machines: u32,
+    /// Who gives the order, for the audit; at most 100 characters.
+    pub who: String,
+    /// Why; at most 500 characters.
+    pub because: String,
+    /// For how long; at most 7 days.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+/// `POST /api/v1/drains`: exactly one of `image` and `zone`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drained {
+    /// Machines of this image or template.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Machines in this zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Who gives the order, for the audit; at most 100 characters.
+    pub who: String,
+    /// Why; at most 500 characters.
+    pub because: String,
+    /// For how long; at most 7 days.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+/// Who takes an order back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct By {
+    /// Who, for the audit; at most 100 characters.
+    pub who: String,
+}
+
+/// Every answer that is not a good one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Trouble {
+    /// What is wrong and what to do, in a sentence.
+    pub error: String,
+}

@@ -1,0 +1,31 @@
+//! What this replica saw last, kept for whoever asks: the active one from its tick, a standby from the store and the
+//! listings. Nothing here is copied for the sake of being shown; it is put into words when somebody asks.
+
+use std::collections::BTreeMap;
+
+use engine::{Observation, Plan, Supply};
+use jiff::Timestamp;
+use model::{EmitterName, Epoch, Overrides, PoolName};
+use ports::EmitterStatus;
+
+/// The fleet as one replica saw it at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Looked {
+    pub(crate) at: Timestamp,
+    /// The term, if this was a tick.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) pools: BTreeMap<PoolName, PoolLooked>,
+    /// Pools whose record cannot be read, and why.
+    pub(crate) unreadable: BTreeMap<PoolName, String>,
+    pub(crate) emitters: BTreeMap<EmitterName, EmitterStatus>,
+    pub(crate) overrides: Overrides,
+}
+
+/// One pool of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PoolLooked {
+    pub(crate) seen: Observation,
+    pub(crate) supply: Supply,
+    /// What was decided; a standby decides nothing.
+    pub(crate) plan: Option<Plan>,
+}

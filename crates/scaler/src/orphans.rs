@@ -1,0 +1,148 @@
+//! Machines of pools that the configuration does not name any more: a pool that was removed or renamed, a description that
+//! was split. They carry our fleet's mark and nobody wants them, and a build may run on each of them.
+//!
+//! They leave like any idle machine, by the engine and with all of its proofs, under a policy that wants none. That takes
+//! somebody who tells what runs on them: probot goes on to report executors of pools that it does not know, and each machine
+//! of such a pool must name, in its tag, an executor at a CI server whose executors may be controlled. Else the pool is left
+//! alone, counted against the caps, and reported: nobody here knows what its machines do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::rules::ScaleIn;
+use model::{
+    Boot, Bootstrap, EmitterName, ExecutorMode, Instance, OnStale, Policy, PoolName, Reuse, Rule,
+    RuleKind, Seen, Standing, WorkloadTrust, age,
+};
+
+use crate::run::{Fleet, Pool};
+
+/// A machine of an unknown pool is looked at when it is so old: replicas of a new configuration start one after the other,
+/// and the last one of the old configuration may still be the active one.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// Such a machine leaves when it has been idle for so long.
+const IDLE_FOR: Duration = Duration::from_secs(60);
+
+/// How old a look may be, where no pool of the same CI server says it.
+const FRESH_FOR: Duration = Duration::from_secs(120);
+
+/// Pools looked at in one tick at most: what is found in tags bounds nothing.
+const MOST: usize = 100;
+
+/// Pools without a configuration whose machines can be let go, and those of which nothing is known.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// By name.
+    pub(crate) pools: BTreeMap<PoolName, Pool>,
+    /// When the last machine of each was listed: the executors are removed after the machines.
+    listed: BTreeMap<PoolName, Timestamp>,
+    /// Why each of the others is left alone.
+    pub(crate) left_alone: BTreeMap<PoolName, String>,
+}
+
+impl Orphans {
+    /// What the newest listings show of pools that are not configured, and who was there a moment ago.
+    pub(crate) fn now(self, fleet: &Fleet, now: Timestamp) -> Orphans {
+        let mut found: BTreeMap<PoolName, Vec<Instance>> = BTreeMap::new();
+        let listings = fleet.listings.since(Timestamp::MIN);
+        for instance in listings.values().filter_map(Seen::any).flatten() {
+            let known = fleet.pools.contains_key(instance.pool());
+            if known || instance.state.is_gone() || instance.owner.fleet != fleet.id {
+                continue;
+            }
+            let of_pool = found.entry(instance.pool().clone()).or_default();
+            of_pool.push(instance.clone());
+        }
+        let mut orphans = Orphans::default();
+        for (name, pool) in self.pools {
+            let listed = self.listed.get(&name).copied();
+            if let Some(at) = listed.filter(|at| age(*at, now) < GRACE) {
+                orphans.listed.insert(name.clone(), at);
+                orphans.pools.insert(name, pool);
+            }
+        }
+        for (name, machines) in found.into_iter().take(MOST) {
+            let old =
+                |machine: &Instance| machine.created_at.is_some_and(|at| age(at, now) >= GRACE);
+            if !machines.iter().all(old) {
+                continue;
+            }
+            match emitter_of(fleet, &machines) {
+                Ok((emitter, settle)) => {
+                    let pool = wanted_by_nobody(fleet, &name, emitter, settle);
+                    orphans.listed.insert(name.clone(), now);
+                    orphans.pools.insert(name, pool);
+                }
+                Err(why) => {
+                    orphans.pools.remove(&name);
+                    orphans.left_alone.insert(name, why);
+                }
+            }
+        }
+        orphans
+    }
+}
+
+/// The CI server that all of these machines joined, with its settle time.
+fn emitter_of(fleet: &Fleet, machines: &[Instance]) -> Result<(EmitterName, Duration), String> {
+    let mut emitters = machines.iter().map(|machine| {
+        let executor = machine.executor.as_ref();
+        executor
+            .map(|executor| &executor.emitter)
+            .ok_or_else(|| format!("{} does not say which executor it has", machine.name))
+    });
+    let first = emitters.next().ok_or("it has no machine")??;
+    for other in emitters {
+        let other = other?;
+        if other != first {
+            return Err(format!("its machines joined both {first} and {other}"));
+        }
+    }
+    match fleet.settles.get(first) {
+        Some(settle) if fleet.controls.contains_key(first) => Ok((first.clone(), *settle)),
+        _ => Err(format!(
+            "executors of {first} cannot be controlled by this configuration"
+        )),
+    }
+}
+
+fn wanted_by_nobody(
+    fleet: &Fleet,
+    name: &PoolName,
+    emitter: EmitterName,
+    settle: Duration,
+) -> Pool {
+    let mut siblings = fleet.pools.values().map(|pool| &pool.policy);
+    let sibling = siblings.find(|policy| policy.emitter.as_ref() == Some(&emitter));
+    let policy = Policy {
+        pool: name.clone(),
+        emitter: Some(emitter.clone()),
+        slots: 1,
+        min: 0,
+        max: 0,
+        boot: Boot {
+            expect: GRACE / 10,
+            timeout: GRACE,
+        },
+        executors: ExecutorMode::Managed { settle },
+        reuse: Reuse::default(),
+        bootstrap: Bootstrap::PerMachine,
+        offers: Vec::new(),
+        trust: WorkloadTrust {
+            fresh_for: sibling.map_or(FRESH_FOR, |policy| policy.trust.fresh_for),
+            on_stale: OnStale::Hold,
+        },
+        rules: vec![Rule::always(
+            "of pools that are not configured",
+            RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+        )],
+        standing: Standing::default(),
+    };
+    Pool {
+        policy,
+        offers: BTreeMap::new(),
+        bootstrap: None,
+    }
+}

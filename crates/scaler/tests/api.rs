@@ -1,0 +1,543 @@
+//! The API over the real loops in virtual time: what it shows, whom it lets change something, and what an order does.
+
+mod support;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use expect_test::expect_file;
+use scaler::Api;
+use serde_json::{Value, json};
+use support::{SECOND, Setup, Sim, World, shared, simulate};
+use tower_service::Service as _;
+
+const TOKEN: &str = "not-a-secret-but-long-enough";
+
+/// The configuration that the simulated scaler has.
+const CONFIG: &str = r#"
+version: 1
+fleet: acme
+store: { kind: memory }
+api: { token: not-a-secret-but-long-enough }
+emitters: { ci: { kind: fake } }
+providers: { sim: { kind: fake } }
+machines: { m: { credential: shared, offers: [{ provider: sim }] } }
+pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 } }
+"#;
+
+fn api_of(sim: &Sim, config: &str) -> Api {
+    let registries = service::registries();
+    let folder = std::path::Path::new(".");
+    let checked = config::check_text(config, "test.yaml", folder, &registries);
+    let (settings, _) = checked.unwrap_or_else(|error| panic!("{error}"));
+    Api::of(&settings, shared(&sim.clock))
+}
+
+/// The API of one scaler.
+struct Asked {
+    router: Router,
+    running: support::Running,
+}
+
+fn shown(sim: &Sim, holder: &str) -> Asked {
+    shown_with(sim, holder, CONFIG)
+}
+
+fn shown_with(sim: &Sim, holder: &str, config: &str) -> Asked {
+    let api = api_of(sim, config);
+    let running = sim.scaler_with(holder, sim.store.clone(), Some(api.clone()));
+    Asked {
+        router: api.routes(),
+        running,
+    }
+}
+
+impl Asked {
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let answer = self.router.clone().call(request).await.expect("an answer");
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let value = serde_json::from_slice(&body).unwrap_or(Value::String(text));
+        (status, value)
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        self.send(request).await
+    }
+
+    async fn good(&self, path: &str) -> Value {
+        let (status, value) = self.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {value}");
+        value
+    }
+
+    async fn say(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        self.say_as(method, path, body.to_string(), Some(TOKEN))
+            .await
+    }
+
+    async fn say_as(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        token: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        self.send(request.body(Body::from(body)).expect("a request"))
+            .await
+    }
+
+    async fn order(&self, path: &str, more: Value) {
+        let mut body = json!({ "who": "ann", "because": "the release", "for": "2h" });
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        let (status, answer) = self.say("POST", path, body).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+    }
+
+    async fn codes(&self) -> Vec<String> {
+        let plans = self.good("/api/v1/plans").await;
+        let reasons = plans["plans"][0]["reasons"].as_array().expect("reasons");
+        let code = |reason: &Value| reason["code"].as_str().expect("a code").to_owned();
+        reasons.iter().map(code).collect()
+    }
+}
+
+fn run(running: usize) -> impl Fn(&World) -> bool {
+    move |world| world.running() == running
+}
+
+fn push(sim: &Sim, jobs: u32, seconds: u32) {
+    for _ in 0..jobs {
+        sim.world().push("ci", "linux", SECOND * seconds);
+    }
+}
+
+#[test]
+fn what_is_checked_in_is_the_document_of_these_types() {
+    let document = serde_json::to_string_pretty(&scaler::api::document()).expect("JSON");
+    expect_file!["../../../docs/api/openapi.json"].assert_eq(&format!("{document}\n"));
+}
+
+#[test]
+fn every_route_of_the_document_is_there_and_no_good_answer_has_a_field_that_is_not_in_it() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        push(&sim, 2, 3600);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        sim.pass(SECOND * 10).await;
+        let machine = sim.world().alive("linux")[0].to_string();
+        let document = scaler::api::document();
+        for (path, operations) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in operations.as_object().expect("operations") {
+                let id = match path.as_str() {
+                    path if path.contains("machines") => machine.as_str(),
+                    path if path.contains("overrides") => "pause:linux",
+                    path if path.contains("jobs") => "a/job/1",
+                    _ => "linux",
+                };
+                let place = path.replace("{name}", id).replace("{id}", id);
+                let place = match method.as_str() {
+                    "delete" => format!("{place}?who=ann"),
+                    _ => place,
+                };
+                let body = json!({ "who": "ann", "because": "b", "for": "1h" });
+                let body = match (method.as_str(), path.as_str()) {
+                    (_, path) if path.ends_with("pin") => {
+                        json!({ "machines": 3, "who": "ann", "because": "b", "for": "1h" })
+                    }
+                    (_, path) if path.ends_with("resume") => json!({ "who": "ann" }),
+                    (_, path) if path.ends_with("drains") => {
+                        json!({ "zone": "z", "who": "ann", "because": "b", "for": "1h" })
+                    }
+                    ("get" | "delete", _) => Value::Null,
+                    _ => body,
+                };
+                let (status, answer) = asked.say(&method.to_uppercase(), &place, body).await;
+                // what the order before took back is not there any more
+                let gone = status == StatusCode::NOT_FOUND
+                    && answer["error"]
+                        .as_str()
+                        .is_some_and(|it| it.contains("override"));
+                assert!(
+                    status == StatusCode::OK || gone,
+                    "{method} {place}: {status} {answer}"
+                );
+                let schema = match status {
+                    StatusCode::OK => {
+                        &operation["responses"]["200"]["content"]["application/json"]["schema"]
+                    }
+                    _ => continue,
+                };
+                fits(&document, schema, &answer, &format!("{method} {place}"));
+            }
+        }
+    });
+}
+
+/// Every field of an answer is in its schema, and every field that must be there is.
+fn fits(document: &Value, schema: &Value, answer: &Value, place: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document
+            .pointer(reference.trim_start_matches('#'))
+            .expect("a definition"),
+        None => schema,
+    };
+    if let Some(any) = schema["anyOf"].as_array() {
+        let not_null = any.iter().find(|it| it["type"] != "null").expect("a shape");
+        if !answer.is_null() {
+            fits(document, not_null, answer, place);
+        }
+        return;
+    }
+    match answer {
+        Value::Object(fields) if schema["properties"].is_object() => {
+            for (name, value) in fields {
+                let known = &schema["properties"][name];
+                assert!(!known.is_null(), "{place}: `{name}` is not in the document");
+                fits(document, known, value, &format!("{place} {name}"));
+            }
+            for needed in schema["required"].as_array().into_iter().flatten() {
+                let needed = needed.as_str().expect("a name");
+                assert!(fields.contains_key(needed), "{place}: no `{needed}`");
+            }
+        }
+        Value::Object(_) => assert_eq!(schema["type"], "object", "{place}"),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| fits(document, &schema["items"], value, place)),
+        Value::String(_) => says(schema, "string", place),
+        Value::Bool(_) => says(schema, "boolean", place),
+        Value::Number(_) => says(schema, "integer", place),
+        Value::Null => says(schema, "null", place),
+    }
+}
+
+fn says(schema: &Value, kind: &str, place: &str) {
+    let kinds = &schema["type"];
+    let one_of = kinds
+        .as_array()
+        .is_some_and(|kinds| kinds.iter().any(|it| it == kind));
+    let is_word = kind == "string" && (schema["enum"].is_array() || schema["oneOf"].is_array());
+    assert!(
+        kinds == kind || one_of || is_word,
+        "{place}: {kind}, not {schema}"
+    );
+}
+
+#[test]
+fn it_shows_pools_machines_jobs_and_why() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        let (status, answer) = asked.get("/api/v1/jobs/1").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+        push(&sim, 2, 3600);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        sim.pass(SECOND * 10).await;
+
+        let pools = asked.good("/api/v1/pools").await;
+        assert_eq!(pools["replica"]["active"], true, "{pools}");
+        assert_eq!(pools["replica"]["active_holder"], "s");
+        assert_eq!(pools["replica"]["doubts"], json!([]));
+        let pool = &pools["pools"][0];
+        assert_eq!(
+            (&pool["target"], &pool["running"], &pool["queued"]),
+            (&json!(2), &json!(2), &json!(0))
+        );
+        assert_eq!(pool["phases"], json!({ "busy": 2 }));
+
+        let machines = asked.good("/api/v1/machines").await;
+        let machine = &machines["machines"][0];
+        assert_eq!(machine["phase"], "busy", "{machine}");
+        let job = machine["jobs"][0].as_str().expect("a job");
+        let found = asked.good(&format!("/api/v1/jobs/{job}")).await;
+        assert_eq!(
+            (&found["state"], &found["executor"]),
+            (&json!("running"), &machine["name"])
+        );
+        let unknown = asked.good("/api/v1/jobs/no/such").await;
+        assert_eq!(unknown["state"], "not_seen");
+        assert!(
+            unknown["not_known"][0]
+                .as_str()
+                .is_some_and(|it| it.contains("parmanu probe")),
+            "{unknown}"
+        );
+
+        let name = machine["name"].as_str().expect("a name");
+        let one = asked.good(&format!("/api/v1/machines/{name}")).await;
+        assert_eq!(&one["machine"], machine);
+        let (status, answer) = asked.get("/api/v1/machines/linux-1-1-0").await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+        let (status, answer) = asked.get("/api/v1/pools/windows").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(
+            answer["error"],
+            "there is no pool `windows`; the configuration has linux"
+        );
+
+        let decisions = asked.good("/api/v1/decisions?pool=linux&limit=2").await;
+        let decided = decisions["decisions"].as_array().expect("decisions");
+        assert_eq!(decided.len(), 2, "{decisions}");
+        assert!(
+            decided[0]["at"].as_str() > decided[1]["at"].as_str(),
+            "the newest first"
+        );
+        let emitters = asked.good("/api/v1/emitters").await;
+        assert_eq!(emitters["emitters"][0]["pools"], json!(["linux"]));
+        assert!(
+            emitters["emitters"][0]["last_good_seconds"]
+                .as_u64()
+                .is_some_and(|it| it < 10)
+        );
+    });
+}
+
+#[test]
+fn a_standby_answers_what_it_knows_and_says_who_acts() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let _active = sim.scaler_at_once("a").await;
+        let asked = shown(&sim, "b");
+        push(&sim, 2, 3600);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        sim.pass(SECOND * 10).await;
+        let answer = asked.good("/api/v1/pools/linux").await;
+        let replica = &answer["replica"];
+        assert_eq!(
+            (&replica["active"], &replica["active_holder"]),
+            (&json!(false), &json!("a"))
+        );
+        assert_eq!(
+            replica["doubts"][0],
+            "this replica stands by and plans nothing: a acts"
+        );
+        assert_eq!(answer["pool"]["phases"], json!({ "busy": 2 }), "{answer}");
+        assert_eq!(
+            (&answer["plan"], &answer["pool"]["target"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(answer["machines"].as_array().map(Vec::len), Some(2));
+        // an order to a standby reaches the one that acts
+        asked.order("/api/v1/pools/linux/pause", json!({})).await;
+        push(&sim, 3, 60);
+        sim.pass(SECOND * 60).await;
+        assert_eq!(sim.world().all_alive(), 2, "the pool is paused");
+    });
+}
+
+#[test]
+fn verbs_are_off_without_a_token_in_the_configuration_and_refused_without_the_right_one() {
+    simulate(Setup::default(), |sim| async move {
+        let path = "/api/v1/pools/linux/pause";
+        let body = || json!({ "who": "ann", "because": "b", "for": "1h" }).to_string();
+        let off = shown_with(&sim, "off", &CONFIG.replace("api: {", "# api: {"));
+        let (status, answer) = off.say_as("POST", path, body(), Some(TOKEN)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+        assert!(
+            answer["error"]
+                .as_str()
+                .is_some_and(|it| it.contains("verbs are off")),
+            "{answer}"
+        );
+        let short = shown_with(&sim, "short", &CONFIG.replace(TOKEN, "hunter2"));
+        let (status, _) = short.say_as("POST", path, body(), Some("hunter2")).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND).await;
+        for token in [
+            None,
+            Some(""),
+            Some("wrong"),
+            Some("not-a-secret-but-long-enoug"),
+        ] {
+            // a pool that does not exist is not told from one that does
+            for path in [path, "/api/v1/pools/nowhere/pause", "/api/v1/drains"] {
+                let (status, answer) = asked.say_as("POST", path, body(), token).await;
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{token:?}: {answer}");
+            }
+            let remove = "/api/v1/overrides/pause:linux?who=ann";
+            let (status, _) = asked.say_as("DELETE", remove, String::new(), token).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+        let overrides = asked.good("/api/v1/overrides").await;
+        assert_eq!(overrides["overrides"], json!([]));
+        let (status, _) = asked.say_as("POST", path, body(), Some(TOKEN)).await;
+        assert_eq!(status, StatusCode::OK);
+    });
+}
+
+#[test]
+fn what_is_not_an_order_is_refused_with_the_way_out() {
+    simulate(Setup::default(), |sim| async move {
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 10).await;
+        let with = |key: &str, value: Value| {
+            let mut body = json!({ "who": "ann", "because": "b", "for": "1h" });
+            body[key] = value;
+            body
+        };
+        let pause = "/api/v1/pools/linux/pause";
+        for (path, body, wanted, says) in [
+            (pause, with("for", json!("169h")), 422, "7 days"),
+            (pause, with("for", json!("0s")), 422, "a second"),
+            (pause, with("for", json!(3600)), 422, "unit"),
+            (pause, with("who", json!(" ")), 422, "`who` is empty"),
+            (pause, with("because", json!("a\nb")), 422, "line breaks"),
+            (pause, with("because", json!("b".repeat(501))), 422, "500"),
+            (pause, with("ever", json!(true)), 422, "unknown field"),
+            (pause, json!({ "who": "ann", "because": "b" }), 422, "`for`"),
+            (
+                pause,
+                with("because", json!("b".repeat(20_000))),
+                413,
+                "length",
+            ),
+            (
+                "/api/v1/pools/linux/pin",
+                with("machines", json!(11)),
+                422,
+                "max 10",
+            ),
+            (
+                "/api/v1/pools/windows/pin",
+                with("machines", json!(1)),
+                404,
+                "linux",
+            ),
+            (
+                "/api/v1/pools/linux/resume",
+                json!({ "who": "ann" }),
+                404,
+                "no override",
+            ),
+            (
+                "/api/v1/machines/nonsense/drain",
+                with("who", json!("ann")),
+                404,
+                "not a machine name",
+            ),
+            (
+                "/api/v1/machines/linux-1-1-0/drain",
+                with("who", json!("ann")),
+                404,
+                "is gone",
+            ),
+            (
+                "/api/v1/drains",
+                with("who", json!("ann")),
+                422,
+                "exactly one",
+            ),
+            (
+                "/api/v1/drains",
+                with("zone", json!("")),
+                422,
+                "`zone` is empty",
+            ),
+        ] {
+            let (status, answer) = asked.say("POST", path, body).await;
+            assert_eq!(status.as_u16(), wanted, "{path}: {answer}");
+            let error = answer["error"].as_str().unwrap_or_default();
+            assert!(
+                error.contains(says),
+                "{path}: {answer} says nothing of {says}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_paused_pool_stands_still_until_the_pause_is_over() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        push(&sim, 2, 30);
+        sim.until("both run", SECOND * 25, run(2)).await;
+        asked
+            .order("/api/v1/pools/linux/pause", json!({ "for": "1h" }))
+            .await;
+        push(&sim, 5, 30);
+        sim.pass(SECOND * 1800).await;
+        assert_eq!(sim.world().all_alive(), 2, "nothing grows or shrinks");
+        assert_eq!(sim.world().ever(), 2);
+        assert!(asked.codes().await.contains(&"paused".to_owned()));
+        let pool = asked.good("/api/v1/pools/linux").await;
+        assert_eq!(
+            (&pool["pool"]["paused"], &pool["overrides"][0]["id"]),
+            (&json!(true), &json!("pause:linux"))
+        );
+        sim.until_settled(SECOND * 2400).await;
+        let overrides = asked.good("/api/v1/overrides").await;
+        assert_eq!(overrides["overrides"], json!([]));
+        asked.running.stop().await;
+    });
+}
+
+#[test]
+fn a_pause_that_is_taken_back_is_over_at_once() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 10).await;
+        asked.order("/api/v1/pools/linux/pause", json!({})).await;
+        push(&sim, 2, 30);
+        sim.pass(SECOND * 60).await;
+        assert_eq!(sim.world().ever(), 0);
+        let by = json!({ "who": "bob" });
+        let (status, answer) = asked.say("POST", "/api/v1/pools/linux/resume", by).await;
+        assert_eq!((status, &answer["overrides"]), (StatusCode::OK, &json!([])));
+        sim.until("both run", SECOND * 30, run(2)).await;
+        sim.until_settled(SECOND * 240).await;
+    });
+}
+
+#[test]
+fn a_pin_is_kept_without_jobs_and_never_ends_one() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 10).await;
+        let pin = "/api/v1/pools/linux/pin";
+        asked.order(pin, json!({ "machines": 3 })).await;
+        let three = |world: &World| world.all_alive() == 3;
+        sim.until("three machines", SECOND * 60, three).await;
+        sim.pass(SECOND * 600).await;
+        assert_eq!(sim.world().all_alive(), 3);
+        assert_eq!(sim.world().ever(), 3);
+        push(&sim, 3, 300);
+        sim.until("all three run", SECOND * 30, run(3)).await;
+        asked.order(pin, json!({ "machines": 0 })).await;
+        sim.pass(SECOND * 120).await;
+        assert_eq!(sim.world().running(), 3, "a pin ends no job");
+        let gone = |world: &World| world.all_alive() == 0;
+        sim.until("they leave when they are done", SECOND * 600, gone)
+            .await;
+    });
+}
+
+#[test]
+fn a_wiped_store_forgets_a_pause() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 10).await;
+        asked.order("/api/v1/pools/linux/pause", json!({})).await;
+        push(&sim, 1, 30);
+        sim.pass(SECOND * 60).await;
+        assert_eq!(sim.world().ever(), 0);
+        sim.store.wipe();
+        sim.until("it runs", SECOND * 60, run(1)).await;
+        sim.until_settled(SECOND * 240).await;
+    });
+}
