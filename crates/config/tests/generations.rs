@@ -20,8 +20,6 @@ fn generation_with(replacements: &[(&str, &str)], script: &str, part: &str) -> S
         text = text.replace(from, to);
     }
     let folder = tempfile::tempdir().unwrap();
-    // a script may have a part, behind a line of its own
-    let (script, part) = script.split_once("--part--\n").unwrap_or((script, ""));
     std::fs::write(folder.path().join("runner.j2"), script).unwrap();
     std::fs::write(folder.path().join("part.j2"), part).unwrap();
     let (settings, _) = check_text(&text, "parmanu.yaml", folder.path(), &registries()).unwrap();
@@ -79,14 +77,4 @@ fn image_script_and_registration_change_it() {
     let with = |part: &str| generation_with(&[], &including, part);
     assert_ne!(with("a part\n"), with("another part\n"));
     assert_eq!(with("a part\n"), with("a part\n"));
-}
-
-#[test]
-fn a_part_of_the_script_changes_it_where_it_is_included() {
-    let with = "{{ executor.token }}{% include 'part.j2' %}\n--part--\none\n";
-    let before = generation(&[], with);
-    assert_eq!(generation(&[], with), before);
-    assert_ne!(generation(&[], &with.replace("one", "two")), before);
-    let beside = format!("{SCRIPT}--part--\none\n");
-    assert_eq!(generation(&[], &beside), generation(&[], SCRIPT));
 }
