@@ -87,6 +87,7 @@ const NORMAL: &[(&str, &[&str])] = &[
         &[
             "model",
             "ports",
+            "web",
             "engine",
             "config",
             "plugins",

@@ -117,6 +117,7 @@ impl<'a> Wish<'a> {
         let limits = case.limits.clone();
         let wanted = wanted(&rules, facts, &trust, limits, &mut plan);
         let serving = supply.serving();
+        orders::say_drains(seen, policy, &mut plan);
         let wanted = orders::apply(seen, policy, serving, wanted, &mut trust, &mut plan);
         let held = trust.no_shrink.as_ref().map_or(0, |_| serving);
         let wanted_now = wanted.min(policy.max.max(held));

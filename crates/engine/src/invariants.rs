@@ -208,7 +208,7 @@ impl Judge<'_> {
             .is_some_and(|instance| instance.notice.is_some())
     }
 
-    /// Whether it has run the jobs it may run, is too old, or was made from what is not configured any more.
+    /// Whether it has run the jobs it may run, is too old, was made from what is not configured any more, or is drained.
     fn has_served(&self, name: &InstanceName) -> bool {
         let reuse = &self.policy.reuse;
         let Some(instance) = self.instance(name) else {
@@ -224,7 +224,20 @@ impl Judge<'_> {
         let mut offers = self.policy.offers.iter();
         let changed = reuse.replace_changed
             && made_from.is_some_and(|made| offers.all(|offer| offer.generation != *made));
-        spent || aged || changed
+        let made_from = instance.offer.as_ref();
+        let stands = |id: &&model::OfferId| {
+            let now = |offer: &model::OfferPolicy| {
+                offer.id == **id
+                    && instance
+                        .generation
+                        .as_ref()
+                        .is_none_or(|made| offer.generation == *made)
+            };
+            self.policy.offers.iter().any(now)
+        };
+        let orders = &self.seen.overrides;
+        let drained = orders.drain(name, Some(&instance.scope), made_from.filter(stands));
+        spent || aged || changed || drained.is_some()
     }
 
     fn looks_busy(&self, name: &InstanceName) -> bool {

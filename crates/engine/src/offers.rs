@@ -17,6 +17,7 @@ use model::{
 };
 
 use crate::observation::{OfferNews, RefusalKind};
+use crate::orders::OrderedBy;
 use crate::reason::Reason;
 use crate::supply::{Phase, Supply};
 use crate::trust::listing_doubt;
@@ -217,6 +218,13 @@ pub(crate) fn ladder(
     for offer in ranked(policy, memory) {
         if let Some(reason) = too_dear(offer, policy) {
             reasons.push(reason);
+            continue;
+        }
+        if let Some(order) = seen.overrides.drained_offer(&offer.id) {
+            reasons.push(Reason::OfferDrained {
+                offer: offer.id.clone(),
+                by: OrderedBy::of(order),
+            });
             continue;
         }
         let mut room = u32::MAX;

@@ -2,13 +2,15 @@
 //!
 //! A pause keeps the pool as it is: nothing is made, nothing begins to leave, and what was leaving waits. A pin puts
 //! another number in the place of what the jobs and rules want; machines that are too many leave as always, so no order
-//! ends a build. Drains are `leave.rs`'s and `offers.rs`'s business: they are about machines, not about a number.
+//! ends a build. Drains are carried out in `retire.rs` and
+//! `offers.rs`: they are about machines, not about a number.
 
 use jiff::{Timestamp, Unit};
-use model::{Override, Policy};
+use model::{Override, Policy, Seen};
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
+use crate::retire;
 use crate::trust::Trust;
 use crate::{Observation, Plan};
 
@@ -49,6 +51,24 @@ impl Trust {
             self.said = Some(Reason::OverrideUnreadable { why: first.clone() });
         }
         self
+    }
+}
+
+/// Says which drains concern machines of the pool.
+pub(crate) fn say_drains(seen: &Observation, policy: &Policy, plan: &mut Plan) {
+    let listed = || seen.listings.values().filter_map(Seen::any).flatten();
+    for order in &seen.overrides.in_force {
+        let of_it = |instance: &&model::Instance| {
+            !instance.state.is_gone() && retire::drained(seen, policy, instance) == Some(order)
+        };
+        let machines = u32::try_from(listed().filter(of_it).count()).unwrap_or(u32::MAX);
+        if machines > 0 {
+            plan.reasons.push(Reason::Draining {
+                what: order.order.what.to_string(),
+                by: OrderedBy::of(order),
+                machines,
+            });
+        }
     }
 }
 

@@ -145,6 +145,8 @@ pub enum LeaveWhy {
     Aged,
     /// It was made from what is not configured any more.
     Changed,
+    /// An operator drains it, its zone or its image.
+    Drained,
 }
 
 impl fmt::Display for LeaveWhy {
@@ -157,6 +159,7 @@ impl fmt::Display for LeaveWhy {
             LeaveWhy::Preempted => "its provider takes it back",
             LeaveWhy::Spent => "it has run the jobs it may run (reuse.max_jobs)",
             LeaveWhy::Aged => "it is as old as its machines grow (reuse.max_age)",
+            LeaveWhy::Drained => "an operator drains it",
             LeaveWhy::Changed => {
                 "its image, boot script or registration is not what is configured now"
             }

@@ -218,6 +218,22 @@ pub enum Reason {
         /// Machines wanted now, within max, and no fewer than there are while the workload is in doubt.
         pinned: u32,
     },
+    /// An operator drains machines of the pool.
+    Draining {
+        /// What, in words.
+        what: String,
+        /// Who, why, until when.
+        by: OrderedBy,
+        /// Machines of the pool that are still there.
+        machines: u32,
+    },
+    /// An operator drains the image of an offer, or all its zones.
+    OfferDrained {
+        /// The offer.
+        offer: OfferId,
+        /// Who, why, until when.
+        by: OrderedBy,
+    },
     /// An override in the store is not what we write: until it is removed, no machine leaves.
     OverrideUnreadable {
         /// Where it stands, and what is wrong with it.
@@ -604,6 +620,8 @@ impl Reason {
             Reason::HeldSize { .. } => "held_size",
             Reason::Paused { .. } => "paused",
             Reason::Pinned { .. } => "pinned",
+            Reason::Draining { .. } => "draining",
+            Reason::OfferDrained { .. } => "offer_drained",
             Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
@@ -794,6 +812,12 @@ impl fmt::Display for Reason {
                 pinned,
             } => {
                 write!(f, "pinned at {machines} {by}: {wanted} -> {pinned}")
+            }
+            Reason::Draining { what, by, machines } => {
+                write!(f, "{what} {by}; {} left", count(*machines, "machine"))
+            }
+            Reason::OfferDrained { offer, by } => {
+                write!(f, "nothing is made from {offer}, which is drained {by}")
             }
             Reason::OverrideUnreadable { why } => {
                 write!(f, "no machine may leave: an override cannot be read: {why}")
@@ -995,7 +1019,7 @@ impl fmt::Display for Reason {
             } => {
                 write!(
                     f,
-                    "{} to be replaced (too old or changed), {at_once} more may leave at once",
+                    "{} to be replaced (too old, changed or drained), {at_once} more may leave at once",
                     count(*due, "machine")
                 )?;
                 match (*now, *extra) {

@@ -1,5 +1,5 @@
-//! Machines that leave although they are wanted: they have run the jobs they may run, grew too old, or were made from what
-//! is not configured any more.
+//! Machines that leave although they are wanted: they have run the jobs they may run, grew too old, were made from what
+//! is not configured any more, or an operator drains them.
 //!
 //! A machine that may run no further job is *spent* ([`Phase::Spent`]): it is kept from new ones at once, while its last
 //! one runs. The others are *due*: they serve until another machine stands in their place, a share of the pool at a time.
@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Policy, age};
+use model::{
+    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Override, Policy, age,
+};
 
 use crate::Observation;
 use crate::leave::Context;
@@ -57,9 +59,29 @@ pub(crate) fn is_changed(instance: &Instance, policy: &Policy) -> bool {
     made_from.is_some_and(|made| policy.offers.iter().all(|offer| offer.generation != *made))
 }
 
+/// What drains a machine, if anything does.
+pub(crate) fn drained<'a>(
+    seen: &'a Observation,
+    policy: &Policy,
+    instance: &Instance,
+) -> Option<&'a Override> {
+    if seen.overrides.in_force.is_empty() {
+        return None;
+    }
+    let made_from = instance
+        .offer
+        .as_ref()
+        .filter(|_| !is_changed(instance, policy));
+    seen.overrides
+        .drain(&instance.name, Some(&instance.scope), made_from)
+}
+
 /// Why a machine that serves is to be replaced, if it is.
 pub(crate) fn due(machine: &Machine, policy: &Policy, now: Timestamp) -> Option<LeaveWhy> {
     let listed = machine.listed?;
+    if listed.drained {
+        return Some(LeaveWhy::Drained);
+    }
     let is_old = |most: Duration| listed.created_at.is_some_and(|at| age(at, now) >= most);
     if policy.reuse.replace_changed && listed.changed {
         return Some(LeaveWhy::Changed);

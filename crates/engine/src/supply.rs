@@ -182,6 +182,8 @@ pub struct Listed {
     pub noticed: bool,
     /// Whether it was made from what is not configured any more.
     pub changed: bool,
+    /// Whether an operator drains it, its zone or its image.
+    pub drained: bool,
 }
 
 /// What a look says of a machine's executor.
@@ -330,6 +332,7 @@ impl Supply {
                     stopped: instance.state == InstanceState::Stopped,
                     noticed: instance.notice.is_some(),
                     changed: retire::is_changed(instance, policy),
+                    drained: retire::drained(seen, policy, instance).is_some(),
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,

@@ -140,3 +140,82 @@ fn what_cannot_be_read_lets_the_pool_grow_and_no_machine_go() {
         "#]],
     );
 }
+
+#[test]
+fn a_drained_machine_that_is_needed_is_replaced_first() {
+    check(
+        "min 0 max 10 | queued 0 running 2 | busy x2 | drained linux-7-1-0",
+        expect![[r#"
+            create linux-9-1: 1 machine at aws from linux-m/0
+              demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              drain machine linux-7-1-0 by ann until 2026-01-01T13:00:00Z: the release; 1 machine left
+              grows by 1 machine from linux-m/0
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; 1 more than wanted must be up first
+        "#]],
+    );
+    check(
+        "min 0 max 10 | queued 0 running 2 | busy x2, idle 5s | drained linux-7-1-0",
+        expect![[r#"
+            cordon linux-7-1-0: an operator drains it
+              demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              drain machine linux-7-1-0 by ann until 2026-01-01T13:00:00Z: the release; 1 machine left
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+              linux-7-1-0 begins to leave: an operator drains it
+        "#]],
+    );
+}
+
+#[test]
+fn a_drained_machine_that_nobody_needs_goes_without_waiting() {
+    check(
+        "min 0 max 10 | queued 0 | idle 5s | drained linux-7-1-0",
+        expect![[r#"
+            cordon linux-7-1-0: an operator drains it
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              drain machine linux-7-1-0 by ann until 2026-01-01T13:00:00Z: the release; 1 machine left
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+              linux-7-1-0 begins to leave: an operator drains it
+        "#]],
+    );
+}
+
+#[test]
+fn a_drained_machine_of_a_paused_pool_stays() {
+    check(
+        "min 0 max 10 | queued 0 | idle 30m | drained linux-7-1-0, paused",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              drain machine linux-7-1-0 by ann until 2026-01-01T13:00:00Z: the release; 1 machine left
+              paused by ann until 2026-01-01T13:00:00Z: the release; it keeps 1 machine, 0 would be wanted
+              steady at 1 machine
+        "#]],
+    );
+}
+
+#[test]
+fn of_a_drained_image_nothing_is_made() {
+    check(
+        "min 0 max 10 | queued 3 | idle 5s x2 | drained offer",
+        expect![[r#"
+            nothing to do
+              demand: 3 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              nothing is made from linux-m/0, which is drained by ann until 2026-01-01T13:00:00Z: the release
+              1 machine short, but no offer is left to create from
+        "#]],
+    );
+}
+
+#[test]
+fn a_drained_zone_empties_after_the_jobs_there() {
+    check(
+        "min 0 max 10 | queued 0 running 1 | busy, idle 5s | drained zone",
+        expect![[r#"
+            cordon linux-7-2-0: an operator drains it
+              demand: 0 queued, 1 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              drain zone zone-a by ann until 2026-01-01T13:00:00Z: the release; 2 machines left
+              2 machines to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+              linux-7-2-0 begins to leave: an operator drains it
+        "#]],
+    );
+}

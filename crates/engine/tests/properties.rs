@@ -188,14 +188,25 @@ prop_compose! {
     }
 }
 
+fn is_drain(what: &Directive) -> bool {
+    !matches!(what, Directive::Pause { .. } | Directive::Pin { .. })
+}
+
 /// What operators may have ordered; mostly nothing.
 fn any_orders() -> impl Strategy<Value = (bool, Vec<Directive>)> {
     let pool = prop::sample::select(&["linux", "linux-big", "mac"][..]);
-    let order = (pool, prop::option::of(0u32..20)).prop_map(|(pool, pin)| {
-        let pool = pool.parse().unwrap();
-        match pin {
-            Some(machines) => Directive::Pin { pool, machines },
-            None => Directive::Pause { pool },
+    let order = (pool, 0u32..20, 0u8..5).prop_map(|(name, number, kind)| {
+        let pool = name.parse().unwrap();
+        let machines = number;
+        match kind {
+            0 => Directive::Pause { pool },
+            1 => Directive::DrainZone {
+                zone: if number < 10 { "zone-a" } else { "zone-b" }.to_owned(),
+            },
+            2 | 3 => Directive::DrainMachine {
+                instance: format!("{name}-7-{number}-0").parse().unwrap(),
+            },
+            _ => Directive::Pin { pool, machines },
         }
     });
     let some = prop::collection::vec(order, 1..4);
@@ -376,9 +387,10 @@ proptest! {
             if let Some((_, machines)) = pin.filter(|_| !limited) {
                 let pinned = machines.min(world.policy.max);
                 let target = plan.summary.target;
-                // whoever stands in for a machine that is replaced comes on top
-                let more = replaces(&world.policy) && target > pinned;
-                prop_assert!(more || target == pinned || target == plan.summary.serving.max(pinned), "{}", &plan);
+                let exact = target == pinned || target == plan.summary.serving.max(pinned);
+                // others stand in for machines that are to be replaced
+                let stands_in = target > pinned && says("replacing");
+                prop_assert!(exact || stands_in, "{}", &plan);
             }
             let forgetful = fleet.overrides.unreadable.is_empty();
             prop_assert!(forgetful || serving_after(&plan) >= i64::from(plan.summary.serving), "{}", &plan);
@@ -401,7 +413,8 @@ proptest! {
             for ((world, again), words) in worlds.iter().zip(plans(&worlds)).zip(words) {
                 let rest = again.actions.is_empty();
                 at_rest &= rest;
-                let may = replaces(&world.policy) && round <= world.instances.len();
+                let drains = world.overrides.in_force.iter().any(|it| is_drain(&it.order.what));
+                let may = (drains || replaces(&world.policy)) && round <= world.instances.len();
                 prop_assert!(rest || may, "round {round}, first:\n{words}\nagain:\n{again}");
             }
             if at_rest {
@@ -469,12 +482,13 @@ proptest! {
         }
     }
 
-    /// What was wanted within the window is kept, as far as it is there and within max.
+    /// What was wanted within the window is kept, as far as it is there, is not to be replaced, and is within max.
     #[test]
     fn a_pool_keeps_what_was_wanted_within_the_window(mut worlds in any_world()) {
         for world in &mut worlds {
             // a pin goes before every rule
             world.overrides.in_force.clear();
+            (world.policy.reuse.max_age, world.policy.reuse.replace_changed) = (None, false);
             world.policy.rules.retain(|rule| !matches!(rule.rule, RuleKind::Pace(_)));
             world.policy.rules.insert(0, support::rule("stabilise", "2m"));
         }

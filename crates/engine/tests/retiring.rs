@@ -112,7 +112,7 @@ fn an_old_machine_serves_until_another_is_up() {
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               floor: 0 -> 2 (min)
               grows by 1 machine from linux-m/0
-              2 machines to be replaced (too old or changed), 1 more may leave at once; 1 more than wanted must be up first
+              2 machines to be replaced (too old, changed or drained), 1 more may leave at once; 1 more than wanted must be up first
         "#]],
     );
     check(
@@ -121,7 +121,7 @@ fn an_old_machine_serves_until_another_is_up() {
             nothing to do
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               floor: 0 -> 2 (min)
-              2 machines to be replaced (too old or changed), 1 more may leave at once; 1 more than wanted must be up first
+              2 machines to be replaced (too old, changed or drained), 1 more may leave at once; 1 more than wanted must be up first
               steady at 3 machines
         "#]],
     );
@@ -135,7 +135,7 @@ fn when_there_is_no_room_for_another_one_old_machine_goes_first() {
             cordon linux-7-1-0: it is as old as its machines grow (reuse.max_age)
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               floor: 0 -> 2 (min)
-              2 machines to be replaced (too old or changed), 1 more may leave at once; up to 1 now
+              2 machines to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
               linux-7-1-0 begins to leave: it is as old as its machines grow (reuse.max_age)
         "#]],
     );
@@ -147,7 +147,7 @@ fn when_there_is_no_room_for_another_one_old_machine_goes_first() {
               floor: 0 -> 2 (min)
               ceiling: 2 -> 1 (max 2, 2 machines now, serving or not)
               linux-7-2-0 is leaving: cordoned, it settles for 1m
-              1 machine to be replaced (too old or changed), 0 more may leave at once; those on their way out are waited for
+              1 machine to be replaced (too old, changed or drained), 0 more may leave at once; those on their way out are waited for
         "#]],
     );
 }
@@ -178,7 +178,7 @@ fn when_one_has_joined_the_others_follow_within_the_budget() {
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               floor: 0 -> 4 (min)
               grows by 2 machines from linux-m/0
-              4 machines to be replaced (too old or changed), 3 more may leave at once; up to 1 now
+              4 machines to be replaced (too old, changed or drained), 3 more may leave at once; up to 1 now
               linux-7-1-0 begins to leave: its image, boot script or registration is not what is configured now
         "#]],
     );
@@ -229,4 +229,19 @@ fn what_is_due_leaves_first_when_there_are_too_many() {
         leaving.next(),
         Some(("linux-7-2-0".to_owned(), LeaveWhy::Changed))
     );
+}
+
+/// Whoever stands in is not kept beside the machine that is due: each tick would make one more.
+#[test]
+fn what_stands_in_is_not_kept_for_what_it_was() {
+    for rules in ["break-even 3", "stabilise 10m"] {
+        let text =
+            format!("max 9 max-age 20m {rules} | queued 0 | idle 1h x3, booting 5s | wanted 7:10s");
+        let plan = engine::plan(
+            &World::parse(&text).observation(),
+            &World::parse(&text).policy,
+            now(),
+        );
+        assert_eq!(created(&World::parse(&text)), 0, "{plan}");
+    }
 }

@@ -4,13 +4,14 @@
 //! lives in the store, so a store that is wiped forgets it: then the rules decide again. Whether it still holds is told by
 //! the store's clock; what the engine gets is dated on the scaler's.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, PoolName};
+use crate::{InstanceName, OfferId, PoolName};
 
 /// What is ordered. One of each [`Directive::id`] can be in force: a second one takes the place of the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +126,7 @@ impl StoredOrder {
             order: self.order.clone(),
             since: now.checked_sub(self.age).unwrap_or(Timestamp::MIN),
             until: now.checked_add(self.remaining).unwrap_or(Timestamp::MAX),
+            offers: BTreeSet::new(),
         })
     }
 }
@@ -148,6 +150,9 @@ pub struct Override {
     pub since: Timestamp,
     /// Until when, likewise.
     pub until: Timestamp,
+    /// The configured offers that are of a drained image, or have no zone but drained ones.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub offers: BTreeSet<OfferId>,
 }
 
 /// The overrides that a plan has to know of.
@@ -199,18 +204,32 @@ impl Overrides {
         })
     }
 
-    /// What drains a machine, if anything does: an order about it, its zone or its image.
+    /// What drains a machine, if anything does: an order about it, its zone or its image. `made_from` is the offer that it
+    /// was made from as that stands now; a machine that an offer made before it was changed has another image.
     pub fn drain(
         &self,
         name: &InstanceName,
         zone: Option<&str>,
-        image: Option<&str>,
+        made_from: Option<&OfferId>,
     ) -> Option<&Override> {
         self.in_force.iter().find(|it| match &it.order.what {
             Directive::DrainMachine { instance } => instance == name,
-            Directive::DrainImage { image: drained } => image == Some(drained),
+            Directive::DrainImage { .. } => made_from.is_some_and(|id| it.offers.contains(id)),
             Directive::DrainZone { zone: drained } => zone == Some(drained),
             Directive::Pause { .. } | Directive::Pin { .. } => false,
+        })
+    }
+
+    /// What keeps machines from being made from an offer, if anything does.
+    pub fn drained_offer(&self, offer: &OfferId) -> Option<&Override> {
+        self.in_force.iter().find(|it| it.offers.contains(offer))
+    }
+
+    /// The drained zones.
+    pub fn zones(&self) -> impl Iterator<Item = &str> {
+        self.in_force.iter().filter_map(|it| match &it.order.what {
+            Directive::DrainZone { zone } => Some(zone.as_str()),
+            _ => None,
         })
     }
 }

@@ -8,8 +8,10 @@
     reason = "this program talks to the person at the terminal"
 )]
 
+mod ask;
 mod check;
 mod demo;
+mod doctor;
 mod plan;
 mod probe;
 mod reap;
@@ -20,7 +22,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Scales fleets of build machines to the work that CI servers have for them.
 #[derive(Parser)]
@@ -52,8 +54,30 @@ enum Verb {
     },
     /// Looks once at one CI server and says of each job which pool it goes to, and why. Needs no store, changes nothing.
     Probe(probe::Arguments),
+    /// Lists every machine and executor of the fleet, why it is there, what is wrong with it and what to do. Looks by itself: it
+    /// needs neither scaler nor store, and changes nothing.
+    Doctor(doctor::Arguments),
     /// Deletes machines of a fleet that no scaler has wanted for a while and that are certainly idle. Needs no store; for cron.
     Reap(reap::Arguments),
+    /// Shows the fleet as its scaler sees it.
+    Status(ask::Status),
+    /// Says why a pool, a job or a machine is as it is.
+    Why(ask::Why),
+    /// Keeps a pool as it is for a while: it neither grows nor shrinks.
+    Pause(ask::Pause),
+    /// Takes the pause of a pool back.
+    Resume(ask::Resume),
+    /// Gives a pool a size for a while, within its max, whatever its jobs and rules say. Ends no job.
+    Pin(ask::Pin),
+    /// Empties a machine, an image or a zone for a while. Ends no job.
+    Drain(ask::Drain),
+    /// Shows what operators ordered, or takes one order back.
+    Overrides(ask::Overrides),
+    /// Prints the completions of a shell, to be read by it at its start.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Plays a trace of jobs under a configuration in virtual time: waits, machine-hours and cost before paying.
     Simulate(simulate::Arguments),
     /// Prints the JSON Schema of the configuration, for editors.
@@ -87,7 +111,20 @@ async fn main() -> anyhow::Result<ExitCode> {
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
         Verb::Probe(arguments) => probe::run(&arguments).await,
+        Verb::Doctor(arguments) => doctor::run(&arguments).await,
         Verb::Reap(arguments) => reap::run(&arguments).await,
+        Verb::Status(status) => status.run().await,
+        Verb::Why(why) => why.run().await,
+        Verb::Pause(pause) => pause.run().await,
+        Verb::Resume(resume) => resume.run().await,
+        Verb::Pin(pin) => pin.run().await,
+        Verb::Drain(drain) => drain.run().await,
+        Verb::Overrides(overrides) => overrides.run().await,
+        Verb::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "parmanu", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Schema => {
             let schema = config::schema(&service::registries());

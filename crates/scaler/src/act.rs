@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use engine::{Action, DeleteProof, OfferNews, Refusal, RefusalKind};
 use model::{
-    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Policy, ProviderName,
-    Reading, Work,
+    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Overrides, Policy,
+    ProviderName, Reading, Work,
 };
 use ports::{
     Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::bootstrap;
 use crate::consoles;
+use crate::drains;
 use crate::lease::Term;
 use crate::ledger::Update;
 use crate::run::{Fleet, Pool};
@@ -50,6 +51,8 @@ pub(crate) struct Job {
     pub(crate) unjoined: Option<(ProviderName, Instance)>,
     /// Its pool, if that is not configured.
     pub(crate) orphan: Option<Pool>,
+    /// What operators ordered of the pool.
+    pub(crate) overrides: Overrides,
 }
 
 /// How an action ended, for the audit line and the metric.
@@ -434,7 +437,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
         batch: batch.clone(),
         count: *count,
         offer: offer.clone(),
-        spec: spec.clone(),
+        spec: drains::outside(spec, &job.overrides),
         generation: known.generation.clone(),
         attempt: 0,
         executor: executor.clone(),

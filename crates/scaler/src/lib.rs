@@ -17,6 +17,7 @@ mod act;
 pub mod api;
 mod bootstrap;
 mod consoles;
+pub mod drains;
 mod lease;
 mod ledger;
 mod lister;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use model::{EmitterName, Epoch, Intent, Overrides, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
+use crate::drains;
 use crate::lease::Term;
 use crate::ledger::{Changes, Learned};
 use crate::looked::{Looked, PoolLooked};
@@ -108,7 +109,7 @@ pub(crate) fn observe(
         // offers that step aside stand in the pools' memories
         unavailable: BTreeMap::new(),
         rival,
-        overrides: Overrides::of(&record.orders, now),
+        overrides: ordered(fleet, &record, now),
     };
     Observed {
         fleet: observation,
@@ -116,6 +117,16 @@ pub(crate) fn observe(
         changes,
         unreadable,
     }
+}
+
+/// The orders in force, and what they mean for our offers.
+fn ordered(fleet: &Fleet, record: &FleetRecord, now: Timestamp) -> Overrides {
+    let mut overrides = Overrides::of(&record.orders, now);
+    drains::resolve(
+        &mut overrides,
+        fleet.pools.values().flat_map(|pool| &pool.offers),
+    );
+    overrides
 }
 
 /// What a replica sees that does not act: the store's record and the listings, with no term and nothing learned.
@@ -143,7 +154,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         };
         pools.insert(name.clone(), seen);
     }
-    let overrides = Overrides::of(&record.orders, now);
+    let overrides = ordered(fleet, &record, now);
     let observation = FleetObservation {
         fleet: fleet.id.clone(),
         config: fleet.config.clone(),

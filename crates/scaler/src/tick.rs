@@ -586,6 +586,7 @@ impl Ticker {
                 intent: intent_of(action, pool),
                 unjoined: unjoined(action, pool),
                 orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
+                overrides: pool.seen.overrides.clone(),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
             let fleet = self.fleet.clone();

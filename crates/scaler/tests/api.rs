@@ -541,3 +541,46 @@ fn a_wiped_store_forgets_a_pause() {
         sim.until_settled(SECOND * 240).await;
     });
 }
+
+#[test]
+fn a_drained_machine_leaves_after_its_job_and_another_stands_in_first() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 10).await;
+        let pin = json!({ "machines": 2 });
+        asked.order("/api/v1/pools/linux/pin", pin).await;
+        push(&sim, 2, 120);
+        sim.until("both run", SECOND * 60, run(2)).await;
+        let drained = sim.world().alive("linux")[0].clone();
+        let path = format!("/api/v1/machines/{drained}");
+        asked.order(&format!("{path}/drain"), json!({})).await;
+        let third = |world: &World| world.all_alive() == 3;
+        sim.until("another stands in", SECOND * 60, third).await;
+        assert_eq!(sim.world().running(), 2, "its job goes on");
+        let shown = asked.good(&path).await;
+        let id = format!("drain-machine:{drained}");
+        assert_eq!(shown["drained_by"]["id"], id, "{shown}");
+        let gone = move |world: &World| !world.alive("linux").contains(&drained);
+        sim.until("it leaves", SECOND * 400, gone).await;
+        assert_eq!(sim.world().all_alive(), 2);
+        assert_eq!(sim.world().ended(emitter_fake::JobEnd::Done), 2);
+        asked.running.stop().await;
+    });
+}
+
+#[test]
+fn a_drained_zone_empties_and_says_so_in_every_plan() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        push(&sim, 2, 60);
+        sim.until("both run", SECOND * 60, run(2)).await;
+        let zone = json!({ "zone": "simulated", "for": "30m" });
+        asked.order("/api/v1/drains", zone).await;
+        sim.pass(SECOND * 20).await;
+        assert!(asked.codes().await.contains(&"draining".to_owned()));
+        sim.until_settled(SECOND * 600).await;
+        assert_eq!(sim.world().ended(emitter_fake::JobEnd::Done), 2);
+    });
+}

@@ -24,8 +24,8 @@ use model::rules::{
 };
 use model::{Learned, Policy, Workload};
 
-use crate::supply::Supply;
-use crate::{Observation, Plan, demand, learn};
+use crate::supply::{Machine, Supply};
+use crate::{Observation, Plan, demand, learn, retire};
 
 /// Idle time before a machine may leave where no rule says otherwise (what most comparable systems start with).
 pub(crate) const IDLE_FOR: Duration = Duration::from_secs(600);
@@ -89,6 +89,15 @@ pub(crate) struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
+    /// Machines that serve and are not to be replaced: what a rule may keep for what it was. Whoever stands in for one that
+    /// is due would else be kept beside it, and need somebody to stand in for it again.
+    pub(crate) fn lasting(&self) -> u32 {
+        let lasts = |machine: &Machine| {
+            machine.phase.serves() && retire::due(machine, self.policy, self.now).is_none()
+        };
+        self.supply.count(lasts)
+    }
+
     pub(crate) fn workload(&self) -> Option<&'a Workload> {
         self.seen.seen.workload.any()
     }

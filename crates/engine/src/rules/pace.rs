@@ -76,7 +76,7 @@ pub(crate) fn stabilise(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32
         return wanted;
     }
     let greatest = greatest_within(plan, pace.stabilise, at.now);
-    let kept = greatest.min(at.supply.serving());
+    let kept = greatest.min(at.lasting());
     if kept <= wanted {
         return wanted;
     }

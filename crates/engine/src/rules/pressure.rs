@@ -72,10 +72,7 @@ fn one(
     if !pressed {
         return wanted;
     }
-    let raised = busy
-        .saturating_add(grow)
-        .max(at.supply.serving())
-        .max(wanted);
+    let raised = busy.saturating_add(grow).max(at.lasting()).max(wanted);
     reasons.push(Reason::Pressed {
         rule,
         seen,

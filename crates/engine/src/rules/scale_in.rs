@@ -49,7 +49,7 @@ pub(crate) fn keep(at: &Situation<'_>, wanted: u32, plan: &mut Plan) -> u32 {
     let found = learn::idle_time(at.known, worth, least_part(wait_to_idle), at.now);
     let idle_for = found.time.saturating_sub(announced);
     let greatest = greatest_within(plan, idle_for, at.now);
-    let kept = greatest.min(at.supply.serving());
+    let kept = greatest.min(at.lasting());
     if kept <= wanted {
         return wanted;
     }

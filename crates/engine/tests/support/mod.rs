@@ -10,7 +10,7 @@
     reason = "a test may panic, and shares helpers"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::{
@@ -626,6 +626,21 @@ impl World {
                     let (pool, machines) = (self.policy.pool.clone(), machines.parse().unwrap());
                     self.order(Directive::Pin { pool, machines });
                 }
+                ("drained", "offer") => {
+                    let image = "ami-1".to_owned();
+                    self.order(Directive::DrainImage { image });
+                    let first = self.policy.offers[0].id.clone();
+                    let last = self.overrides.in_force.last_mut().unwrap();
+                    last.offers.insert(first);
+                }
+                ("drained", "zone") => {
+                    let zone = "zone-a".to_owned();
+                    self.order(Directive::DrainZone { zone });
+                }
+                ("drained", machine) => {
+                    let instance = machine.parse().unwrap();
+                    self.order(Directive::DrainMachine { instance });
+                }
                 ("override", "unreadable") => {
                     self.overrides.unreadable.push("pause:linux".to_owned());
                 }
@@ -697,6 +712,7 @@ impl World {
             order: Order { what, who, why },
             since: ago(60),
             until: now() + SignedDuration::from_hours(1),
+            offers: BTreeSet::new(),
         });
     }
 
@@ -743,6 +759,10 @@ impl World {
             },
             _ => Seen::Complete { value, at: ago(1) },
         };
+        // one of each, as in a store
+        let orders = worlds.iter().flat_map(|w| w.overrides.in_force.clone());
+        let orders: BTreeMap<String, Override> =
+            orders.map(|it| (it.order.what.id(), it)).collect();
         let (value, at) = (vec![], ago(1));
         let nothing = Seen::Complete { value, at };
         FleetObservation {
@@ -762,10 +782,7 @@ impl World {
             unavailable: first.unavailable.clone(),
             rival: None,
             overrides: Overrides {
-                in_force: worlds
-                    .iter()
-                    .flat_map(|w| w.overrides.in_force.clone())
-                    .collect(),
+                in_force: orders.into_values().collect(),
                 unreadable: first.overrides.unreadable.clone(),
             },
         }

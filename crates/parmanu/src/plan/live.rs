@@ -70,6 +70,11 @@ pub(crate) async fn read(settings: &Settings, now: Timestamp) -> anyhow::Result<
     };
     let store = Reader(plugins::store(Some(url), &settings.fleet, clock.clone())?);
     let record = store.read(settings).await?;
+    let mut overrides = Overrides::of(&record.orders, now);
+    scaler::drains::resolve(
+        &mut overrides,
+        settings.pools.values().flat_map(|pool| &pool.offers),
+    );
     let registries = service::registries();
     let providers = scaler::Scaler::providers(settings, &registries, &clock)?;
     let listed = providers.into_iter().map(|(name, provider)| {
@@ -88,7 +93,7 @@ pub(crate) async fn read(settings: &Settings, now: Timestamp) -> anyhow::Result<
         config: settings.hash.clone(),
         epoch: Epoch(newest.unwrap_or_default().0.saturating_add(1)),
         listings,
-        overrides: Overrides::of(&record.orders, now),
+        overrides,
         pools: pools(settings, record, now),
         intents_lost_at: None,
         unavailable: BTreeMap::new(),

@@ -82,10 +82,9 @@ async fn machine(
         Refusal::new(StatusCode::NOT_FOUND, error)
     })?;
     let (reasons, actions) = show::about(looked, &name);
-    let drained = looked.overrides.drain(&name, machine.zone.as_deref(), None);
     Ok(Json(shapes::OneMachine {
         replica: show::replica(&api, &now),
-        drained_by: drained.map(show::one_override),
+        drained_by: show::drained_by(looked, &name).map(show::one_override),
         machine,
         reasons,
         actions,

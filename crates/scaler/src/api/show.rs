@@ -163,6 +163,19 @@ pub(super) fn machine(looked: &Looked, name: &InstanceName) -> Option<shapes::Ma
     Some(one(pool, machine, listed(pool).get(name).copied()))
 }
 
+/// What drains a machine, if the engine took it for drained.
+pub(super) fn drained_by<'a>(
+    looked: &'a Looked,
+    name: &InstanceName,
+) -> Option<&'a model::Override> {
+    let pool = looked.pools.get(name.pool())?;
+    let machine = pool.supply.machine(name)?;
+    machine.listed.filter(|listed| listed.drained)?;
+    let zone = listed(pool).get(name).map(|listed| listed.scope.as_str());
+    let overrides = &pool.seen.overrides;
+    overrides.drain(name, zone, machine.offer.as_ref())
+}
+
 fn one(pool: &PoolLooked, machine: &engine::Machine, listed: Option<&Instance>) -> shapes::Machine {
     let executors = pool.seen.seen.workload.any().map(|it| &it.executors);
     let reference = machine.executor_ref.as_ref();

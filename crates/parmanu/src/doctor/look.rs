@@ -1,0 +1,100 @@
+//! One look at everything, each part bounded in time; what fails is kept as words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Settings, StoreSettings};
+use futures::future::join_all;
+use jiff::Timestamp;
+use model::{EmitterName, FleetId, Listing, Policy, PoolName, ProviderName, Snapshot};
+use ports::{Clock, FleetRecord, Provider, Store, timeout};
+use probot::{Polled, Probot};
+use scaler::Scaler;
+use telemetry::chain;
+
+/// Longest time one provider's listing may take: whoever asks at 3 a.m. waits for a slow cloud, but not for ever.
+const LIST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Everything that was seen.
+pub(super) struct Seen {
+    pub(super) fleet: FleetId,
+    pub(super) at: Timestamp,
+    pub(super) pools: BTreeMap<PoolName, Policy>,
+    pub(super) listings: BTreeMap<ProviderName, Result<Listing, String>>,
+    pub(super) looks: BTreeMap<EmitterName, Result<Snapshot, String>>,
+    /// `None` where the store lives in another process and cannot be read from here.
+    pub(super) record: Option<Result<FleetRecord, String>>,
+}
+
+impl Seen {
+    /// Whether not one listing and not one look came.
+    pub(super) fn saw_nothing(&self) -> bool {
+        let listed = self.listings.values().any(Result::is_ok);
+        !listed && !self.looks.values().any(Result::is_ok)
+    }
+}
+
+/// Looks at providers, CI servers and the store at once.
+pub(super) async fn look(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Seen> {
+    let registries = service::registries();
+    let providers = Scaler::providers(settings, &registries, clock)?;
+    let mut emitters = BTreeMap::new();
+    for name in settings.emitters.keys() {
+        // without upkeep: its look only reads
+        if let Some(polled) = Probot::emitter(settings, &registries, clock, name, false)? {
+            emitters.insert(name.clone(), polled);
+        }
+    }
+    let listings = join_all(providers.into_iter().map(|(name, provider)| async move {
+        let listing = list(&*provider, &settings.fleet, &**clock).await;
+        (name, listing)
+    }));
+    let looks = join_all(emitters.into_iter().map(|(name, polled)| async move {
+        let look = probe(&polled, &**clock).await;
+        (name, look)
+    }));
+    let (listings, looks, record) = tokio::join!(listings, looks, read(settings, clock));
+    let policy =
+        |(name, pool): (&PoolName, &config::PoolSettings)| (name.clone(), pool.policy.clone());
+    Ok(Seen {
+        fleet: settings.fleet.clone(),
+        at: clock.now(),
+        pools: settings.pools.iter().map(policy).collect(),
+        listings: listings.into_iter().collect(),
+        looks: looks.into_iter().collect(),
+        record,
+    })
+}
+
+async fn list(
+    provider: &dyn Provider,
+    fleet: &FleetId,
+    clock: &dyn Clock,
+) -> Result<Listing, String> {
+    match timeout(clock, LIST_LIMIT, provider.list(fleet)).await {
+        Some(listing) => listing.map_err(|error| chain(&error).to_string()),
+        None => Err(format!("no listing within {LIST_LIMIT:?}")),
+    }
+}
+
+async fn probe(polled: &Polled, clock: &dyn Clock) -> Result<Snapshot, String> {
+    match timeout(clock, polled.timeout, polled.emitter.probe()).await {
+        Some(look) => look.map_err(|error| chain(&error).to_string()),
+        None => Err(format!("no look within {:?}", polled.timeout)),
+    }
+}
+
+async fn read(settings: &Settings, clock: &Arc<dyn Clock>) -> Option<Result<FleetRecord, String>> {
+    let StoreSettings::Redis { url } = &settings.store else {
+        return None;
+    };
+    let store: Arc<dyn Store> = match plugins::store(Some(url), &settings.fleet, clock.clone()) {
+        Ok(store) => store,
+        Err(error) => return Some(Err(format!("{error:#}"))),
+    };
+    let pools: Vec<PoolName> = settings.pools.keys().cloned().collect();
+    let emitters: Vec<EmitterName> = settings.emitters.keys().cloned().collect();
+    let record = store.read(&pools, &emitters).await;
+    Some(record.map_err(|error| chain(&error).to_string()))
+}
