@@ -6,9 +6,6 @@
 #
 # The last one is what a build without --target makes. With --build-arg BINARIES=IMAGE the three programs are taken from
 # /out of that image instead of being built here.
-#
-# There is no HEALTHCHECK: it needs a program inside the image that asks /healthz, and these images have neither a shell nor
-# a client. What runs them asks /healthz and /readyz from outside (docs/deploying.md).
 ARG BINARIES=build
 
 FROM docker.io/library/rust:1.95-bookworm AS build
@@ -36,12 +33,16 @@ COPY --from=binaries --chmod=0555 /out/probot /usr/local/bin/probot
 # All addresses of the container; which of them are reached from where is decided by what runs it.
 ENV PARMANU_LISTEN=0.0.0.0:9641
 EXPOSE 9641
+# it asks itself, for there is no client in here; whether it is ready too, is asked from outside
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/local/bin/probot", "--health"]
 ENTRYPOINT ["/usr/local/bin/probot"]
 
 FROM base AS scaler
 COPY --from=binaries --chmod=0555 /out/scaler /usr/local/bin/scaler
 ENV PARMANU_LISTEN=0.0.0.0:9642
 EXPOSE 9642
+# it asks itself, for there is no client in here; whether it is ready too, is asked from outside
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/local/bin/scaler", "--health"]
 ENTRYPOINT ["/usr/local/bin/scaler"]
 
 FROM base AS parmanu

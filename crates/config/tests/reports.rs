@@ -926,8 +926,14 @@ machines:
     executor: none
     offers: [{ provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }]
 pools:
-  good: { machine: node, min: 2, max: 2 }
+  good: { machine: node, min: 2, max: 2, rules: [night, either] }
   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
+  hopes: { machine: node, max: 2, rules: [ready, queue] }
+rules:
+  night: { kind: limit, min: 2, when: { schedule: "Mon-Sun 01:00-05:00", zone: UTC } }
+  either: { kind: limit, max: 2, when: { any: [{ queued_over: 3 }, { schedule: "Sat-Sun 00:00-24:00", zone: UTC }] } }
+  ready: { kind: reserve, idle: 2 }
+  queue: { kind: limit, min: 2, when: { queued_over: 3 } }
 "#,
         expect![[r#"
             warning: a pool without an emitter keeps `min` machines, and min is 0: it never has one
@@ -953,6 +959,18 @@ pools:
                |
             11 |   idle: { machine: node, max: 2, serves: [{ tags: [a] }], precedence: 3, keep_on_stale: 1 }
                |                                                                                         ^
+
+            error: `ready` goes by jobs, and a pool without an emitter has none: it would never act. Size the pool by `min`, or by rules of the kind `limit` with a `schedule`
+              --> parmanu.yaml:12:43
+               |
+            12 |   hopes: { machine: node, max: 2, rules: [ready, queue] }
+               |                                           ^^^^^
+
+            error: `queue` goes by jobs, and a pool without an emitter has none: it would never act. Size the pool by `min`, or by rules of the kind `limit` with a `schedule`
+              --> parmanu.yaml:12:50
+               |
+            12 |   hopes: { machine: node, max: 2, rules: [ready, queue] }
+               |                                                  ^^^^^
 
         "#]],
     );

@@ -631,7 +631,11 @@ impl Look<'_> {
         }
         if self.policy.executors == ExecutorMode::None {
             if self.is_pending() {
-                return self.coming();
+                return match self.coming() {
+                    // it is ready when it runs, and a cloud that never lets it run makes no machine
+                    Phase::Provisioning if self.is_overdue() => Phase::Stuck,
+                    coming => coming,
+                };
             }
             let since = self.idle_since();
             return self.preempted(false).unwrap_or(Phase::Idle { since });

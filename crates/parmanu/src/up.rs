@@ -18,6 +18,11 @@ const DEFAULTS: Defaults = Defaults {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.health {
+        return service::health(arguments, DEFAULTS)
+            .await
+            .map(|()| ExitCode::SUCCESS);
+    }
     let mut shown = None;
     let service = Service::start_with(arguments, DEFAULTS, |base| {
         let api = Api::of(base.settings, base.clock.clone());

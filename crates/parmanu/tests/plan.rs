@@ -322,3 +322,14 @@ fn storage_nodes_ahead_of_scheduled_jobs() {
         (2, 0)
     );
 }
+
+#[test]
+fn test_beds_of_working_days() {
+    let recipe = "recipes/test-beds.yaml";
+    assert_eq!(count(recipe, "now: 2026-01-05T09:00:00Z"), (6, 0));
+    assert_eq!(count(recipe, "now: 2026-01-04T09:00:00Z"), (1, 0));
+    let beds = "pools: { beds: { machines: [{ state: idle, for: 13h, count: 6 }] } }";
+    let at = |now: &str| count(recipe, &format!("now: {now}\n{beds}"));
+    assert_eq!(at("2026-01-05T18:00:00Z"), (0, 0));
+    assert_eq!(at("2026-01-05T20:00:00Z"), (0, 5));
+}

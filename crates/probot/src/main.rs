@@ -24,6 +24,9 @@ const DEFAULTS: Defaults = Defaults {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse().service;
+    if arguments.health {
+        return service::health(&arguments, DEFAULTS).await;
+    }
     let (service, hooks) = Hooks::start(&arguments, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;

@@ -24,7 +24,11 @@ const DEFAULTS: Defaults = Defaults {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (service, api) = Api::start(&Arguments::parse().service, DEFAULTS).await?;
+    let arguments = Arguments::parse().service;
+    if arguments.health {
+        return service::health(&arguments, DEFAULTS).await;
+    }
+    let (service, api) = Api::start(&arguments, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;
     let scaler = Scaler::of(&service, store, plugins::installation(redis))?;

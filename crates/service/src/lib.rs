@@ -4,7 +4,7 @@
 //! from a [`Service`], runs them until [`Service::stop`] and calls [`Service::finish`].
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+mod health;
+
+pub use health::health;
 pub use telemetry::metrics::Service as Half;
 
 /// What every service is told at its start.
@@ -37,6 +40,17 @@ pub struct Arguments {
     /// json or human; json for the services, human for `parmanu up`.
     #[arg(long, env = "PARMANU_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Asks the one that runs here whether it is alive, and ends: 0 if so, else 1. For images without a client.
+    #[arg(long)]
+    pub health: bool,
+}
+
+impl Arguments {
+    /// Where the endpoints are.
+    fn listen(&self, defaults: Defaults) -> SocketAddr {
+        self.listen
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, defaults.port)))
+    }
 }
 
 /// What a service uses where the arguments say nothing.
@@ -109,9 +123,7 @@ impl Service {
         for warning in &report.0 {
             warn!(message = %warning.message, file = %warning.file, "configuration");
         }
-        let listen = arguments
-            .listen
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], defaults.port)));
+        let listen = arguments.listen(defaults);
         let listener = http::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;

@@ -98,9 +98,19 @@ fn the_ports_are_those_of_the_programs() {
         for line in [
             format!("ENV PARMANU_LISTEN=0.0.0.0:{port}\nEXPOSE {port}\n"),
             format!("ENTRYPOINT [\"/usr/local/bin/{name}\"]"),
+            format!("CMD [\"/usr/local/bin/{name}\", \"--health\"]"),
         ] {
             assert!(dockerfile.contains(&line), "{line}");
         }
+    }
+    let flags = command();
+    assert!(
+        flags
+            .get_arguments()
+            .any(|flag| flag.get_long() == Some("health"))
+    );
+    for (name, _, main) in SERVICES {
+        assert!(main.contains("if arguments.health {"), "{name}");
     }
     let known = variables();
     for line in read("Dockerfile").lines() {
@@ -125,6 +135,9 @@ fn compose_names_what_there_is() {
         assert_eq!(environment["PARMANU_CONFIG"], "/etc/parmanu/parmanu.yaml");
         assert_eq!(service["volumes"][0], "./config:/etc/parmanu:ro");
         assert_eq!(service["ports"][0], format!("127.0.0.1:{port}:{port}"));
+        let program = format!("/usr/local/bin/{name}");
+        let asked = serde_json::json!(["CMD", program, "--health"]);
+        assert_eq!(service["healthcheck"]["test"], asked);
         let secrets = list(&service["secrets"]).iter();
         let targets = secrets.map(|it| text(it.get("target").unwrap_or(it)).to_owned());
         given.push(targets.collect());

@@ -291,7 +291,8 @@ pub(super) fn of_pool(
         .filter_map(|(place, name)| Some((place, rules.get(name)?)))
         .collect();
     for (place, rule) in &own {
-        if let Some(message) = not_reported(rule, reports) {
+        let never = not_reported(rule, reports).or_else(|| needs_jobs(pool, rule));
+        if let Some(message) = never {
             problems.error(["rules".into(), (*place).into()], message);
         }
         if let RuleKind::Limit(limit) = &rule.rule {
@@ -308,6 +309,21 @@ pub(super) fn of_pool(
     when::compare(&own, &profile, problems);
     let own = own.into_iter().map(|(_, rule)| rule.clone());
     own.chain(profile).collect()
+}
+
+/// What a rule asks of jobs in a pool that has none. It would never hold, and who wrote it would wait for machines.
+fn needs_jobs(pool: &raw::Pool, rule: &Rule) -> Option<String> {
+    let of_jobs = matches!(
+        rule.rule,
+        RuleKind::Utilization(_) | RuleKind::Reserve(_) | RuleKind::Memory(_) | RuleKind::Load(_)
+    );
+    let never = pool.emitter.is_none() && (of_jobs || rule.when.needs_jobs());
+    never.then(|| {
+        format!(
+            "`{}` goes by jobs, and a pool without an emitter has none: it would never act. Size the pool by `min`, or by rules of the kind `limit` with a `schedule`",
+            rule.name
+        )
+    })
 }
 
 /// What a rule asks of executors that this CI server does not pass on.

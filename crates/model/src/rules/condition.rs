@@ -122,6 +122,21 @@ impl When {
         })
     }
 
+    /// Whether it can hold only where a CI server tells of jobs.
+    pub fn needs_jobs(&self) -> bool {
+        self.all.iter().any(|condition| match condition {
+            Condition::QueuedOver { .. }
+            | Condition::QueuedUnder { .. }
+            | Condition::OldestWaitOver { .. }
+            | Condition::OldestWaitUnder { .. }
+            | Condition::UtilizationOver { .. }
+            | Condition::UtilizationUnder { .. } => true,
+            // one alternative that does without is enough
+            Condition::Any { any } => any.iter().all(When::needs_jobs),
+            _ => false,
+        })
+    }
+
     /// Whether it asks for the load of executors.
     pub fn asks_load(&self) -> bool {
         self.all.iter().any(|condition| match condition {
