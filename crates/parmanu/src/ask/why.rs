@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use scaler::api::shapes::{JobState, Machine, OneJob, OneMachine, OnePool, Plan, Reason};
+use scaler::api::shapes::{JobState, Machine, OneJob, OneMachine, OnePool, Plan, Pool, Reason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -98,7 +98,7 @@ fn pool(found: &OnePool) -> String {
         let _ = writeln!(text, "  doubt: {doubt}");
     }
     match &found.plan {
-        Some(plan) => say_plan(&mut text, plan),
+        Some(plan) => say_plan(&mut text, plan, pool),
         None => {
             let _ = writeln!(
                 text,
@@ -117,12 +117,13 @@ fn pool(found: &OnePool) -> String {
     text
 }
 
-fn say_plan(text: &mut String, plan: &Plan) {
-    let _ = writeln!(
-        text,
-        "wants {}, with {} queued and {} running, because:",
-        plan.target, plan.queued, plan.running
-    );
+fn say_plan(text: &mut String, plan: &Plan, pool: &Pool) {
+    // a queue that nobody has heard of is not an empty one
+    let heard = match (pool.queued, pool.running) {
+        (Some(queued), Some(running)) => format!("{queued} queued and {running} running"),
+        _ => "a queue that was not heard".to_owned(),
+    };
+    let _ = writeln!(text, "wants {}, with {heard}, because:", plan.target);
     say_reasons(text, &plan.reasons);
     match plan.actions.is_empty() {
         true => {
