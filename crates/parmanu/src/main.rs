@@ -151,3 +151,14 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
     }
 }
+
+/// The configuration, for a verb that looks at the real world with it.
+fn usable(file: &std::path::Path) -> anyhow::Result<config::Settings> {
+    match config::load(file, &service::registries()) {
+        Ok((settings, _)) => Ok(settings),
+        Err(config::LoadError::Invalid { report }) => {
+            anyhow::bail!("the configuration cannot be used:\n{report}");
+        }
+        Err(error @ config::LoadError::Io { .. }) => Err(error.into()),
+    }
+}

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -59,20 +59,18 @@ impl Bench {
 
     /// Waits until `status` shows this.
     async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let began = Instant::now();
-        loop {
-            let output = self.ask(&["status", "--output", "json"]).await;
-            let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            if is(&seen) {
-                return seen;
+        let shown = async {
+            loop {
+                let output = self.ask(&["status", "--output", "json"]).await;
+                let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                if is(&seen) {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "no {what}: {}",
-                text(&output)
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        };
+        let shown = tokio::time::timeout(Duration::from_secs(60), shown).await;
+        shown.unwrap_or_else(|_| panic!("no {what} within a minute"))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -238,6 +236,35 @@ async fn seen_machine(bench: &Bench) -> String {
         &["machine", "provider: cloud"],
     );
     name
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_while_no_scaler_answers() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let bench = Bench::start().await;
+    let mut command = bench.command(&["status", "--watch", "--every", "200ms", "--output", "json"]);
+    let mut watch = command
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let seen: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(seen["pools"][0]["name"], "linux");
+    }
+    drop(bench);
+    let limit = Duration::from_secs(30);
+    let away = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("no scaler answers") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    tokio::time::timeout(limit, away).await.unwrap();
 }
 
 #[tokio::test]

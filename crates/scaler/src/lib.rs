@@ -26,6 +26,7 @@ mod names;
 mod observe;
 mod orphans;
 mod run;
+mod showing;
 mod tick;
 mod view;
 

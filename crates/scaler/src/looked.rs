@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 
 use engine::{Observation, Plan, Supply};
 use jiff::Timestamp;
-use model::{EmitterName, Epoch, Overrides, PoolName};
+use model::{EmitterName, Overrides, PoolName};
 use ports::EmitterStatus;
 
 /// The fleet as one replica saw it at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Looked {
     pub(crate) at: Timestamp,
-    /// The term, if this was a tick.
-    pub(crate) epoch: Option<Epoch>,
     pub(crate) pools: BTreeMap<PoolName, PoolLooked>,
     /// Pools whose record cannot be read, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,

@@ -174,7 +174,6 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
     };
     Looked {
         at: now,
-        epoch: None,
         pools: observation
             .split()
             .pools

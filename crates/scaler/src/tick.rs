@@ -7,11 +7,8 @@ use std::time::Duration;
 use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
-use model::{
-    EmitterName, Epoch, Instance, Intent, IntentKey, Overrides, Policy, PoolMemory, PoolName,
-    ProviderName, Seen, StoredOrders,
-};
-use ports::{EmitterStatus, PoolCommit, StoreError, StoreErrorKind, Wake};
+use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
+use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -23,8 +20,7 @@ use crate::act::{self, Job};
 use crate::api::Api;
 use crate::lease::Term;
 use crate::ledger::Changes;
-use crate::looked::{Looked, PoolLooked};
-use crate::observe::{Observed, observe, overlook};
+use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
 use crate::run::{Fleet, Pool};
 use crate::view::{FleetView, PoolView};
@@ -66,12 +62,12 @@ pub(crate) struct Ticker {
 }
 
 /// One pool's part of a tick.
-struct Planned {
-    seen: Observation,
-    supply: Supply,
+pub(crate) struct Planned {
+    pub(crate) seen: Observation,
+    pub(crate) supply: Supply,
     grant: Grant,
-    plan: Plan,
-    is_new: bool,
+    pub(crate) plan: Plan,
+    pub(crate) is_new: bool,
 }
 
 impl Ticker {
@@ -100,35 +96,13 @@ impl Ticker {
                     }
                 }
                 () = ledger.news() => {}
+                () = ordered(self.api.as_ref()) => {}
                 Ok(()) = self.term.changed() => {}
                 Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
                 () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
             }
         }
         self.finish(grace).await;
-    }
-
-    /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
-    /// What it knows it shows all the same.
-    async fn stand_by(&mut self) {
-        self.condition.ready();
-        self.view
-            .send_if_modified(|view| view.epoch.take().is_some());
-        let now = self.fleet.clock.boottime();
-        let due = self
-            .overlooked
-            .is_none_or(|last| now.saturating_sub(last) >= self.fleet.timing.sweep);
-        let Some(api) = self.api.as_ref().filter(|_| due) else {
-            return;
-        };
-        match self.read().await {
-            Ok(record) => {
-                let now = self.fleet.clock.now();
-                api.looked(overlook(&self.fleet, record, now), &[]);
-            }
-            Err(error) => api.looked_in_vain(chain(&error).to_string()),
-        }
-        self.overlooked = Some(now);
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the
@@ -176,7 +150,7 @@ impl Ticker {
         observed.changes.into_iter().map(commit).collect()
     }
 
-    async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
+    pub(crate) async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
         let pools = self.fleet.pools.keys().chain(self.orphans.pools.keys());
         let pools: Vec<PoolName> = pools.cloned().collect();
         let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
@@ -245,64 +219,10 @@ impl Ticker {
             at: Some(now),
             pools,
         });
-        self.show(term, planned, emitters, overrides, now);
+        self.show(planned, emitters, overrides, now);
         self.end_orders(&orders).await;
         let took = self.fleet.clock.boottime().saturating_sub(began);
         self.fleet.metrics.scaler.ticked(took);
-    }
-
-    /// Leaves what this tick saw and decided to whoever asks.
-    fn show(
-        &self,
-        term: &Term,
-        planned: Vec<Planned>,
-        emitters: BTreeMap<EmitterName, EmitterStatus>,
-        overrides: Overrides,
-        now: Timestamp,
-    ) {
-        let Some(api) = &self.api else { return };
-        let changed: Vec<PoolName> = planned
-            .iter()
-            .filter(|pool| pool.is_new)
-            .map(|pool| pool.plan.pool.clone())
-            .collect();
-        let pools = planned.into_iter().map(|pool| {
-            let name = pool.plan.pool.clone();
-            let looked = PoolLooked {
-                seen: pool.seen,
-                supply: pool.supply,
-                plan: Some(pool.plan),
-            };
-            (name, looked)
-        });
-        let looked = Looked {
-            at: now,
-            epoch: Some(term.epoch),
-            pools: pools.collect(),
-            unreadable: self.unreadable.clone(),
-            emitters,
-            overrides,
-        };
-        api.looked(looked, &changed);
-    }
-
-    /// Forgets the orders that are over, and says so: of all replicas the one that ends an order says it.
-    async fn end_orders(&self, stored: &StoredOrders) {
-        for stored in stored.orders.iter().filter(|it| it.remaining.is_zero()) {
-            let order = &stored.order;
-            let id = order.what.id();
-            match self.fleet.store.end_order(&id, true).await {
-                Ok(true) => {
-                    info!(id, order = %order.what, who = order.who, because = order.why, "override is over");
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    // it holds no more; the next tick tries again
-                    debug!(id, error = %chain(&error), "an override that is over was not removed");
-                    return;
-                }
-            }
-        }
     }
 
     /// Says once which pools are left alone because the store holds nonsense of them.
@@ -602,6 +522,14 @@ impl Ticker {
                     .finish(&subject, updates, fleet.clock.boottime());
             });
         }
+    }
+}
+
+/// Completes when an operator said something here; never where nobody can.
+async fn ordered(api: Option<&Api>) {
+    match api {
+        Some(api) => api.ordered().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -584,3 +584,24 @@ fn a_drained_zone_empties_and_says_so_in_every_plan() {
         assert_eq!(sim.world().ended(emitter_fake::JobEnd::Done), 2);
     });
 }
+
+#[test]
+fn an_order_to_the_scaler_that_acts_does_not_wait_for_the_sweep() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        sim.pass(SECOND * 12).await;
+        for (verb, is_paused) in [("pause", true), ("resume", false)] {
+            let path = format!("/api/v1/pools/linux/{verb}");
+            let body = match is_paused {
+                true => json!({ "who": "ann", "because": "b", "for": "1h" }),
+                false => json!({ "who": "ann" }),
+            };
+            let (status, answer) = asked.say("POST", &path, body).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            sim.pass(SECOND / 2).await;
+            let says = asked.codes().await.contains(&"paused".to_owned());
+            assert_eq!(says, is_paused, "after {verb}");
+        }
+    });
+}

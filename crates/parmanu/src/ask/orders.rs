@@ -11,7 +11,7 @@ use super::client::{Client, Found};
 use super::status::say_overrides;
 use super::{Asked, Author, Output, code, print_json};
 
-/// Why an order is given, and for how long.
+/// Why an order is given, by whom, for how long, and to which scaler.
 #[derive(clap::Args)]
 pub(crate) struct Because {
     /// For how long, such as 2h; at most 168h. After that the rules decide again.
@@ -20,6 +20,10 @@ pub(crate) struct Because {
     /// Why: it stands in every plan until the order is over.
     #[arg(long)]
     because: String,
+    #[command(flatten)]
+    author: Author,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// Keeps a pool as it is.
@@ -29,10 +33,6 @@ pub(crate) struct Pause {
     pool: String,
     #[command(flatten)]
     because: Because,
-    #[command(flatten)]
-    author: Author,
-    #[command(flatten)]
-    asked: Asked,
 }
 
 /// Takes a pause back.
@@ -55,10 +55,6 @@ pub(crate) struct Pin {
     machines: u32,
     #[command(flatten)]
     because: Because,
-    #[command(flatten)]
-    author: Author,
-    #[command(flatten)]
-    asked: Asked,
 }
 
 /// Empties a machine, an image or a zone.
@@ -84,10 +80,6 @@ struct Drained {
     name: String,
     #[command(flatten)]
     because: Because,
-    #[command(flatten)]
-    author: Author,
-    #[command(flatten)]
-    asked: Asked,
 }
 
 /// Shows the overrides in force, or takes one back.
@@ -105,7 +97,7 @@ pub(crate) struct Overrides {
 impl Pause {
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
         let path = ["pools", &self.pool, "pause"];
-        give(&self.asked, &self.author, &path, &self.because, json!({})).await
+        give(&path, &self.because, json!({})).await
     }
 }
 
@@ -113,7 +105,7 @@ impl Pin {
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
         let path = ["pools", &self.pool, "pin"];
         let more = json!({ "machines": self.machines });
-        give(&self.asked, &self.author, &path, &self.because, more).await
+        give(&path, &self.because, more).await
     }
 }
 
@@ -124,14 +116,7 @@ impl Drain {
             What::Image(it) => (it, vec!["drains"], json!({ "image": it.name })),
             What::Zone(it) => (it, vec!["drains"], json!({ "zone": it.name })),
         };
-        give(
-            &drained.asked,
-            &drained.author,
-            &path,
-            &drained.because,
-            more,
-        )
-        .await
+        give(&path, &drained.because, more).await
     }
 }
 
@@ -159,19 +144,13 @@ impl Overrides {
     }
 }
 
-async fn give(
-    asked: &Asked,
-    author: &Author,
-    path: &[&str],
-    because: &Because,
-    more: Value,
-) -> anyhow::Result<ExitCode> {
+async fn give(path: &[&str], because: &Because, more: Value) -> anyhow::Result<ExitCode> {
     let mut body = more;
-    body["who"] = author.who()?.into();
+    body["who"] = because.author.who()?.into();
     body["because"] = because.because.clone().into();
     body["for"] = format!("{}s", because.lasts.0.as_secs()).into();
-    let client = Client::with(asked, author)?;
-    say(asked, client.post(path, &body).await?)
+    let client = Client::with(&because.asked, &because.author)?;
+    say(&because.asked, client.post(path, &body).await?)
 }
 
 fn say(asked: &Asked, found: Found<InForce>) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use scaler::api::shapes::{JobState, Machine, OneJob, OneMachine, OnePool, Plan, Reason};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::status::{say_overrides, say_replica};
@@ -42,47 +44,44 @@ enum What {
 impl Why {
     /// Exit code 0 for an answer, 3 for a doubtful one, 4 when there is no such thing, 1 when nobody answers.
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
-        let client = Client::new(&self.asked)?;
-        let json = self.asked.output == Output::Json;
         match &self.what {
             What::Pool { name } => {
-                let found: OnePool = match client.get(&["pools", name]).await?.or_say() {
-                    Ok(found) => found,
-                    Err(code) => return Ok(code),
-                };
-                match json {
-                    true => print_json(&found)?,
-                    false => print!("{}", pool(&found)),
-                }
-                Ok(code(found.replica.doubts.len() + found.pool.doubts.len()))
+                let doubts = |found: &OnePool| found.replica.doubts.len() + found.pool.doubts.len();
+                let path = ["pools", name];
+                self.say(&path, pool, |found| code(doubts(found))).await
             }
             What::Machine { name } => {
-                let found: OneMachine = match client.get(&["machines", name]).await?.or_say() {
-                    Ok(found) => found,
-                    Err(code) => return Ok(code),
-                };
-                match json {
-                    true => print_json(&found)?,
-                    false => print!("{}", machine(&found)),
-                }
-                Ok(code(found.replica.doubts.len()))
+                let path = ["machines", name];
+                let of = |found: &OneMachine| code(found.replica.doubts.len());
+                self.say(&path, machine, of).await
             }
             What::Job { id } => {
                 let path: Vec<&str> = ["jobs"].into_iter().chain(id.split('/')).collect();
-                let found: OneJob = match client.get(&path).await?.or_say() {
-                    Ok(found) => found,
-                    Err(code) => return Ok(code),
-                };
-                match json {
-                    true => print_json(&found)?,
-                    false => print!("{}", job(&found)),
-                }
-                Ok(match found.state {
+                let of = |found: &OneJob| match found.state {
                     JobState::NotSeen => ExitCode::from(NOT_FOUND),
                     JobState::Running | JobState::Unmatched => code(found.replica.doubts.len()),
-                })
+                };
+                self.say(&path, job, of).await
             }
         }
+    }
+
+    async fn say<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &[&str],
+        words: impl FnOnce(&T) -> String,
+        code: impl FnOnce(&T) -> ExitCode,
+    ) -> anyhow::Result<ExitCode> {
+        let client = Client::new(&self.asked)?;
+        let found: T = match client.get(path).await?.or_say() {
+            Ok(found) => found,
+            Err(code) => return Ok(code),
+        };
+        match self.asked.output {
+            Output::Json => print_json(&found)?,
+            Output::Words => print!("{}", words(&found)),
+        }
+        Ok(code(&found))
     }
 }
 

@@ -214,7 +214,7 @@ impl<'a> Fleet<'a> {
             None => found.push(Problem::new(
                 "orphan",
                 format!("no pool `{}` is configured", name.pool()),
-                "configure the pool again so that it drains it, or let `parmanu reap` take it once it is idle",
+                "an active scaler lets it leave once it is idle (docs/machines.md); without one, `parmanu reap` does",
             )),
             Some(policy) if policy.offers.iter().any(|offer| Some(&offer.generation) == instance.generation.as_ref()) => {}
             Some(_) if instance.generation.is_some() => found.push(Problem::new(

@@ -18,9 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use clap::ValueEnum;
-use config::LoadError;
 use ports::Clock;
 use telemetry::SystemClock;
 
@@ -52,13 +50,7 @@ const UNSEEN: u8 = 4;
 /// Exit code 0 when all is well, 3 when something is wrong, 4 when nothing is but not everything could be seen, 1 when
 /// nothing could be seen at all.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let settings = match config::load(&arguments.config, &service::registries()) {
-        Ok((settings, _)) => settings,
-        Err(LoadError::Invalid { report }) => {
-            bail!("the configuration cannot be used:\n{report}");
-        }
-        Err(error @ LoadError::Io { .. }) => return Err(error.into()),
-    };
+    let settings = crate::usable(&arguments.config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let seen = look::look(&settings, &clock).await?;
     let report = examine::examine(&seen);

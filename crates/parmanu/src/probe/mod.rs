@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use config::{LoadError, Settings};
+use config::Settings;
 use model::EmitterName;
 use ports::{Clock, timeout};
 use probot::{Polled, Probot};
@@ -50,13 +50,7 @@ const PARTIAL: u8 = 3;
 
 /// Looks and prints. Exit code 0 for a whole look, 3 for a partial one, 1 for none.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let settings = match config::load(&arguments.config, &service::registries()) {
-        Ok((settings, _)) => settings,
-        Err(LoadError::Invalid { report }) => {
-            bail!("the configuration cannot be used:\n{report}");
-        }
-        Err(error @ LoadError::Io { .. }) => return Err(error.into()),
-    };
+    let settings = crate::usable(&arguments.config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let polled = polled(&settings, &clock, &arguments.emitter)?;
     let began = clock.boottime();

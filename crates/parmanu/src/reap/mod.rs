@@ -24,9 +24,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
-use config::{LoadError, Settings};
+use config::Settings;
 use model::{EmitterName, Epoch, FleetId, ProviderName};
 use ports::Clock;
 use ports::units::Span;
@@ -79,13 +79,7 @@ const STAYED: u8 = 3;
 
 /// Reaps and prints. Exit code 0 when nothing is left to do, 3 when something stayed, 1 when nothing could be done at all.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut settings = match config::load(&arguments.config, &service::registries()) {
-        Ok((settings, _)) => settings,
-        Err(LoadError::Invalid { report }) => {
-            bail!("the configuration cannot be used:\n{report}");
-        }
-        Err(error @ LoadError::Io { .. }) => return Err(error.into()),
-    };
+    let mut settings = crate::usable(&arguments.config)?;
     if settings.fleet != arguments.fleet {
         // what the pools of one fleet are says nothing of another's, even where they have the same names
         settings.pools.clear();

@@ -16,6 +16,7 @@ mod show;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -26,12 +27,16 @@ use jiff::Timestamp;
 use model::{EmitterName, Epoch, HolderId, PoolName};
 use ports::{Clock, SecretRef, Store};
 use service::{Arguments, Defaults, Service};
+use tokio::sync::Notify;
 
 use crate::looked::Looked;
 pub use document::document;
 
 /// Plans that changed, kept in this process: of a fleet with ten pools that are busy, some hours. The store keeps more.
 const MOST_DECISIONS: usize = 1000;
+
+/// A refused verb is said so often at most.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// The API of one process. Clones are the same one.
 #[derive(Clone)]
@@ -47,6 +52,8 @@ struct Inner {
     /// Known once the loop runs.
     store: OnceLock<(Arc<dyn Store>, HolderId)>,
     now: Mutex<Now>,
+    /// Told when an order was given or taken back here.
+    ordered: Notify,
 }
 
 struct Facts {
@@ -62,6 +69,8 @@ struct Now {
     /// Why the last look failed.
     trouble: Option<String>,
     decisions: VecDeque<shapes::Plan>,
+    /// When it was last said that a verb was refused, on the clock's boot time.
+    refused: Option<Duration>,
 }
 
 /// Who acts for the fleet, as far as this replica knows.
@@ -96,6 +105,7 @@ impl Api {
             clock,
             store: OnceLock::new(),
             now: Mutex::default(),
+            ordered: Notify::new(),
         }))
     }
 
@@ -154,6 +164,24 @@ impl Api {
 
     pub(crate) fn looked_in_vain(&self, why: String) {
         self.now().trouble = Some(why);
+    }
+
+    /// Completes when an order was given or taken back here: the next tick need not wait for the sweep.
+    pub(crate) async fn ordered(&self) {
+        self.0.ordered.notified().await;
+    }
+
+    /// Whether it is time to say once more that a verb was refused: whoever tries tokens must not fill a log.
+    fn may_say_refused(&self) -> bool {
+        let at = self.0.clock.boottime();
+        let mut now = self.now();
+        let may = now
+            .refused
+            .is_none_or(|last| at.saturating_sub(last) >= SAID_EVERY);
+        if may {
+            now.refused = Some(at);
+        }
+        may
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -18,8 +18,6 @@ use model::{Directive, Order, Overrides};
 use ports::{Store, StoreError, StoreErrorKind};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
 use telemetry::chain;
 use tracing::{info, warn};
 
@@ -52,7 +50,16 @@ pub(super) fn guarded(router: Router<Api>, api: &Api) -> Router<Api> {
 async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     match allowed(&api, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            if api.may_say_refused() {
+                warn!(
+                    path = request.uri().path(),
+                    why = refusal.error,
+                    "an order was refused"
+                );
+            }
+            refusal.into_response()
+        }
     }
 }
 
@@ -81,15 +88,11 @@ fn allowed(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
             format!("the token of `api:` is too short: give it {SHORTEST_TOKEN} characters");
         return Err(Refusal::new(StatusCode::FORBIDDEN, error));
     }
-    // digests have one length, so that none is told by the time
-    let digest = |text: &[u8]| -> [u8; 32] { Sha256::digest(text).into() };
     let given = headers
         .get(header::AUTHORIZATION)
         .map(|value| value.as_bytes());
     let given = given.and_then(bearer);
-    let same: bool = digest(given.unwrap_or_default())
-        .ct_eq(&digest(right.as_bytes()))
-        .into();
+    let same = service::is_secret(given.unwrap_or_default(), right.as_bytes());
     match (same, given) {
         (true, Some(_)) => Ok(()),
         (_, None) => Err(unauthorized(
@@ -227,6 +230,7 @@ async fn end(api: &Api, id: &str, who: String) -> Answer {
 
 /// What the store holds after a change: the next tick reads the same.
 async fn now_in_force(api: &Api, store: &dyn Store) -> Answer {
+    api.0.ordered.notify_one();
     let record = store.read(&[], &[]).await.map_err(failed)?;
     let overrides = Overrides::of(&record.orders, api.time());
     let replica = show::replica(api, &api.now());

@@ -6,7 +6,7 @@ use model::{Epoch, HolderId, PoolMemory};
 use ports::{Acquired, LeaseName, PoolCommit, PoolRecord, Store, StoreErrorKind, WorkloadWrite};
 
 use crate::fleet_or_skip;
-use crate::formats::{create, unmatched, workload};
+use crate::formats::{create, pause, unmatched, workload};
 use crate::shared::Fleet;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -42,6 +42,7 @@ async fn fill(fleet: &Fleet) -> Epoch {
         .unwrap();
     let epoch = take(fleet, &LeaseName::Scaler).await;
     fleet.store.commit(epoch, &[commit("linux")]).await.unwrap();
+    fleet.store.put_order(&pause(), LONG).await.unwrap();
     epoch
 }
 
@@ -90,6 +91,7 @@ async fn no_key_lives_for_ever() {
             "linux:intents",
             "linux:memory",
             "linux:workload",
+            "overrides",
             "scaler:lease",
         ]
     );
@@ -97,6 +99,36 @@ async fn no_key_lives_for_ever() {
         let left: i64 = fleet.run(&["PTTL", &key]).await;
         assert!(left > 86_400_000, "{key} lives for {left} ms");
     }
+}
+
+#[tokio::test]
+async fn overrides_that_are_not_ours_are_named_and_hide_no_other() {
+    let fleet = fleet_or_skip!("overrides_that_are_not_ours_are_named");
+    fill(&fleet).await;
+    let key = fleet.key("overrides");
+    for (field, value) in [("pause:mac", "{}"), ("pin:mac", "\u{0}"), ("odd", "[]")] {
+        fleet.run::<()>(&["HSET", &key, field, value]).await;
+    }
+    let orders = fleet.store.read(&[], &[]).await.unwrap().orders;
+    assert_eq!((orders.orders.len(), orders.unreadable.len()), (1, 3));
+    for (said, field) in orders
+        .unreadable
+        .iter()
+        .zip(["odd", "pause:mac", "pin:mac"])
+    {
+        assert!(said.contains(&key) && said.contains(field), "{said}");
+    }
+    // nobody knows until when it holds, so it is not taken for over
+    let ended = fleet.store.end_order("pause:mac", true).await;
+    let error = ended.expect_err("it is no order of ours");
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error:?}");
+    assert!(fleet.store.end_order("pause:mac", false).await.unwrap());
+
+    fleet.run::<()>(&["SET", &key, "text"]).await;
+    let orders = fleet.store.read(&[], &[]).await.unwrap().orders;
+    assert_eq!((orders.orders.len(), orders.unreadable.len()), (0, 1));
+    let put = fleet.store.put_order(&pause(), LONG).await;
+    assert_eq!(put.expect_err("not a hash").kind, StoreErrorKind::Corrupt);
 }
 
 #[tokio::test]
