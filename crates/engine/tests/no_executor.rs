@@ -122,30 +122,30 @@ fn one_that_is_too_old_leaves_when_another_runs() {
     check(
         &world(""),
         expect![[r#"
-        create linux-9-1: 1 machine at aws from linux-m/0
-          floor: 0 -> 1 (min)
-          grows by 1 machine from linux-m/0
-          1 machine to be replaced (too old or changed), 1 more may leave at once; 1 more than wanted must be up first
-    "#]],
+            create linux-9-1: 1 machine at aws from linux-m/0
+              floor: 0 -> 1 (min)
+              grows by 1 machine from linux-m/0
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; 1 more than wanted must be up first
+        "#]],
     );
     check(
         &world(", pending 1m"),
         expect![[r#"
-        nothing to do
-          floor: 0 -> 1 (min)
-          1 machine to be replaced (too old or changed), 1 more may leave at once; 1 more than wanted must be up first
-          steady at 2 machines
-    "#]],
+            nothing to do
+              floor: 0 -> 1 (min)
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; 1 more than wanted must be up first
+              steady at 2 machines
+        "#]],
     );
     check(
         &world(", booting 5m"),
         expect![[r#"
-        delete linux-7-1-0 at aws: it joins no CI server
-          floor: 0 -> 1 (min)
-          1 machine to be replaced (too old or changed), 1 more may leave at once; up to 1 now
-          linux-7-1-0 begins to leave: it is as old as its machines grow (reuse.max_age)
-          linux-7-1-0 is leaving: its deletion is asked for
-    "#]],
+            delete linux-7-1-0 at aws: it joins no CI server
+              floor: 0 -> 1 (min)
+              1 machine to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+              linux-7-1-0 begins to leave: it is as old as its machines grow (reuse.max_age)
+              linux-7-1-0 is leaving: its deletion is asked for
+        "#]],
     );
 }
 

@@ -1,8 +1,8 @@
 //! Parmanu is gone for good: what its machines do by themselves.
 //!
 //! Two builds begin, and all services are killed. One machine's mark `expires` is put into the past, as time would; the
-//! other's still lies an hour ahead. The first must let its build end and power off, the second must stay. Then the services
-//! come back, and clear up what is left.
+//! other's still lies an hour ahead. The first must let its build end and power off, the second must stay until it is asked to
+//! drain. Then the services come back, and clear up what is left.
 
 use std::time::Duration;
 
@@ -79,6 +79,12 @@ pub(crate) fn play(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Opt
             break;
         }
         sleep(BETWEEN_LOOKS);
+    }
+    look::mark(&wanted, "drain", "kernel update")?;
+    teller.say("chain", &format!("{wanted} is asked to drain"));
+    let off = |look: &Look| status(look, &wanted).is_some_and(|status| status != "Running");
+    if facts.is_empty() && until(stage, teller, off)?.is_none() {
+        facts.push(format!("{wanted} did not drain"));
     }
     stage.probot.start()?;
     for scaler in &mut stage.scalers {

@@ -59,7 +59,7 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
         ),
         ("every fault came about".to_owned(), missed(story)),
         (
-            "with everybody gone, a machine that nobody wants ended its build and powered off, and the other stayed".to_owned(),
+            "with everybody gone, a machine that nobody wants ended its build and powered off, and the other stayed until it was asked to drain".to_owned(),
             match &story.alone {
                 Some(alone) => alone.facts.clone(),
                 None => vec!["it was not played".to_owned()],
