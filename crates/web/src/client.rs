@@ -74,6 +74,8 @@ impl Settings {
 pub struct Client {
     base: Url,
     http: reqwest::Client,
+    #[cfg(feature = "memory")]
+    memory: Option<Arc<dyn crate::memory::Server>>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     /// Not before this moment of the clock's boot time: the server asked us to wait.
@@ -88,12 +90,21 @@ impl Client {
     /// Fails when the file of certificates cannot be used.
     pub fn new(base: Url, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, PluginError> {
         let kind = settings.kind;
-        let http = build(&settings).map_err(|(message, source)| PluginError {
+        #[cfg(feature = "memory")]
+        let memory = crate::memory::at(&base);
+        #[cfg(feature = "memory")]
+        let known = memory.as_ref().map(|_| crate::memory::unused_client());
+        #[cfg(not(feature = "memory"))]
+        let known = None;
+        let http = known.map_or_else(|| build(&settings), Ok);
+        let http = http.map_err(|(message, source)| PluginError {
             kind,
             message,
             source: Some(source),
         })?;
         Ok(Self {
+            #[cfg(feature = "memory")]
+            memory,
             base,
             http,
             clock,
@@ -158,8 +169,7 @@ impl Client {
         self.may_send(&endpoint, meter)?;
         meter.request();
         let began = self.clock.boottime();
-        let response = self.start(request, url).await;
-        let response = response.map_err(|error| broken(&endpoint, request.writes(), error))?;
+        let response = self.start(request, url, &endpoint).await?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let retry_after = self.obey(status, &headers);
@@ -183,7 +193,12 @@ impl Client {
         })
     }
 
-    async fn start(&self, request: &Request, url: &Url) -> reqwest::Result<reqwest::Response> {
+    async fn start(
+        &self,
+        request: &Request,
+        url: &Url,
+        endpoint: &str,
+    ) -> Result<reqwest::Response, Failure> {
         let mut sent = self
             .http
             .request(request.method.clone(), url.clone())
@@ -195,7 +210,13 @@ impl Client {
         if let Some(body) = &request.body {
             sent = sent.body(body.clone());
         }
-        sent.send().await
+        let failed = |error| broken(endpoint, request.writes(), error);
+        let sent = sent.build().map_err(failed)?;
+        #[cfg(feature = "memory")]
+        if let Some(server) = &self.memory {
+            return crate::memory::exchange(&**server, sent, endpoint, request.writes()).await;
+        }
+        self.http.execute(sent).await.map_err(failed)
     }
 
     /// Reads the body chunk by chunk. Chunks are unpacked before they are counted, so that an answer which grows a
@@ -262,14 +283,19 @@ impl Client {
     }
 }
 
-fn build(settings: &Settings) -> Result<reqwest::Client, (String, BoxError)> {
+/// What every request says, unless it says otherwise itself.
+pub(crate) fn default_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     // some servers write their reasons in the language of the request
     headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
+    headers
+}
+
+fn build(settings: &Settings) -> Result<reqwest::Client, (String, BoxError)> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("parmanu/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
+        .default_headers(default_headers())
         .connect_timeout(settings.connect_timeout)
         .redirect(reqwest::redirect::Policy::none());
     if !settings.keeps_connections {

@@ -129,7 +129,15 @@ pub(crate) fn broken(endpoint: &str, writes: bool, error: reqwest::Error) -> Fai
         )
     } else if error.is_timeout() {
         (EmitterErrorKind::TimedOut, "no answer in time")
-    } else if writes {
+    } else {
+        return lost(endpoint, writes).because(error.without_url());
+    };
+    Failure::new(kind, format!("{endpoint}: {words}")).because(error.without_url())
+}
+
+/// The failure of a call that was sent and whose connection broke then.
+pub(crate) fn lost(endpoint: &str, writes: bool) -> Failure {
+    let (kind, words) = if writes {
         // it may have been carried out, which only this kind says
         (
             EmitterErrorKind::TimedOut,
@@ -141,7 +149,7 @@ pub(crate) fn broken(endpoint: &str, writes: bool, error: reqwest::Error) -> Fai
             "the connection broke before the whole answer came",
         )
     };
-    Failure::new(kind, format!("{endpoint}: {words}")).because(error.without_url())
+    Failure::new(kind, format!("{endpoint}: {words}"))
 }
 
 /// Words of the server, fit for a log line: one line, short, and without the secret.

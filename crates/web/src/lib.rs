@@ -14,6 +14,8 @@ mod answer;
 mod client;
 mod failure;
 mod link;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod meter;
 mod request;
 mod wait;

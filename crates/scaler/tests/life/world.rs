@@ -1,0 +1,355 @@
+//! The world outside: one CI server, the clouds, and the machines between them. It plays the machines, and judges by what
+//! the fakes say, never by what Parmanu believes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{CreateBatch, Instance, ProviderName};
+use ports::Clock;
+
+use crate::ci::{Ci, Credentials, Job, Ticket};
+use crate::clock::SimClock;
+use crate::cloud::{Cloud, Fared, Truth};
+
+/// How often the world moves.
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
+
+/// Longest time between the two halves of a hand-out; with the beats on which they fall it stays below the settle time of
+/// the configuration.
+const PROMISE: Duration = Duration::from_millis(2_400);
+
+/// After a CI server fell silent a scaler may still act on the look before for so long.
+const MAY_STILL_ACT: Duration = Duration::from_secs(14);
+
+pub(crate) const FLEET: &str = "acme";
+
+/// One machine that is up.
+#[derive(Default)]
+struct Guest {
+    up: Duration,
+    script: String,
+    joined: bool,
+    /// A request for a job, and when it is answered.
+    ticket: Option<(Duration, Ticket)>,
+}
+
+/// How the way to the CI server and to the clouds is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weather {
+    /// Longest time of one call, there and back.
+    pub(crate) latency: Duration,
+    /// Of a thousand answers of the CI server so many are lost.
+    pub(crate) lost: u32,
+}
+
+pub(crate) struct World {
+    clock: Arc<SimClock>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) ci: Box<dyn Ci>,
+    pub(crate) clouds: BTreeMap<ProviderName, Box<dyn Cloud>>,
+    guests: BTreeMap<String, Guest>,
+    lengths: BTreeMap<Job, Duration>,
+    pub(crate) weather: Weather,
+    /// The CI server answers 503.
+    pub(crate) down: bool,
+    down_since: Option<Duration>,
+    /// New machines never join.
+    pub(crate) broken: bool,
+    never_join: BTreeSet<String>,
+    /// Machines that come back after a restart of the CI server, and when.
+    back: BTreeMap<String, Duration>,
+    /// Jobs that died with a machine that the cloud took.
+    excused: BTreeSet<Job>,
+    pub(crate) max: usize,
+    /// Creations that were sent and have not arrived.
+    pub(crate) on_the_way: usize,
+    /// Machines above max that a take-over may cause: the calls in flight then.
+    pub(crate) above_max: usize,
+    moves_at: Duration,
+    pub(crate) deletions: usize,
+    pub(crate) wrong: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(clock: Arc<SimClock>, seed: u64, ci: Box<dyn Ci>) -> Self {
+        World {
+            clock,
+            rng: fastrand::Rng::with_seed(seed),
+            ci,
+            clouds: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            weather: Weather::default(),
+            down: false,
+            down_since: None,
+            broken: false,
+            never_join: BTreeSet::new(),
+            back: BTreeMap::new(),
+            excused: BTreeSet::new(),
+            max: usize::MAX,
+            on_the_way: 0,
+            above_max: 0,
+            moves_at: Duration::ZERO,
+            deletions: 0,
+            wrong: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn push(&mut self, length: Duration) {
+        let job = self.ci.push(self.now());
+        self.lengths.insert(job, length);
+    }
+
+    fn wrong(&mut self, what: String) {
+        let at = self.clock.boottime();
+        self.wrong.push(format!("at {at:?}: {what}"));
+    }
+
+    /// All machines of ours that cost money.
+    pub(crate) fn alive(&self) -> Vec<String> {
+        let now = self.now();
+        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let ours = all.filter(|truth| truth.alive && truth.fleet == FLEET);
+        ours.map(|truth| truth.name).collect()
+    }
+
+    /// Machines of ours that were ever made; no name twice.
+    pub(crate) fn ever(&self) -> usize {
+        let now = self.now();
+        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        all.filter(|truth| truth.fleet == FLEET).count()
+    }
+
+    /// How long all open jobs take one after the other, at most.
+    pub(crate) fn work_left(&self) -> Duration {
+        let open = self.lengths.values().rev().take(self.ci.open());
+        open.max().copied().unwrap_or_default() * u32::try_from(self.ci.open()).unwrap_or(1)
+    }
+
+    /// Nothing is left but the minimum of machines, and their executors.
+    pub(crate) fn settled(&self, min: usize) -> bool {
+        let alive: BTreeSet<String> = self.alive().into_iter().collect();
+        self.ci.open() == 0 && alive.len() == min && self.ci.executors() == alive
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        provider: &ProviderName,
+        batch: &CreateBatch,
+    ) -> Fared<Vec<Instance>> {
+        let now = self.now();
+        let Some(cloud) = self.clouds.get_mut(provider) else {
+            panic!("no cloud {provider}");
+        };
+        let fared = cloud.create(batch, now);
+        self.judge_numbers();
+        fared
+    }
+
+    pub(crate) fn delete(&mut self, provider: &ProviderName, instance: &Instance) -> Fared<()> {
+        let now = self.now();
+        let Some(cloud) = self.clouds.get_mut(provider) else {
+            panic!("no cloud {provider}");
+        };
+        let fared = cloud.delete(instance, now);
+        let name = instance.name.to_string();
+        let truth = cloud.truth(now);
+        let gone = truth.iter().all(|truth| truth.name != name || !truth.alive);
+        if gone {
+            self.deleted(&name);
+        }
+        fared
+    }
+
+    /// A machine goes by our hand, at this very moment.
+    fn deleted(&mut self, name: &str) {
+        let now = self.now();
+        self.deletions += 1;
+        let Some(guest) = self.guests.remove(name) else {
+            return;
+        };
+        let killed = self.ci.gone(name, now);
+        if !killed.is_empty() {
+            self.wrong(format!("I1: {name} is deleted with {killed:?} on it"));
+        }
+        let down = self.down_since.map(|since| self.clock.boottime() - since);
+        if guest.joined && down.is_some_and(|down| down > MAY_STILL_ACT) {
+            self.wrong(format!("I6: {name} is deleted while the CI server is down"));
+        }
+    }
+
+    /// I2, and I5 by the names.
+    fn judge_numbers(&mut self) {
+        let alive = self.alive();
+        if alive.len() > self.max + self.above_max {
+            self.wrong(format!("I2: {} machines: {alive:?}", alive.len()));
+        }
+        let now = self.now();
+        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let mut names = BTreeSet::new();
+        let twice: Vec<String> = all
+            .map(|truth| truth.name)
+            .filter(|name| !names.insert(name.clone()))
+            .collect();
+        if !twice.is_empty() {
+            self.wrong(format!("I5: {twice:?} was made twice"));
+        }
+    }
+
+    /// The cloud takes a machine away, and what runs on it dies without our doing.
+    pub(crate) fn take_back(&mut self, name: &str) {
+        let now = self.now();
+        for cloud in self.clouds.values_mut() {
+            cloud.take_back(name, now);
+        }
+        self.vanish(name);
+    }
+
+    /// The cloud says that it takes a machine back.
+    pub(crate) fn announce(&mut self, name: &str) {
+        let now = self.now();
+        for cloud in self.clouds.values_mut() {
+            cloud.announce(name, now);
+        }
+    }
+
+    fn vanish(&mut self, name: &str) {
+        let now = self.now();
+        self.guests.remove(name);
+        let killed = self.ci.gone(name, now);
+        self.excused.extend(killed);
+    }
+
+    /// The CI server is down from now on, or up again.
+    pub(crate) fn set_down(&mut self, down: bool) {
+        self.down = down;
+        let now = self.clock.boottime();
+        self.down_since = down.then(|| self.down_since.unwrap_or(now));
+    }
+
+    pub(crate) fn lift_cordons(&mut self) {
+        let now = self.now();
+        for name in self.ci.lift_cordons(now) {
+            let wait = Duration::from_millis(self.rng.u64(500..8_000));
+            self.back.insert(name, self.clock.boottime() + wait);
+        }
+    }
+
+    /// Moves what is due. Nothing else runs meanwhile.
+    pub(crate) fn beat(&mut self) {
+        let at = self.clock.boottime();
+        if at < self.moves_at {
+            return;
+        }
+        self.moves_at = at + BEAT;
+        self.come_and_go();
+        self.jobs_end();
+        self.jobs_start();
+    }
+
+    fn come_and_go(&mut self) {
+        let (now, at) = (self.now(), self.clock.boottime());
+        let truth: Vec<Truth> = self.clouds.values().flat_map(|c| c.truth(now)).collect();
+        let mut up = BTreeSet::new();
+        for truth in truth.into_iter().filter(|t| t.running && t.fleet == FLEET) {
+            up.insert(truth.name.clone());
+            let script = truth.script;
+            let guest = self.guests.entry(truth.name.clone());
+            let guest = guest.or_insert_with(|| Guest {
+                up: at,
+                script,
+                ..Guest::default()
+            });
+            if self.broken && !guest.joined {
+                self.never_join.insert(truth.name.clone());
+            }
+            let due = at - guest.up >= BEAT * 2 && !self.never_join.contains(&truth.name);
+            if due && !guest.joined && !self.down {
+                guest.joined = self.ci.join(&truth.name, &credentials(&guest.script), now);
+            }
+        }
+        let gone: Vec<String> = self.guests.keys().cloned().collect();
+        for name in gone.into_iter().filter(|name| !up.contains(name)) {
+            self.vanish(&name);
+        }
+        let back: Vec<String> = self
+            .back
+            .iter()
+            .filter(|(_, due)| **due <= at)
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in back {
+            self.back.remove(&name);
+            if let Some(guest) = self.guests.get(&name) {
+                self.ci.join(&name, &credentials(&guest.script), now);
+            }
+        }
+    }
+
+    fn jobs_end(&mut self) {
+        let now = self.now();
+        for (job, since) in self.ci.running() {
+            let length = self.lengths.get(&job).copied().unwrap_or_default();
+            if model::age(since, now) >= length {
+                self.ci.finish(job, now);
+            }
+        }
+    }
+
+    /// Machines ask for work all the time, and are answered a little later, whatever happened to them meanwhile.
+    fn jobs_start(&mut self) {
+        let (now, at) = (self.now(), self.clock.boottime());
+        for (name, guest) in &mut self.guests {
+            if !guest.joined {
+                continue;
+            }
+            match guest.ticket.take() {
+                Some((due, ticket)) if due <= at => self.ci.hand_out(name, ticket, now),
+                Some(later) => guest.ticket = Some(later),
+                None if self.rng.u32(0..4) > 0 => {
+                    let most = u64::try_from(PROMISE.as_millis()).expect("a short time");
+                    let due = at + Duration::from_millis(self.rng.u64(0..=most));
+                    guest.ticket = self.ci.ask(name, now).map(|ticket| (due, ticket));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// What is wrong by now, with what only the end shows.
+    pub(crate) fn verdict(&mut self) -> Vec<String> {
+        let killed: Vec<Job> = self
+            .ci
+            .killed()
+            .difference(&self.excused)
+            .copied()
+            .collect();
+        if !killed.is_empty() {
+            self.wrong(format!("I1: {killed:?} died by our hand"));
+        }
+        let repeated: Vec<Job> = self
+            .ci
+            .repeated()
+            .difference(&self.excused)
+            .copied()
+            .collect();
+        if !repeated.is_empty() {
+            self.wrong(format!("{repeated:?} ran more than once"));
+        }
+        std::mem::take(&mut self.wrong)
+    }
+}
+
+/// What a machine reads in its boot script.
+fn credentials(script: &str) -> Credentials {
+    let lines = script.lines().filter_map(|line| line.split_once('='));
+    lines
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
