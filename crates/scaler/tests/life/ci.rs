@@ -37,7 +37,9 @@ pub(crate) trait Ci: Send {
     fn ask(&mut self, name: &str, now: Timestamp) -> Option<Ticket>;
     /// The second half. A machine whose first half this was is still there.
     fn hand_out(&mut self, name: &str, ticket: Ticket, now: Timestamp);
-    /// What runs, on which machine, and since when.
+    /// Whether a machine is kept from new jobs now.
+    fn is_cordoned(&self, name: &str) -> bool;
+    /// What runs, and since when.
     fn running(&self) -> Vec<(Job, Timestamp)>;
     fn finish(&mut self, job: Job, now: Timestamp);
     /// Jobs that have not ended.
@@ -143,6 +145,12 @@ impl Ci for GitLab {
         }
     }
 
+    fn is_cordoned(&self, name: &str) -> bool {
+        let known = self.runners.get(name);
+        let runner = known.and_then(|(id, _)| self.server.runner(*id));
+        runner.is_some_and(|runner| runner.paused)
+    }
+
     fn running(&self) -> Vec<(Job, Timestamp)> {
         let jobs = self.server.jobs().filter(|job| job.state.holds_runner());
         jobs.filter_map(|job| Some((job.id.0, job.runs.last()?.started_at)))
@@ -246,6 +254,11 @@ impl Ci for Jenkins {
         {
             self.since.insert(job, now);
         }
+    }
+
+    fn is_cordoned(&self, name: &str) -> bool {
+        let node = self.server.nodes.get(name);
+        node.is_some_and(|node| node.temporarily_offline)
     }
 
     fn running(&self) -> Vec<(Job, Timestamp)> {
@@ -363,6 +376,10 @@ impl Ci for TeamCity {
         if let Some((id, _)) = self.agent(name) {
             self.server.hand_out_late(id, now);
         }
+    }
+
+    fn is_cordoned(&self, name: &str) -> bool {
+        self.agent(name).is_some_and(|(_, agent)| !agent.enabled)
     }
 
     fn running(&self) -> Vec<(Job, Timestamp)> {

@@ -80,6 +80,7 @@ fn setup(kind: Kind, seed: u64) -> Setup {
 fn live(kind: Kind, seed: u64) {
     simulate(setup(kind, seed), |sim| async move {
         let mut chaos = Chaos::new(&sim);
+        sim.world().races = 12;
         for _ in 0..chaos.rng.u32(8..24) {
             chaos.step().await;
             let millis = chaos.rng.u64(0..6_000);
@@ -248,6 +249,7 @@ impl Chaos {
         world.set_down(false);
         world.weather = Weather::default();
         world.broken = false;
+        world.races = 0;
         self.scalers.iter().for_each(|scaler| scaler.gate.resume());
     }
 
