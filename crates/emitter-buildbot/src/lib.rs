@@ -44,6 +44,7 @@ impl EmitterPlugin for Buildbot {
 
     fn facts(config: &BuildbotConfig) -> EmitterFacts {
         EmitterFacts {
+            appears: false,
             settle: config.settle(),
             manages: config.manage.is_some(),
         }

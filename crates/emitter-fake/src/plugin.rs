@@ -93,6 +93,7 @@ impl EmitterPlugin for FakeEmitter {
     fn facts(config: &Config) -> EmitterFacts {
         let settle = config.settle.map_or(Duration::from_secs(1), |span| span.0);
         EmitterFacts {
+            appears: false,
             settle,
             manages: true,
         }

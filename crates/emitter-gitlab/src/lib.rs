@@ -64,6 +64,7 @@ impl EmitterPlugin for GitLab {
 
     fn facts(config: &GitLabConfig) -> EmitterFacts {
         EmitterFacts {
+            appears: false,
             settle: config.settle(),
             manages: config.manage_token.is_some(),
         }

@@ -52,6 +52,7 @@ impl EmitterPlugin for Http {
 
     fn facts(_: &HttpConfig) -> EmitterFacts {
         EmitterFacts {
+            appears: false,
             // nothing is cordoned here, so nothing settles
             settle: Duration::ZERO,
             manages: false,

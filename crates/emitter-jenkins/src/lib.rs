@@ -59,6 +59,7 @@ impl EmitterPlugin for Jenkins {
 
     fn facts(config: &JenkinsConfig) -> EmitterFacts {
         EmitterFacts {
+            appears: false,
             settle: config.settle(),
             manages: config.manage.is_some(),
         }

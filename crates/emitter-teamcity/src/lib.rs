@@ -62,6 +62,7 @@ impl EmitterPlugin for TeamCity {
 
     fn facts(config: &TeamCityConfig) -> EmitterFacts {
         EmitterFacts {
+            appears: true,
             settle: config.settle(),
             manages: config.manage.is_some(),
         }

@@ -277,7 +277,9 @@ impl Judge<'_> {
             DeleteProof::NoExecutor => (self.policy.executors != ExecutorMode::None)
                 .then(|| "its pool joins a CI server".to_owned()),
             DeleteProof::NeverRegistered => {
-                let registered = instance.is_none_or(|i| i.executor.is_some());
+                // a name in a tag is no executor where the machine that joins makes it
+                let named = |i: &Instance| i.executor.is_some() && !self.policy.executors_appear;
+                let registered = instance.is_none_or(named);
                 let present = self.executors_of(name).next().is_some();
                 (registered || present).then(|| "it has an executor".to_owned())
             }

@@ -309,7 +309,9 @@ impl Supply {
             let executor = executors.take(instance);
             let begun = leaving.get(&instance.name);
             let leaving = begun.map(|(leaving, _)| leaving.clone());
-            let executor_ref = reference(policy, instance, executor, begun.and_then(|b| b.1));
+            let named = || reference(policy, instance, executor, begun.and_then(|b| b.1));
+            let nowhere = executor.is_none() && never_joined(seen, policy, instance, begun);
+            let executor_ref = (!nowhere).then(named).flatten();
             let jobs = retire::jobs_run(seen, policy, &instance.name, executor);
             let look = Look {
                 instance,
@@ -581,6 +583,21 @@ fn by_id<'a>(ours: &[(NameParts<'a>, Option<&'a Executor>)]) -> HashMap<&'a Exec
         }
     }
     places
+}
+
+/// Whether the executor that a machine's tag names was never made, as far as can be told: the CI server makes one when a
+/// machine joins, and this one was seen from its creation on without ever having joined. Its departure remembers that.
+fn never_joined(
+    seen: &Observation,
+    policy: &Policy,
+    instance: &Instance,
+    begun: Option<&(Leaving, Option<&ExecutorRef>)>,
+) -> bool {
+    policy.executors_appear
+        && match begun {
+            Some((_, executor)) => executor.is_none(),
+            None => seen.seen.memory.booting.contains(&instance.name),
+        }
 }
 
 fn reference(

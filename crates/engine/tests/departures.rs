@@ -385,3 +385,52 @@ fn where_cordons_are_refused_a_machine_without_an_executor_may_leave() {
     assert_eq!(begun("max 9 | queued 0 | unregistered | refused 403"), 1);
     assert_eq!(begun("max 9 | queued 0 | stuck | refused 403"), 0);
 }
+
+/// At TeamCity an agent is made by the machine that joins: a tag names one that may never have been. Taken for one that is
+/// only not seen, the machine of a broken image would stay and cost for ever, and be replaced until `max`.
+#[test]
+fn a_machine_whose_executor_was_never_made_goes_after_one_more_look() {
+    let mut world = World::parse("max 9 | queued 0 | absent");
+    world.policy.executors_appear = true;
+    // nobody saw it come up: it may have joined, and absent is not idle
+    let alone = plan(&world);
+    assert!(alone.actions.is_empty() && alone.put.is_empty(), "{alone}");
+    world.memory.booting = [world.instances[0].name.clone()].into();
+    let begun = plan(&world);
+    assert_eq!(steps(&begun), [LeaveStep::Cordoning]);
+    assert!(
+        begun.actions.is_empty(),
+        "there is nothing to cordon: {begun}"
+    );
+    world.memory = begun.memory.clone();
+    let deletes = |age: &str, change: &dyn Fn(&mut World)| {
+        let mut world = world.clone();
+        let intent = begun.put[0].clone();
+        let age = span(age);
+        world.intents = vec![StoredIntent { intent, age }];
+        change(&mut world);
+        let plan = plan(&world);
+        let proofs = plan.actions.iter().filter_map(|action| match action {
+            Action::Delete { proof, .. } => Some(proof.clone()),
+            _ => None,
+        });
+        proofs.collect::<Vec<_>>()
+    };
+    assert!(deletes("59s", &|_| {}).is_empty());
+    assert_eq!(deletes("60s", &|_| {}), [DeleteProof::NeverRegistered]);
+    let partial = |world: &mut World| world.workload.completeness.doubt("a page is missing");
+    assert!(deletes("60s", &partial).is_empty());
+    // it came after all
+    let joined = |world: &mut World| {
+        let name = world.instances[0].name.clone();
+        let idle = ExecutorState::Idle { since: None };
+        world
+            .workload
+            .executors
+            .push(support::executor(&name, idle));
+    };
+    assert!(deletes("60s", &joined).is_empty());
+    // where registration makes the executor, one that is absent was removed, and may still run a job
+    let registered = |world: &mut World| world.policy.executors_appear = false;
+    assert!(deletes("60s", &registered).is_empty());
+}

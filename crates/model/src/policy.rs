@@ -26,6 +26,9 @@ pub struct Policy {
     pub boot: Boot,
     /// How the pool's executors are controlled.
     pub executors: ExecutorMode,
+    /// Whether executors are made by the machines that join and not by registration: one that never joined is nowhere.
+    #[serde(default)]
+    pub executors_appear: bool,
     /// When a machine leaves although it is wanted.
     #[serde(default)]
     pub reuse: Reuse,

@@ -136,6 +136,9 @@ pub struct EmitterFacts {
     pub settle: Duration,
     /// Whether the configuration gives the right to register, cordon and remove executors.
     pub manages: bool,
+    /// Whether an executor is made by the machine that joins and not by [`ExecutorControl::register`]: then one that never
+    /// joined is nowhere to be found.
+    pub appears: bool,
 }
 
 /// Something that executors say of their machines.

@@ -127,6 +127,7 @@ fn wanted_by_nobody(
             timeout: GRACE,
         },
         executors: ExecutorMode::Managed { settle },
+        executors_appear: false,
         reuse: Reuse::default(),
         bootstrap: Bootstrap::PerMachine,
         offers: Vec::new(),

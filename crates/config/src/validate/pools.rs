@@ -384,6 +384,7 @@ fn make_pool(
                 timeout: machine.boot.timeout.0,
             },
             executors,
+            executors_appear: emitter.is_some_and(|emitter| emitter.facts.appears),
             reuse: Reuse {
                 max_jobs: reuse.max_jobs,
                 max_age: reuse.max_age.map(|age| age.0),

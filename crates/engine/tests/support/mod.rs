@@ -51,6 +51,7 @@ pub fn policy(pool: &str) -> Policy {
             timeout: span("10m"),
         },
         executors: ExecutorMode::Managed { settle: SETTLE },
+        executors_appear: false,
         reuse: Reuse::default(),
         bootstrap: Bootstrap::PerMachine,
         offers: vec![offer(0, "aws")],

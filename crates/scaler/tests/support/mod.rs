@@ -367,6 +367,7 @@ impl Sim {
                 expect: self.setup.boot,
                 timeout: SECOND * 60,
             },
+            executors_appear: false,
             reuse: model::Reuse::default(),
             executors: ExecutorMode::Managed { settle: SETTLE },
             bootstrap: pool.bootstrap,

@@ -28,6 +28,7 @@ pub(crate) fn engine(specs: &[PoolSpec], rules: &[Rule], every: u64, settle: u64
             executors: ExecutorMode::Managed {
                 settle: Duration::from_secs(settle),
             },
+            executors_appear: false,
             reuse: model::Reuse::default(),
             bootstrap: Bootstrap::Shared,
             offers: vec![OfferPolicy {
