@@ -22,6 +22,9 @@ use crate::{mark, queries};
 /// counted from the list of runners and stay without a name; the numbers are the same.
 const MOST_NAMED: usize = 20;
 
+/// Lists of runners by tags in one look, one request each at least. A list of all runners costs as much for 5 000 of them.
+const MOST_LISTS: usize = 50;
+
 /// Whose list of runners is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Owner<'a> {
@@ -42,7 +45,7 @@ impl GitLabEmitter {
         let asked: Vec<_> = asked.collect();
         let looks = asked
             .into_iter()
-            .map(|(owner, tags)| self.runner_list(owner, tags, meter).boxed());
+            .map(|(owner, tags)| self.runner_list(owner, tags.as_deref(), meter).boxed());
         let looks = few_at_a_time(looks.collect()).await;
         for (runners, doubts) in looks {
             for runner in runners {
@@ -52,8 +55,17 @@ impl GitLabEmitter {
         }
     }
 
-    /// The tags to list runners by: narrow lists instead of one of all runners.
-    fn lists(&self) -> BTreeSet<Vec<String>> {
+    /// The tags to list runners by: narrow lists instead of one of all runners. `None` is that one, where there would be so
+    /// many narrow ones that they cost more than it does.
+    fn lists(&self) -> BTreeSet<Option<Vec<String>>> {
+        let narrow = self.narrow_lists();
+        match narrow.len() > MOST_LISTS {
+            true => [None].into(),
+            false => narrow.into_iter().map(Some).collect(),
+        }
+    }
+
+    fn narrow_lists(&self) -> BTreeSet<Vec<String>> {
         let entries = self.pools.values().flatten();
         let mut lists: BTreeSet<Vec<String>> = entries
             .map(|entry| {
@@ -69,9 +81,10 @@ impl GitLabEmitter {
     async fn runner_list(
         &self,
         owner: Owner<'_>,
-        tags: &[String],
+        tags: Option<&[String]>,
         meter: &Meter,
     ) -> (Vec<Runner>, Vec<String>) {
+        let which = tags.map_or_else(String::new, |tags| format!(" with tags {tags:?}"));
         let (mut runners, mut doubts) = (Vec::new(), Vec::new());
         let mut after = Value::Null;
         for _ in 0..MOST_PAGES {
@@ -83,10 +96,7 @@ impl GitLabEmitter {
                         Owner::Group(path) => format!(" of group {path}"),
                         Owner::Project(path) => format!(" of project {path}"),
                     };
-                    doubts.push(format!(
-                        "runners{whose} with tags {tags:?}: {}",
-                        failure.message
-                    ));
+                    doubts.push(format!("runners{whose}{which}: {}", failure.message));
                     return (runners, doubts);
                 }
             };
@@ -98,28 +108,25 @@ impl GitLabEmitter {
                 Some(next) => after = json!(next),
             }
         }
-        doubts.push(format!(
-            "the list of runners with tags {tags:?} does not end"
-        ));
+        doubts.push(format!("the list of runners{which} does not end"));
         (runners, doubts)
     }
 
     async fn runner_list_page(
         &self,
         owner: Owner<'_>,
-        tags: &[String],
+        tags: Option<&[String]>,
         after: &Value,
         meter: &Meter,
     ) -> Result<convert::RunnerPage, Failure> {
-        let tag_list = if tags.is_empty() {
-            Value::Null
-        } else {
-            json!(tags)
-        };
+        let is_untagged = tags.is_some_and(<[String]>::is_empty);
+        let tag_list = tags
+            .filter(|tags| !tags.is_empty())
+            .map_or(Value::Null, |tags| json!(tags));
         let (data, errors) = match owner {
             Owner::Instance => {
                 // a pool without tags is served by untagged runners, and of those by the shared ones
-                let kind = if tags.is_empty() {
+                let kind = if is_untagged {
                     json!("INSTANCE_TYPE")
                 } else {
                     Value::Null

@@ -558,3 +558,28 @@ async fn a_promised_job_keeps_its_machine_busy_and_wants_no_other() {
         );
     }
 }
+
+/// A list for each set of tags would cost a request each: a hundred pools looked at every ten seconds would use up GitLab's
+/// limit, be partial at every look, and never shrink.
+#[tokio::test]
+async fn many_pools_cost_no_more_requests_than_all_runners_do() {
+    let mut world = World::instance().await;
+    let sets: Vec<_> = (0..100)
+        .map(|i| json!({ "tags": [format!("team-{i}")] }))
+        .collect();
+    world.pool(json!(sets));
+    let (ours, _, _) = world.machine(0).await;
+    let snapshot = world.emitter().probe().await.unwrap();
+    assert!(
+        snapshot.completeness.is_complete(),
+        "{:?}",
+        snapshot.completeness
+    );
+    assert!(
+        snapshot
+            .executors
+            .iter()
+            .any(|executor| executor.id == ours)
+    );
+    assert!(snapshot.cost.requests < 10, "{}", snapshot.cost.requests);
+}

@@ -96,7 +96,11 @@ pub enum Completeness {
 }
 
 impl Completeness {
-    /// Adds one reason for doubt.
+    /// Reasons kept at most. Each pool's workload has a copy of them all: a thousand reasons for a thousand pools would be
+    /// a million texts at every look, and nobody reads the hundredth.
+    pub const MOST: usize = 20;
+
+    /// Adds one reason for doubt; beyond [`Completeness::MOST`] only that there are more.
     pub fn doubt(&mut self, reason: impl Into<String>) {
         match self {
             Completeness::Complete => {
@@ -104,7 +108,11 @@ impl Completeness {
                     why: vec![reason.into()],
                 }
             }
-            Completeness::Partial { why } => why.push(reason.into()),
+            Completeness::Partial { why } if why.len() < Self::MOST => why.push(reason.into()),
+            Completeness::Partial { why } if why.len() == Self::MOST => {
+                why.push("and more that is not listed".to_owned());
+            }
+            Completeness::Partial { .. } => {}
         }
     }
 
@@ -127,6 +135,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn doubts_are_bounded() {
+        let mut doubts = Completeness::Complete;
+        for page in 0..1000 {
+            doubts.doubt(format!("page {page}"));
+        }
+        assert_eq!(doubts.doubts().len(), Completeness::MOST + 1);
+        assert_eq!(doubts.doubts()[0], "page 0");
+        assert!(!doubts.is_complete());
+    }
 
     #[test]
     fn only_a_complete_and_fresh_look_may_be_used_to_shrink() {

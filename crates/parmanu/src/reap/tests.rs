@@ -42,6 +42,7 @@ impl Clock for Paused {
 
 fn policy() -> Policy {
     Policy {
+        executors_appear: false,
         reuse: model::Reuse::default(),
         pool: "linux".parse().unwrap(),
         emitter: "ci".parse().ok(),
