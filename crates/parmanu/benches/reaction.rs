@@ -308,6 +308,7 @@ emitters:
     manage_token: {TOKEN}
     scope: {{ instance: true }}
     hook: {{ secret: {TOKEN} }}
+    budget: {{ per_minute: 5000 }}
     probe: {{ every: {every} }}
 providers:
   here: {{ kind: command, program: ["{program}", --cloud, "{cloud}"] }}
