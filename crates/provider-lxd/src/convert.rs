@@ -311,6 +311,7 @@ mod tests {
                     "user.parmanu-epoch": "7",
                     "user.parmanu-expires": "2026-11-24T17:34:40Z",
                     "user.parmanu-offer": "small/0",
+                    "user.parmanu-generation": "0f3c5a",
                     "user.parmanu-executor": "buildbot:7",
                 },
             })

@@ -185,7 +185,6 @@ impl Ticker {
         );
         let overrides = observed.fleet.overrides.clone();
         self.report_unreadable(&observed);
-        self.report_rival(observed.fleet.rival.as_deref());
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
@@ -197,6 +196,8 @@ impl Ticker {
             return self.store_failed(&error, "no action begins that is not recorded");
         }
         self.fleet.ledger.written(&learned);
+        // not before the store has taken what was decided: who has lost the lease sees his own successor
+        self.report_rival(observed.fleet.rival.as_deref());
         self.condition.ready();
         self.said.clear();
         for pool in planned.iter().filter(|pool| pool.is_new) {
