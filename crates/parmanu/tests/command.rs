@@ -14,7 +14,16 @@ fn text(bytes: &[u8]) -> String {
 
 /// The demo's promises: jobs run, machines come and go, and no build is killed.
 fn the_demo_keeps_its_promises(ci: &[&str]) {
-    let length = ["demo", "--seconds", "12", "--speed", "60", "--plain"];
+    let length = [
+        "demo",
+        "--seconds",
+        "20",
+        "--speed",
+        "60",
+        "--seed",
+        "3",
+        "--plain",
+    ];
     let output = parmanu(&[&length, ci].concat());
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
