@@ -62,6 +62,8 @@ struct State {
     next: u64,
     failing: Option<String>,
     blind: Option<String>,
+    /// So many looks show nothing and say that this is all.
+    empty_looks: u32,
     /// Why nobody may cordon, if so, and how often that was said.
     no_cordon: Option<String>,
     refused: u32,
@@ -309,6 +311,11 @@ impl FakeCi {
         self.lock().blind = why.map(str::to_owned);
     }
 
+    /// The next looks are whole, and show neither jobs nor executors: what a CI server tells that has not read its own state yet.
+    pub fn show_nothing(&self, looks: u32) {
+        self.lock().empty_looks = looks;
+    }
+
     /// Every cordon is forbidden with these words, until `None`: what a token without the right gets.
     pub fn forbid_cordons(&self, why: Option<&str>) {
         self.lock().no_cordon = why.map(str::to_owned);
@@ -447,10 +454,12 @@ impl Emitter for FakeCi {
         let (jobs, completeness) = self.jobs_now()?;
         // demand first, executors second: a job may move in between
         self.travel().await;
-        let state = self.up("list executors")?;
-        let executors = state.executors.iter();
+        let mut state = self.up("list executors")?;
+        let is_shown = state.empty_looks == 0;
+        state.empty_looks = state.empty_looks.saturating_sub(1);
+        let executors = state.executors.iter().filter(|_| is_shown);
         Ok(Snapshot {
-            jobs,
+            jobs: if is_shown { jobs } else { Vec::new() },
             executors: executors.map(|(id, e)| state.executor(id, e)).collect(),
             taken_at,
             completeness,

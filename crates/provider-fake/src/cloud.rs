@@ -78,6 +78,7 @@ struct State {
     faults: Vec<Fault>,
     next_id: u64,
     creates: u64,
+    lists: u64,
     /// How long a call takes, there and back.
     latency: Duration,
     /// Machines that may exist at once, if that was changed.
@@ -214,6 +215,11 @@ impl FakeCloud {
     /// Creation calls that were answered or lost.
     pub fn create_calls(&self) -> u64 {
         self.lock().creates
+    }
+
+    /// Listings that were asked for.
+    pub fn list_calls(&self) -> u64 {
+        self.lock().lists
     }
 
     /// Calls that said until when machines are wanted.
@@ -463,6 +469,7 @@ impl FakeCloud {
     fn list_now(&self, fleet: &FleetId) -> Result<Listing, ProviderError> {
         let now = self.clock.now();
         let mut state = self.lock();
+        state.lists += 1;
         let listing = |fault: &Fault| matches!(fault, Fault::FailList | Fault::HideScope(_));
         let fault = Self::take_fault(&mut state, listing).or_else(|| state.listings.clone());
         match fault {
