@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
+use crate::alerts;
 use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
 use crate::hypervisor::Hypervisor;
@@ -110,6 +111,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     run.started.clear();
     if built && runner.is_empty() {
         run.manifests();
+        run.alerts();
         run.chain(Image::Small);
         if extended {
             run.chart();
@@ -414,6 +416,12 @@ impl Run {
     fn manifests(&mut self) {
         let tools = |places: &Places| parts::kubernetes().map(|_| places.root.clone());
         self.trial("manifests", tools, |root| manifests::validate(&root));
+    }
+
+    /// Alert rules and dashboard in the hands of Prometheus.
+    fn alerts(&mut self) {
+        let tool = |places: &Places| Ok((parts::promtool()?, places.root.clone()));
+        self.trial("alerts", tool, |(tool, root)| alerts::check(&tool, &root));
     }
 
     /// The chart in the hands of the real Helm.
