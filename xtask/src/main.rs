@@ -35,6 +35,7 @@
 mod cell;
 mod chain;
 mod command;
+mod containers;
 mod hypervisor;
 mod image;
 mod judge;
@@ -103,6 +104,16 @@ enum Task {
         #[arg(long)]
         lean: bool,
     },
+    /// The images of the Dockerfile and the demo of docker-compose in a real engine: built, run, killed, cut off. Installs Docker
+    /// where it is missing; needs root.
+    Containers {
+        /// A folder with `probot`, `scaler` (with the clouds' SDKs) and `parmanu`, instead of building them.
+        #[arg(long)]
+        binaries: Option<std::path::PathBuf>,
+    },
+    /// The part of `containers` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideTheContainers(containers::Scene),
     /// The part of `chain` that runs in namespaces of its own.
     #[command(hide = true)]
     InsideTheChain(chain::Scene),
@@ -116,6 +127,8 @@ fn main() -> ExitCode {
         Task::Manifests { write } => run::manifests(*write),
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
+        Task::Containers { binaries } => run::containers(binaries.as_deref()),
+        Task::InsideTheContainers(scene) => containers::inside(scene),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };
     match done {

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
+use crate::containers;
 use crate::hypervisor::Hypervisor;
 use crate::image::Image;
 use crate::judge::Judge;
@@ -113,6 +114,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         run.chain(Image::Small);
         if extended {
             run.chart();
+            run.containers(None);
             run.chain(Image::CloudInit);
             for judge in Judge::ALL {
                 run.judge(judge);
@@ -120,7 +122,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, Helm, the images and the demo in a Docker engine, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())
@@ -136,6 +138,16 @@ pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
     }
     run.manifests();
     run.chart();
+    Ok(run.finish())
+}
+
+/// Builds and runs the images, of these programs or of those that are built first; true when all is as it should be.
+pub(crate) fn containers(binaries: Option<&Path>) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut run = Run::new()?;
+    if binaries.is_some() || run.build() {
+        run.containers(binaries);
+    }
     Ok(run.finish())
 }
 
@@ -420,6 +432,12 @@ impl Run {
     fn chart(&mut self) {
         let tools = |places: &Places| parts::helm().map(|_| places.root.clone());
         self.trial("chart", tools, |root| manifests::render(&root, false));
+    }
+
+    /// The images and the demo in a real container engine.
+    fn containers(&mut self, binaries: Option<&Path>) {
+        let set_up = |places: &Places| containers::set_up(places, binaries);
+        self.trial("containers", set_up, containers::play);
     }
 
     /// What is more than a run of the test runner. What it lacks makes it a missing part, what it shows a failure.

@@ -165,6 +165,57 @@ fn compose_names_what_there_is() {
     }
 }
 
+/// The demo of Compose stands by itself: each secret that docker-compose.yml wants has a file in the repository, which is none.
+#[test]
+fn the_demo_brings_all_that_compose_wants_and_no_secret() {
+    let [base] = <[Value; 1]>::try_from(documents("docker-compose.yml")).unwrap();
+    let [demo] = <[Value; 1]>::try_from(documents("docker-compose.demo.yml")).unwrap();
+    let keys = |compose: &Value| -> BTreeSet<String> {
+        let secrets = compose["secrets"].as_object().unwrap();
+        secrets.keys().cloned().collect()
+    };
+    assert_eq!(keys(&demo), keys(&base));
+    for (name, secret) in demo["secrets"].as_object().unwrap() {
+        let file = text(&secret["file"]);
+        assert_eq!(file, format!("./deploy/demo/secrets/{name}"));
+        let words = read(file);
+        let known = ["demo-", "AKIAFAKE", "user default reset off"];
+        assert!(known.iter().any(|it| words.contains(it)), "{name}: {words}");
+    }
+    for (name, ..) in SERVICES {
+        let folder = &demo["services"][name]["volumes"][0];
+        assert_eq!(folder, "./deploy/demo:/etc/parmanu:ro", "{name}");
+    }
+    let world = &demo["services"]["world"];
+    assert_eq!(world["read_only"], true);
+    assert_eq!(world["cap_drop"][0], "ALL");
+    assert!(
+        world.get("ports").is_none(),
+        "nobody outside has a use for it"
+    );
+    let config = root().join("deploy/demo/parmanu.yaml");
+    let loaded = config::load(&config, &service::registries());
+    loaded.unwrap_or_else(|error| panic!("{error:?}"));
+    let named = secrets_of("deploy/demo/parmanu.yaml", "/run/secrets/");
+    assert_eq!(named, secrets_of("config/services.yaml", "/run/secrets/"));
+    rights_are_as_documented(&read("deploy/demo/secrets/redis_users.acl"), "demo");
+}
+
+/// Users of Redis, as `docs/redis.md` has them.
+fn rights_are_as_documented(users: &str, fleet: &str) {
+    for (name, ..) in SERVICES {
+        let document = read("docs/redis.md").replace("FLEET", fleet);
+        let documented = document
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let line = users
+            .lines()
+            .find(|line| line.starts_with(&format!("user {name} reset on #")));
+        assert!(line.unwrap().ends_with(documented.unwrap()), "{users}");
+    }
+    assert!(users.contains("user default reset off\n"), "{users}");
+}
+
 #[test]
 fn the_manifests_name_what_there_is() {
     is_usable("deploy/kubernetes/config/parmanu.yaml");
@@ -273,15 +324,5 @@ fn the_users_of_redis_have_the_rights_that_are_documented() {
     assert!(made.unwrap().success());
     let users = std::fs::read_to_string(folder.join("redis_users.acl")).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    for (name, ..) in SERVICES {
-        let document = read("docs/redis.md").replace("FLEET", "acme-ci");
-        let documented = document
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        let line = users
-            .lines()
-            .find(|line| line.starts_with(&format!("user {name} reset on #")));
-        assert!(line.unwrap().ends_with(documented.unwrap()), "{users}");
-    }
-    assert!(users.contains("user default reset off\n"), "{users}");
+    rights_are_as_documented(&users, "acme-ci");
 }
