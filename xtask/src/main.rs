@@ -46,6 +46,7 @@ mod proxies;
 mod report;
 mod run;
 mod server;
+mod units;
 
 use std::process::ExitCode;
 
@@ -75,7 +76,8 @@ enum Task {
         #[arg(value_enum)]
         judges: Vec<judge::Judge>,
     },
-    /// Holds the manifests of deploy/kubernetes against the schemas of Kubernetes, and against what Helm makes of the chart.
+    /// Holds the manifests of deploy/kubernetes against the schemas of Kubernetes and against what Helm makes of the chart, and the
+    /// units of deploy/systemd against systemd.
     Manifests {
         /// Renders them anew first, after a change of the chart. Needs Python 3.12 or later.
         #[arg(long)]

@@ -4,6 +4,8 @@
 //! features are switched on and compiles half of the tree a second time; tests are chosen by the
 //! runner's filters instead.
 
+mod trials;
+
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,18 +13,16 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
-use crate::containers;
 use crate::hypervisor::Hypervisor;
 use crate::image::Image;
-use crate::judge::Judge;
 use crate::lab::Lab;
-use crate::manifests;
 use crate::parts;
 use crate::proxies::Proxies;
 use crate::report::{Outcome, Report};
 use crate::server::{Server, free_port};
+
+pub(crate) use trials::{containers, judges, manifests};
 
 /// The variables that tests read. They are removed first, so that a variable left over in the
 /// shell cannot point a test at somebody's real Redis.
@@ -111,53 +111,18 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     run.started.clear();
     if built && runner.is_empty() {
         run.manifests();
+        run.units();
         run.chain(Image::Small);
         if extended {
             run.chart();
             run.containers(None);
             run.chain(Image::CloudInit);
-            for judge in Judge::ALL {
-                run.judge(judge);
-            }
+            run.all_judges();
         }
     }
     if !extended {
         let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, Helm, the images and the demo in a Docker engine, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
-    }
-    Ok(run.finish())
-}
-
-/// Validates the manifests, and lets Helm render them where there is one; with `write` it must be there.
-pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
-    catch_interrupts()?;
-    let mut run = Run::new()?;
-    if write {
-        manifests::copy_into_chart(&run.places.root)?;
-        manifests::render(&run.places.root, true)?;
-    }
-    run.manifests();
-    run.chart();
-    Ok(run.finish())
-}
-
-/// Builds and runs the images, of these programs or of those that are built first; true when all is as it should be.
-pub(crate) fn containers(binaries: Option<&Path>) -> anyhow::Result<bool> {
-    catch_interrupts()?;
-    let mut run = Run::new()?;
-    if binaries.is_some() || run.build() {
-        run.containers(binaries);
-    }
-    Ok(run.finish())
-}
-
-/// Lets these judges work, or all of them; true when none found anything.
-pub(crate) fn judges(judges: &[Judge]) -> anyhow::Result<bool> {
-    catch_interrupts()?;
-    let mut run = Run::new()?;
-    let all = judges.is_empty().then_some(Judge::ALL);
-    for judge in all.iter().flatten().chain(judges) {
-        run.judge(*judge);
     }
     Ok(run.finish())
 }
@@ -408,57 +373,6 @@ impl Run {
         }
         let command = self.cargo(&BUILD);
         self.step("build", command, None)
-    }
-
-    /// Both services between a real CI server and real machines.
-    fn chain(&mut self, image: Image) {
-        let name = format!("chain, {} image", image.name());
-        self.trial(&name, |places| chain::set_up(places, image), chain::play);
-    }
-
-    /// Somebody else's client judges a fake of ours.
-    fn judge(&mut self, judge: Judge) {
-        let hear = |court: crate::judge::Court| court.hear();
-        self.trial(judge.name(), |places| judge.set_up(places), hear);
-    }
-
-    /// The manifests of the repository against the schemas of Kubernetes.
-    fn manifests(&mut self) {
-        let tools = |places: &Places| parts::kubernetes().map(|_| places.root.clone());
-        self.trial("manifests", tools, |root| manifests::validate(&root));
-    }
-
-    /// The chart in the hands of the real Helm.
-    fn chart(&mut self) {
-        let tools = |places: &Places| parts::helm().map(|_| places.root.clone());
-        self.trial("chart", tools, |root| manifests::render(&root, false));
-    }
-
-    /// The images and the demo in a real container engine.
-    fn containers(&mut self, binaries: Option<&Path>) {
-        let set_up = |places: &Places| containers::set_up(places, binaries);
-        self.trial("containers", set_up, containers::play);
-    }
-
-    /// What is more than a run of the test runner. What it lacks makes it a missing part, what it shows a failure.
-    fn trial<T>(
-        &mut self,
-        name: &str,
-        set_up: impl FnOnce(&Places) -> anyhow::Result<T>,
-        play: impl FnOnce(T) -> anyhow::Result<String>,
-    ) {
-        eprintln!("\n== {name}");
-        let start = now();
-        let (outcome, detail) = match set_up(&self.places) {
-            _ if interrupted() => (Outcome::Missing, "interrupted".to_owned()),
-            Err(error) => (Outcome::Missing, format!("{error:#}")),
-            Ok(scene) => match play(scene) {
-                Ok(words) => (Outcome::Passed, words),
-                Err(error) => (Outcome::Failed, format!("{error:#}")),
-            },
-        };
-        self.report
-            .add(name, outcome, Some(start.elapsed()), detail);
     }
 
     /// All tests, with this profile of the runner.

@@ -313,6 +313,68 @@ fn the_units_start_the_programs_with_flags_that_they_have() {
     secrets_are_as_the_configuration_says(given.try_into().unwrap(), &named);
 }
 
+/// Whoever sets up a plugin finds the smallest rights for it, by its name.
+#[test]
+fn every_plugin_has_its_smallest_rights_written_down() {
+    let registries = service::registries();
+    let emitters = registries.emitters.iter().map(|(kind, _)| kind);
+    let kinds = emitters.chain(registries.providers.iter().map(|(kind, _)| kind));
+    for kind in kinds.filter(|kind| *kind != "fake") {
+        let folder = match kind {
+            "ec2" => "aws",
+            other => other,
+        };
+        let place = root().join("deploy").join(folder);
+        let files = std::fs::read_dir(&place).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert!(files.count() > 0, "{kind}");
+    }
+}
+
+/// Directives whose absence would give a service a right that it has no use for. `systemd-analyze` judges the rest.
+#[test]
+fn the_units_give_nothing_that_is_not_needed() {
+    const WANTED: [&str; 22] = [
+        "DynamicUser=yes",
+        "CapabilityBoundingSet=",
+        "AmbientCapabilities=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "ProtectProc=invisible",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "PrivateUsers=yes",
+        "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectControlGroups=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "UMask=0077",
+    ];
+    for (name, ..) in SERVICES {
+        let unit = read(&format!("deploy/systemd/parmanu-{name}.service"));
+        let lines: Vec<&str> = unit.lines().collect();
+        for directive in WANTED {
+            assert!(lines.contains(&directive), "{name}: {directive}");
+        }
+        let root_owned = [
+            "User=root",
+            "PermissionsStartOnly",
+            "ExecStart=+",
+            "ExecStart=!",
+        ];
+        for never in root_owned {
+            assert!(!unit.contains(never), "{name}: {never}");
+        }
+    }
+}
+
 #[test]
 fn the_users_of_redis_have_the_rights_that_are_documented() {
     let folder = std::env::temp_dir().join(format!("parmanu-users-{}", std::process::id()));
