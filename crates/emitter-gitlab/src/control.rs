@@ -243,11 +243,13 @@ impl GitLabControl {
     /// A job is *pending on a runner* while it waits for the runner to accept it (two-phase commit,
     /// 18.x); such a promise is renewed for as long as the runner prepares, and is in no other list.
     async fn certain(&self, executor: &ExecutorId) -> Result<Reading, Failure> {
-        let seen = self.details(executor).await?;
-        let cordon = mark::cordon(seen.paused, &seen.note, &self.fleet);
+        // in the order in which a job goes, so that one which moves meanwhile is seen
         let promised = self.held(executor, "pending").await?;
         let running = self.held(executor, "running").await?;
         let canceling = self.held(executor, "canceling").await?;
+        // and the pause last: a runner that somebody let free while its jobs were asked for may have got one since
+        let seen = self.details(executor).await?;
+        let cordon = mark::cordon(seen.paused, &seen.note, &self.fleet);
         let count = promised.saturating_add(running).saturating_add(canceling);
         let work = match (count, seen.execution.as_deref()) {
             (0, Some("idle") | None) => Work::None,

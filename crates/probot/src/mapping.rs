@@ -244,11 +244,11 @@ impl Mapper {
         self.place_each(snapshot, &self.homes(snapshot), say);
     }
 
-    fn place_each(
-        &self,
-        snapshot: &Snapshot,
-        homes: &BTreeMap<&ExecutorId, &PoolName>,
-        mut say: impl FnMut(&Job, &JobClass, Place<'_>),
+    pub(crate) fn place_each<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        homes: &BTreeMap<&'a ExecutorId, &'a PoolName>,
+        mut say: impl FnMut(&'a Job, &JobClass, Place<'_>),
     ) {
         let held = held(snapshot);
         let mut verdicts: HashMap<&Requirement, Verdict<'_>> = HashMap::new();
@@ -302,7 +302,12 @@ impl Mapper {
         homes.collect()
     }
 
-    fn is_ours(&self, executor: &Executor) -> bool {
+    /// The pools, by rank.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &PoolName> {
+        self.pools.iter().map(|pool| &pool.name)
+    }
+
+    pub(crate) fn is_ours(&self, executor: &Executor) -> bool {
         executor.fleet.as_ref() == Some(&self.fleet)
     }
 
@@ -341,7 +346,7 @@ impl Mapped {
 }
 
 /// Which executor names which job as its own. Executors are read after the jobs, so this is the newer word.
-fn held(snapshot: &Snapshot) -> BTreeMap<&JobId, &ExecutorId> {
+pub(crate) fn held(snapshot: &Snapshot) -> BTreeMap<&JobId, &ExecutorId> {
     let mut held = BTreeMap::new();
     for executor in &snapshot.executors {
         if let ExecutorState::Busy { jobs } = &executor.state {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{EmitterName, Epoch, HolderId};
+use model::{EmitterName, Epoch, HolderId, Snapshot};
 use ports::{
     Acquired, Clock, Emitter, EmitterError, EmitterErrorKind, LeaseName, Store, StoreError,
     StoreErrorKind, WorkloadWrite, timeout,
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::ahead::Durations;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
 use crate::pace::{Ended, News, Pace, STORE_RETRY};
+use crate::passed_over::PassedOver;
 
 /// Jobs without a pool are named in the log up to this number.
 const LOGGED_UNMATCHED: usize = 5;
@@ -45,6 +46,7 @@ pub(crate) struct Poller {
     pub(crate) hint: Arc<Notify>,
     pace: Pace,
     durations: Durations,
+    passed_over: PassedOver,
     /// What was logged last, so that a repeated line is logged once.
     said: String,
 }
@@ -86,6 +88,7 @@ impl Poller {
             hint,
             pace,
             durations: Durations::default(),
+            passed_over: PassedOver::default(),
             said: String::new(),
         }
     }
@@ -204,7 +207,7 @@ impl Poller {
         let name = self.polled.name.to_string();
         let took = self.clock.boottime().saturating_sub(began);
         let snapshot = match probe {
-            Some(Ok(snapshot)) => snapshot,
+            Some(Ok(snapshot)) => self.without_passed_over(snapshot),
             Some(Err(error)) => {
                 self.metrics
                     .probot
@@ -254,6 +257,17 @@ impl Poller {
                 Ended::Unwritten
             }
         }
+    }
+
+    fn without_passed_over(&mut self, mut snapshot: Snapshot) -> Snapshot {
+        for news in self.passed_over.judge(&self.polled.mapper, &mut snapshot) {
+            let (job, pool, beside) = (news.job, news.pool, news.beside.join(", "));
+            warn!(
+                emitter = %self.polled.name, job, %pool, idle = beside, not_counted_for_s = news.pause.as_secs(),
+                "the CI server does not hand this job out although machines stand idle: no demand for a while"
+            );
+        }
+        snapshot
     }
 
     async fn failed(&mut self, epoch: Epoch, error: &EmitterError) -> Ended {

@@ -534,14 +534,17 @@ async fn ordered(api: Option<&Api>) {
     }
 }
 
-/// The machine of a deletion, exactly as its provider listed it.
+/// The machine that its provider is asked about, exactly as it listed it.
 fn listed(
     listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
     action: &Action,
 ) -> Option<Instance> {
-    let Action::Delete {
+    let (Action::Delete {
         instance, provider, ..
-    } = action
+    }
+    | Action::AskGuest {
+        instance, provider, ..
+    }) = action
     else {
         return None;
     };
@@ -551,7 +554,10 @@ fn listed(
 
 /// The machine of an action that lets go of one which never joined.
 fn unjoined(action: &Action, pool: &Planned) -> Option<(ProviderName, Instance)> {
-    let (Action::Cordon { instance, .. } | Action::Delete { instance, .. }) = action else {
+    let (Action::Cordon { instance, .. }
+    | Action::AskGuest { instance, .. }
+    | Action::Delete { instance, .. }) = action
+    else {
         return None;
     };
     let mut broken = pool.plan.memory.broken.values();
@@ -573,6 +579,7 @@ fn intent_of(action: &Action, pool: &Planned) -> Option<Intent> {
         Action::Create { batch, .. } => IntentKey::Create(batch.clone()),
         Action::Uncordon { instance, .. }
         | Action::Cordon { instance, .. }
+        | Action::AskGuest { instance, .. }
         | Action::Verify { instance, .. }
         | Action::Delete { instance, .. }
         | Action::RemoveExecutor { instance, .. } => IntentKey::Leave(instance.clone()),

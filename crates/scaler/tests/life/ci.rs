@@ -50,6 +50,8 @@ pub(crate) trait Ci: Send {
     fn repeated(&self) -> BTreeSet<Job>;
     /// Executors of ours, by the names of their machines.
     fn executors(&self) -> BTreeSet<String>;
+    /// Somebody lets this machine take jobs again.
+    fn free(&mut self, name: &str);
     /// Somebody, or a restart, lifts every cordon there is. Machines that lost their connection by it are given back.
     fn lift_cordons(&mut self, now: Timestamp) -> Vec<String>;
 }
@@ -185,6 +187,13 @@ impl Ci for GitLab {
         self.server.runners().map(name).collect()
     }
 
+    fn free(&mut self, name: &str) {
+        let known = self.runners.get(name).map(|(id, _)| *id);
+        if let Some(runner) = known.and_then(|id| self.server.runner_mut(id)) {
+            runner.paused = false;
+        }
+    }
+
     fn lift_cordons(&mut self, _: Timestamp) -> Vec<String> {
         let paused = self.server.runners().filter(|runner| runner.paused);
         for id in paused.map(|runner| runner.id).collect::<Vec<_>>() {
@@ -292,6 +301,13 @@ impl Ci for Jenkins {
             .filter(|name| !name.starts_with("parmanu-placeholder-"))
             .cloned()
             .collect()
+    }
+
+    fn free(&mut self, name: &str) {
+        if let Some(node) = self.server.nodes.get_mut(name) {
+            node.temporarily_offline = false;
+            node.cause = None;
+        }
     }
 
     fn lift_cordons(&mut self, _: Timestamp) -> Vec<String> {
@@ -416,11 +432,20 @@ impl Ci for TeamCity {
         ours.map(|agent| agent.name.clone()).collect()
     }
 
-    fn lift_cordons(&mut self, _: Timestamp) -> Vec<String> {
-        for agent in self.server.agents.values_mut() {
-            (agent.enabled, agent.switch_at) = (true, None);
-            agent.enabled_comment.clear();
+    fn free(&mut self, name: &str) {
+        let mut agents = self.server.agents.values_mut();
+        if let Some(agent) = agents.find(|agent| agent.name == name) {
+            free(agent);
         }
+    }
+
+    fn lift_cordons(&mut self, _: Timestamp) -> Vec<String> {
+        self.server.agents.values_mut().for_each(free);
         Vec::new()
     }
+}
+
+fn free(agent: &mut fake_teamcity::Agent) {
+    (agent.enabled, agent.switch_at) = (true, None);
+    agent.enabled_comment.clear();
 }

@@ -102,7 +102,7 @@ async fn dies_before(sim: &Sim, scaler: Running, is: impl Fn(&World) -> bool) ->
     let gate = scaler.gate.clone();
     tokio::select! {
         biased;
-        () = gate.died() => {
+        () = gate.reached() => {
             sim.another_may_act();
             scaler.crash().await;
             None

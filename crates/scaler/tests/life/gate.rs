@@ -1,8 +1,8 @@
 //! Where one scaler meets the world. Every call it makes crosses its gate twice, before it takes effect and after, and
 //! there it can be paused as a whole, or die.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,9 +31,11 @@ pub(crate) struct Gate(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<State>,
-    /// Crossings that are left until its scaler dies.
+    /// Crossings that are left until its scaler comes no further.
     left: AtomicU64,
-    died: Notify,
+    /// What becomes of it then.
+    there: Mutex<State>,
+    reached: Notify,
 }
 
 impl Gate {
@@ -41,12 +43,23 @@ impl Gate {
         Gate(Arc::new(Inner {
             state: watch::Sender::new(State::Open),
             left: AtomicU64::new(u64::MAX),
-            died: Notify::new(),
+            there: Mutex::new(State::Dead),
+            reached: Notify::new(),
         }))
     }
 
     /// From now on its scaler comes over this many crossings, and no further.
     pub(crate) fn dies_after(&self, crossings: u64) {
+        self.ends_after(crossings, State::Dead);
+    }
+
+    /// As [`Gate::dies_after`], and there it is paused.
+    pub(crate) fn pauses_after(&self, crossings: u64) {
+        self.ends_after(crossings, State::Paused);
+    }
+
+    fn ends_after(&self, crossings: u64, there: State) {
+        *self.0.there.lock().expect("a state") = there;
         self.0.left.store(crossings, Ordering::Relaxed);
     }
 
@@ -58,9 +71,9 @@ impl Gate {
         self.0.state.send_replace(State::Open);
     }
 
-    /// Completes when the scaler has come to where it dies.
-    pub(crate) async fn died(&self) {
-        self.0.died.notified().await;
+    /// Completes when the scaler has come to where it dies or is paused.
+    pub(crate) async fn reached(&self) {
+        self.0.reached.notified().await;
     }
 
     /// One side of a call.
@@ -68,8 +81,9 @@ impl Gate {
         self.wait().await;
         if self.0.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             // whatever else it has begun comes no further either
-            self.0.state.send_replace(State::Dead);
-            self.0.died.notify_one();
+            let there = *self.0.there.lock().expect("a state");
+            self.0.state.send_replace(there);
+            self.0.reached.notify_one();
         }
         self.wait().await;
     }

@@ -6,7 +6,8 @@
 //! deleted is a killed build, whatever anybody believes.
 //!
 //! - `random.rs`: everything goes wrong at random, for many seeds;
-//! - `crash.rs`: one scale-out and one scale-in, cut off at every place.
+//! - `crash.rs`: one scale-out and one scale-in, cut off at every place;
+//! - `races.rs`: one departure, and a job that comes at every moment of it; there the judge is seen to report killed builds.
 //!
 //! `PARMANU_TEST_SEEDS` makes more lives of each CI server, `PARMANU_TEST_SEED` replays one, `PARMANU_TEST_LOG` shows
 //! what the services say meanwhile.
@@ -17,7 +18,9 @@ mod clock;
 mod cloud;
 mod crash;
 mod gate;
+mod liar;
 mod ports;
+mod races;
 mod random;
 mod sim;
 mod world;

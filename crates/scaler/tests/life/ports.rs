@@ -50,6 +50,7 @@ async fn sent<T: Send + 'static>(
 
 /// HTTP to the CI server, through one scaler's gate or that of nobody.
 pub(crate) struct Wire {
+    pub(crate) of_scaler: bool,
     pub(crate) world: Shared,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Gate,
@@ -61,6 +62,7 @@ impl Server for Wire {
         self.gate.cross().await;
         let clock = self.clock.clone();
         let now = self.clock.clone();
+        let of_scaler = self.of_scaler;
         let answered = sent(self.world.clone(), clock, move |world| {
             let request = fake_server::Request {
                 method: request.method,
@@ -72,7 +74,11 @@ impl Server for Wire {
             if world.down {
                 return Some(fake_server::Response::of(503, "text/html", "down"));
             }
-            let answer = world.ci.answer(&request, now.now());
+            let answer = if of_scaler {
+                world.answer_scaler(&request)
+            } else {
+                world.ci.answer(&request, now.now())
+            };
             let lost = world.rng.u32(0..1000) < world.weather.lost;
             (!lost).then_some(answer)
         });
@@ -111,6 +117,23 @@ impl CloudPort {
             Fared::Refused(kind, why) => Outcome::Failed(self.error(kind, why)),
             Fared::Lost => Outcome::Unknown(self.error(ProviderErrorKind::UnknownOutcome, "lost")),
         }
+    }
+
+    async fn deleted(&self, name: ProviderName, target: Instance) -> Fared<()> {
+        let (world, clock) = (self.world.clone(), self.clock.clone());
+        let takes = {
+            let mut world = lock(&world);
+            world.deletions_asked += 1;
+            world.deletion_takes
+        };
+        // as every call, it arrives whatever becomes of whoever sent it
+        let on_its_way = tokio::spawn(async move {
+            if !takes.is_zero() {
+                clock.sleep(takes).await;
+            }
+            sent(world, clock, move |world| world.delete(&name, &target)).await
+        });
+        on_its_way.await.expect("a call that arrives")
     }
 
     fn late<T>(&self) -> Outcome<T> {
@@ -158,9 +181,7 @@ impl Provider for CloudPort {
                 continue;
             }
             let (name, target) = (self.name.clone(), instance.clone());
-            let gone = sent(self.world.clone(), self.clock.clone(), move |world| {
-                world.delete(&name, &target)
-            });
+            let gone = self.deleted(name, target);
             outcomes.push(match self.outcome(gone.await) {
                 Outcome::Done(()) => Outcome::Done(instance.name.clone()),
                 Outcome::Failed(error) => Outcome::Failed(error),

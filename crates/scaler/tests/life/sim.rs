@@ -22,6 +22,7 @@ use crate::ci::{Ci, GitLab, Jenkins, TOKEN, TeamCity};
 use crate::clock::{SimClock, shared};
 use crate::cloud::{Cloud, Ec2Cloud, GceCloud};
 use crate::gate::{Gate, GatedClock, GatedProvider, GatedStore};
+use crate::liar::Liar;
 use crate::ports::{CloudPort, Shared, Wire, lock};
 use crate::world::{BEAT, FLEET, World};
 
@@ -48,6 +49,10 @@ pub(crate) struct Setup {
     pub(crate) clouds: Vec<&'static str>,
     pub(crate) boot: Duration,
     pub(crate) lag: Duration,
+    /// Longest time the configuration lets the CI server take to hand out what it promised.
+    pub(crate) settle: Duration,
+    /// Whether whoever reads one executor is told that it is idle and cordoned, whatever is true.
+    pub(crate) lies: bool,
 }
 
 impl Setup {
@@ -60,11 +65,14 @@ impl Setup {
             clouds: vec!["aws"],
             boot: SECOND * 3,
             lag: Duration::ZERO,
+            settle: SECOND * 3,
+            lies: false,
         }
     }
 
     fn text(&self) -> String {
         let (min, max, lag) = (self.min, self.max, self.lag.as_secs());
+        let settle = self.settle.as_secs();
         let emitter = match self.kind {
             Kind::GitLab => format!(
                 "kind: gitlab, url: \"{URL}\", token: {TOKEN}, manage_token: {TOKEN}, scope: {{ instance: true }}"
@@ -94,7 +102,7 @@ version: 1
 fleet: {FLEET}
 store: {{ kind: memory }}
 emitters:
-  ci: {{ {emitter}, settle: 3s, probe: {{ every: 2s, timeout: 5s }} }}
+  ci: {{ {emitter}, settle: {settle}s, probe: {{ every: 2s, timeout: 5s }} }}
 providers:
   aws: {{ kind: ec2, region: eu-central-1, listing_lag: {lag}s }}
   gcp: {{ kind: gce, project: acme-ci, zones: [europe-west3-a], listing_lag: {lag}s }}
@@ -267,8 +275,9 @@ impl Sim {
     }
 
     /// From now on whoever makes a client of the CI server reaches it through this gate.
-    fn open_wire(&self, gate: &Gate) {
+    fn open_wire(&self, of_scaler: bool, gate: &Gate) {
         let wire = Wire {
+            of_scaler,
             world: self.world.clone(),
             clock: shared(&self.clock),
             gate: gate.clone(),
@@ -277,7 +286,7 @@ impl Sim {
     }
 
     pub(crate) fn probot(&self, holder: &str) -> Running {
-        self.open_wire(&Gate::open());
+        self.open_wire(false, &Gate::open());
         let running = Running::new(Service::Probot, Gate::open());
         let clock = shared(&self.clock);
         let emitters = Probot::emitters(&self.settings, &self.registries, &clock);
@@ -295,7 +304,7 @@ impl Sim {
     }
 
     pub(crate) fn scaler(&self, holder: &str, gate: Gate) -> Running {
-        self.open_wire(&gate);
+        self.open_wire(true, &gate);
         let running = Running::new(Service::Scaler, gate.clone());
         let clock: Arc<dyn Clock> = Arc::new(GatedClock(gate.clone(), shared(&self.clock)));
         let store: Arc<dyn Store> = self.store.clone();
@@ -309,6 +318,10 @@ impl Sim {
             (name.clone(), provider)
         });
         let controls = Scaler::controls(&self.settings, &self.registries, &clock);
+        let mut controls = controls.expect("the controls");
+        if self.setup.lies {
+            controls = controls.into_iter().map(Liar::between).collect();
+        }
         let scaler = Scaler {
             id: self.settings.fleet.clone(),
             installation: InstallationId::new("installation"),
@@ -317,7 +330,7 @@ impl Sim {
             limits: self.settings.limits.clone(),
             settles: Scaler::settles(&self.settings),
             providers: providers.collect(),
-            controls: controls.expect("the controls"),
+            controls,
             store: Arc::new(GatedStore(gate.clone(), store)),
             clock,
             metrics: running.metrics.clone(),

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use model::{CreateBatch, Instance, ProviderName};
 use ports::Clock;
 
+use fake_server::{Request, Response};
+
 use crate::ci::{Ci, Credentials, Job, Ticket};
 use crate::clock::SimClock;
 use crate::cloud::{Cloud, Fared, Truth};
@@ -33,6 +35,22 @@ struct Guest {
     joined: bool,
     /// A request for a job, and when it is answered.
     ticket: Option<(Duration, Ticket)>,
+}
+
+/// A machine that was deleted while its question for a job was open: what was promised to it comes all the same.
+struct Dying {
+    due: Duration,
+    ticket: Ticket,
+    /// When we deleted it, if it was we.
+    deleted: Option<Moment>,
+}
+
+/// When something happened, and what a scaler could know by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) at: Duration,
+    /// Requests of scalers to the CI server up to then.
+    pub(crate) asked: u64,
 }
 
 /// How the way to the CI server and to the clouds is.
@@ -60,8 +78,19 @@ pub(crate) struct World {
     never_join: BTreeSet<String>,
     /// Machines that come back after a restart of the CI server, and when.
     back: BTreeMap<String, Duration>,
-    /// Jobs that died with a machine that the cloud took.
+    dying: BTreeMap<String, Dying>,
+    /// Jobs that died with a machine that the cloud took, or as nobody could know.
     excused: BTreeSet<Job>,
+    /// A promise from just before the next cordon is kept after so long.
+    pub(crate) promise: Option<Duration>,
+    /// Requests of scalers that the CI server has answered.
+    pub(crate) asked: u64,
+    /// Deletions that were sent.
+    pub(crate) deletions_asked: usize,
+    /// How long a deletion is on its way.
+    pub(crate) deletion_takes: Duration,
+    /// When machines were deleted by us with jobs on them.
+    pub(crate) kills: Vec<Moment>,
     /// So many jobs more come right when a machine that was cordoned meanwhile is answered.
     pub(crate) races: u32,
     pub(crate) max: usize,
@@ -89,7 +118,13 @@ impl World {
             broken: false,
             never_join: BTreeSet::new(),
             back: BTreeMap::new(),
+            dying: BTreeMap::new(),
             excused: BTreeSet::new(),
+            promise: None,
+            asked: 0,
+            deletions_asked: 0,
+            deletion_takes: Duration::ZERO,
+            kills: Vec::new(),
             races: 0,
             max: usize::MAX,
             on_the_way: 0,
@@ -177,14 +212,34 @@ impl World {
         let Some(guest) = self.guests.remove(name) else {
             return;
         };
-        let killed = self.ci.gone(name, now);
-        if !killed.is_empty() {
-            self.wrong(format!("I1: {name} is deleted with {killed:?} on it"));
+        match guest.ticket {
+            Some((due, ticket)) => {
+                let deleted = Some(self.moment());
+                let dying = Dying {
+                    due,
+                    ticket,
+                    deleted,
+                };
+                self.dying.insert(name.to_owned(), dying);
+            }
+            None => {
+                let killed = self.ci.gone(name, now);
+                let deleted = self.moment();
+                self.killed(name, deleted, &killed);
+            }
         }
         let down = self.down_since.map(|since| self.clock.boottime() - since);
         if guest.joined && down.is_some_and(|down| down > MAY_STILL_ACT) {
             self.wrong(format!("I6: {name} is deleted while the CI server is down"));
         }
+    }
+
+    fn killed(&mut self, name: &str, deleted: Moment, jobs: &[Job]) {
+        if jobs.is_empty() {
+            return;
+        }
+        self.kills.push(deleted);
+        self.wrong(format!("I1: {name} is deleted with {jobs:?} on it"));
     }
 
     /// I2, and I5 by the names.
@@ -224,9 +279,32 @@ impl World {
 
     fn vanish(&mut self, name: &str) {
         let now = self.now();
-        self.guests.remove(name);
-        let killed = self.ci.gone(name, now);
-        self.excused.extend(killed);
+        match self.guests.remove(name).and_then(|guest| guest.ticket) {
+            Some((due, ticket)) => {
+                let dying = Dying {
+                    due,
+                    ticket,
+                    deleted: None,
+                };
+                self.dying.insert(name.to_owned(), dying);
+            }
+            None if self.dying.contains_key(name) => {}
+            None => self.excused.extend(self.ci.gone(name, now)),
+        }
+    }
+
+    /// What was promised to machines that are gone comes, and dies there.
+    fn promises_to_the_dead(&mut self) {
+        let (now, at) = (self.now(), self.clock.boottime());
+        let due = self.dying.extract_if(.., |_, dying| dying.due <= at);
+        for (name, dying) in due.collect::<Vec<_>>() {
+            self.ci.hand_out(&name, dying.ticket, now);
+            let lost = self.ci.gone(&name, now);
+            match dying.deleted {
+                Some(deleted) => self.killed(&name, deleted, &lost),
+                None => self.excused.extend(lost),
+            }
+        }
     }
 
     /// The CI server is down from now on, or up again.
@@ -234,6 +312,65 @@ impl World {
         self.down = down;
         let now = self.clock.boottime();
         self.down_since = down.then(|| self.down_since.unwrap_or(now));
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        let (at, asked) = (self.clock.boottime(), self.asked);
+        Moment { at, asked }
+    }
+
+    /// A request of a scaler arrives.
+    pub(crate) fn answer_scaler(&mut self, request: &Request) -> Response {
+        let now = self.now();
+        self.asked += 1;
+        let Some(kept_after) = self.promise else {
+            return self.ci.answer(request, now);
+        };
+        let free = self.guests.keys().filter(|name| !self.ci.is_cordoned(name));
+        let free: Vec<String> = free.cloned().collect();
+        let asked = free.into_iter().filter_map(|name| {
+            let ticket = self.ci.ask(&name, now)?;
+            Some((name, ticket))
+        });
+        let asked: Vec<(String, Ticket)> = asked.collect();
+        let answer = self.ci.answer(request, now);
+        let cordoned = asked
+            .into_iter()
+            .find(|(name, _)| self.ci.is_cordoned(name));
+        if let Some((name, ticket)) = cordoned {
+            self.promise = None;
+            self.push(BEAT * 40);
+            let guest = self.guests.get_mut(&name).expect("a guest that asked");
+            guest.ticket = Some((self.clock.boottime() + kept_after, ticket));
+        }
+        answer
+    }
+
+    /// Somebody lets a machine take jobs again, and there is one: it has it now, or asked for it now and has it after
+    /// `wait`.
+    pub(crate) fn free_with_a_job(&mut self, name: &str, wait: Duration) {
+        let (now, at) = (self.now(), self.clock.boottime());
+        let Some(guest) = self.guests.get_mut(name) else {
+            return;
+        };
+        self.ci.free(name);
+        let Some(ticket) = self.ci.ask(name, now) else {
+            return;
+        };
+        let job = self.ci.push(now);
+        self.lengths.insert(job, BEAT * 40);
+        if wait.is_zero() {
+            guest.ticket = None;
+            self.ci.hand_out(name, ticket, now);
+        } else {
+            guest.ticket = Some((at + wait, ticket));
+        }
+    }
+
+    /// What died by our hand is not held against us.
+    pub(crate) fn excuse(&mut self) {
+        self.excused.extend(self.ci.killed());
+        self.wrong.retain(|wrong| !wrong.contains("I1: "));
     }
 
     pub(crate) fn lift_cordons(&mut self) {
@@ -253,6 +390,7 @@ impl World {
         self.moves_at = at + BEAT;
         self.come_and_go();
         self.jobs_end();
+        self.promises_to_the_dead();
         self.jobs_start();
     }
 
