@@ -313,6 +313,26 @@ fn the_units_start_the_programs_with_flags_that_they_have() {
     secrets_are_as_the_configuration_says(given.try_into().unwrap(), &named);
 }
 
+/// What a newcomer copies out of the quick start can be used as it stands.
+#[test]
+fn the_configuration_of_the_quick_start_is_good() {
+    let page = read("docs/quick-start.md");
+    let block = page.split("```yaml\n").nth(1).unwrap();
+    let (yaml, _) = block.split_once("```").unwrap();
+    let config = root().join("config");
+    let (_, report) = config::check_text(yaml, "quick-start", &config, &service::registries())
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(report.0.is_empty(), "{report}");
+    for secret in yaml.split("/run/secrets/").skip(1) {
+        let name = secret.split('}').next().unwrap();
+        let made = [
+            format!("secrets/{name}"),
+            "deploy/redis/users.sh".to_owned(),
+        ];
+        assert!(made.iter().any(|it| page.contains(it)), "{name}");
+    }
+}
+
 /// Whoever sets up a plugin finds the smallest rights for it, by its name.
 #[test]
 fn every_plugin_has_its_smallest_rights_written_down() {
