@@ -181,7 +181,12 @@ impl World {
     /// Nothing is left but the minimum of machines, and their executors.
     pub(crate) fn settled(&self, min: usize) -> bool {
         let alive: BTreeSet<String> = self.alive().into_iter().collect();
-        self.ci.open() == 0 && alive.len() == min && self.ci.executors() == alive
+        // one that never joined has an executor too, and does not stay
+        let joined = |name: &String| self.guests.get(name).is_some_and(|guest| guest.joined);
+        self.ci.open() == 0
+            && alive.len() == min
+            && alive.iter().all(joined)
+            && self.ci.executors() == alive
     }
 
     pub(crate) fn create(
