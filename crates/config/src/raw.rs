@@ -258,6 +258,21 @@ pub(crate) struct Pool {
     /// Machines to keep at least while the CI server is not heard. Without it the pool keeps what it has.
     #[serde(default)]
     pub(crate) keep_on_stale: Option<u32>,
+    /// How its machines leave if its emitter gives no right to control executors. Without it they do not, unless they power
+    /// off by themselves.
+    #[serde(default)]
+    pub(crate) scale_in: Option<ScaleInWithoutControl>,
+}
+
+/// How machines leave whose executors cannot be controlled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ScaleInWithoutControl {
+    /// A mark on the machine asks its guest to end the agent after its build and to power off (docs/guest.md).
+    AskGuest,
+    /// A machine that a look of the last ten seconds shows idle is deleted, without a cordon: a job that it is given in
+    /// that moment is killed.
+    BestEffort,
 }
 
 /// What one job needs, from the least to the most.

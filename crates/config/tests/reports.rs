@@ -220,7 +220,7 @@ fn an_unknown_key_is_told_at_each_level() {
                |             ^^^^^
               = did you mean `expect`?
 
-            error: unknown key `maxx`; known are emitter, serves, job, machine, min, max, precedence, profile, rules, group, priority, weight, max_price, choose, fresh_for, keep_on_stale
+            error: unknown key `maxx`; known are emitter, serves, job, machine, min, max, precedence, profile, rules, group, priority, weight, max_price, choose, fresh_for, keep_on_stale, scale_in
               --> parmanu.yaml:28:5
                |
             28 |     maxx: 4
@@ -887,7 +887,7 @@ fn a_boot_script_that_asks_for_what_its_pool_has_not_is_told() {
     check_after(
         &[("    manage_token: \"${env:GITLAB_TOKEN}\"\n", "")],
         expect![[r#"
-            warning: there is no right to control executors: this pool grows, but its machines leave only by themselves
+            warning: there is no right to control executors: this pool grows, but its machines leave only by themselves. Give the emitter that right, or say `scale_in`
               --> parmanu.yaml:19:14
                |
             19 |     emitter: gitlab
@@ -1462,6 +1462,87 @@ rules:
                |
             14 |   daily: { kind: budget, limit: 10, per: day, currency: USD, warn_at: 95% }
                |                                                                       ^^^
+
+        "#]],
+    );
+}
+
+/// A way to shrink without control is an operator's own choice: where there is control it is refused, and what it costs is said.
+#[test]
+fn how_machines_leave_without_control_is_refused_where_it_cannot_be_and_warned_of_where_it_kills() {
+    let read_only = ("    manage_token: \"${env:GITLAB_TOKEN}\"\n", "");
+    let own_script = ("    bootstrap: runner.j2\n", "    credential: shared\n");
+    check_after(
+        &[("max: 3", "max: 3\n    scale_in: ask-guest")],
+        expect![[r#"
+            error: its emitter may control executors, so its machines leave by cordon and proof: leave this key out
+              --> parmanu.yaml:24:15
+               |
+            24 |     scale_in: ask-guest
+               |               ^^^^^^^^^
+
+        "#]],
+    );
+    check_after(
+        &[
+            read_only,
+            own_script,
+            ("max: 3", "max: 3\n    scale_in: ask-guest"),
+        ],
+        expect![[r#"
+            good
+        "#]],
+    );
+    check_after(
+        &[
+            read_only,
+            own_script,
+            ("max: 3", "max: 3\n    scale_in: best-effort"),
+        ],
+        expect![[r#"
+            warning: best-effort: that a running build is never killed is NOT promised for this pool. A machine is deleted on a look up to ten seconds old, and a job that it was given since dies
+              --> parmanu.yaml:23:15
+               |
+            23 |     scale_in: best-effort
+               |               ^^^^^^^^^^^
+
+            usable
+        "#]],
+    );
+    check_after(
+        &[
+            read_only,
+            own_script,
+            (
+                "aws: { kind: ec2, region: eu-central-1 }",
+                "aws: { kind: command, program: [/bin/true] }",
+            ),
+            ("max: 3", "max: 3\n    scale_in: ask-guest"),
+        ],
+        expect![[r#"
+            error: missing the key `spec`
+              --> parmanu.yaml:16:9
+               |
+            16 |       - { provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }
+               |         ^
+
+            error: unknown key `image`; known are spec, market
+              --> parmanu.yaml:16:26
+               |
+            16 |       - { provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }
+               |                          ^^^^^
+
+            error: unknown key `types`; known are spec, market
+              --> parmanu.yaml:16:56
+               |
+            16 |       - { provider: aws, image: ami-0123456789abcdef0, types: [m7i.large] }
+               |                                                        ^^^^^
+
+            error: ask-guest: provider `aws` can write no mark that a machine reads of itself
+              --> parmanu.yaml:23:15
+               |
+            23 |     scale_in: ask-guest
+               |               ^^^^^^^^^
 
         "#]],
     );

@@ -51,6 +51,8 @@ struct FakeExecutor {
     cordon: Cordon,
     /// A job request is on its way and will be answered whatever happens meanwhile.
     promised: bool,
+    /// Its agent asks for no more jobs, and goes when it has none.
+    ending: bool,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +133,7 @@ impl FakeCi {
             online: true,
             cordon: Cordon::None,
             promised: false,
+            ending: false,
         };
         self.lock()
             .executors
@@ -148,6 +151,43 @@ impl FakeCi {
         {
             (executor.joined, executor.online) = (true, true);
         }
+    }
+
+    /// The machine of this name is up, and its agent registers itself, as with a credential that serves all machines of a
+    /// pool.
+    pub fn enrol(&self, name: &InstanceName) {
+        let Some(tags) = self.pools.get(name.pool()) else {
+            return;
+        };
+        let (id, name) = (ExecutorId::new(name.to_string()), name.to_string());
+        let executor = FakeExecutor {
+            name,
+            fleet: Some(self.fleet.clone()),
+            tags: tags.clone(),
+            slots: 1,
+            joined: true,
+            online: true,
+            cordon: Cordon::None,
+            promised: false,
+            ending: false,
+        };
+        self.lock().executors.insert(id, executor);
+    }
+
+    /// The agent of this machine was asked by its guest to end after its build: it asks for no more jobs, and goes when it
+    /// has none. True when it is gone.
+    pub fn end_agent(&self, name: &InstanceName) -> bool {
+        let name = name.to_string();
+        let mut state = self.lock();
+        let State {
+            jobs, executors, ..
+        } = &mut *state;
+        executors.retain(|id, executor| {
+            executor.ending |= executor.name == name;
+            let holds = jobs.values().any(|job| job.holds(id));
+            !executor.ending || executor.promised || holds
+        });
+        !executors.values().any(|executor| executor.name == name)
     }
 
     /// The machine of this name is gone: whatever ran on it is killed.
@@ -176,7 +216,8 @@ impl FakeCi {
     pub fn request(&self, executor: &ExecutorId) {
         if let Some(executor) = self.lock().executors.get_mut(executor) {
             // asking again after the cordon does not take back what was promised before it
-            executor.promised |= executor.online && executor.cordon == Cordon::None;
+            let asks = executor.online && !executor.ending;
+            executor.promised |= asks && executor.cordon == Cordon::None;
         }
     }
 
@@ -188,7 +229,8 @@ impl FakeCi {
             jobs, executors, ..
         } = &mut *state;
         for (id, executor) in executors.iter_mut() {
-            let open = executor.online && (executor.cordon == Cordon::None || executor.promised);
+            let takes = executor.cordon == Cordon::None && !executor.ending;
+            let open = executor.online && (takes || executor.promised);
             let mut held = jobs.values().filter(|job| job.holds(id)).count();
             while open && held < executor.slots as usize {
                 let next = jobs
@@ -511,6 +553,7 @@ impl FakeCi {
             online: false,
             cordon: Cordon::None,
             promised: false,
+            ending: false,
         });
         let token = Credential::Secret(format!("token-of-{id}").into());
         Ok(Registration {

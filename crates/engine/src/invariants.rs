@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
     Cordon, ExecutorMode, ExecutorRef, ExecutorState, FleetPolicy, Instance, InstanceName,
     InstanceState, Intent, LeaveStep, Money, Policy, PoolName, ProviderName, Seen,
+    UncontrolledLeave,
 };
 
 use crate::budget::BudgetState;
@@ -175,13 +177,14 @@ impl Judge<'_> {
     }
 
     /// I1: a machine with a job is neither deleted nor begun to leave, and a deletion rests on a cordon of ours, a
-    /// settle time, and a first read. One that its provider takes back, that may run no further job, or that is to be
+    /// settle time, and a first read. Where an operator asks for `best-effort`, on a young look that shows it idle. One that its provider takes back, that may run no further job, or that is to be
     /// replaced is cordoned all the same: its job is left to finish.
     fn i1_no_deletion_without_proof(&mut self) {
         for action in &self.plan.actions {
             match action {
-                Action::Cordon { instance, .. }
+                Action::Cordon { instance, .. } | Action::AskGuest { instance, .. }
                     if self.looks_busy(instance)
+                        && !self.is_leaving(action)
                         && !self.is_taken_back(instance)
                         && !self.has_served(instance) =>
                 {
@@ -195,12 +198,23 @@ impl Judge<'_> {
                     }
                 }
                 Action::Cordon { .. }
+                | Action::AskGuest { .. }
                 | Action::Uncordon { .. }
                 | Action::Create { .. }
                 | Action::Verify { .. }
                 | Action::RemoveExecutor { .. } => {}
             }
         }
+    }
+
+    /// Whether its guest is asked in the middle of a departure: it began before, and the guest lets the build end.
+    fn is_leaving(&self, action: &Action) -> bool {
+        let Action::AskGuest { instance: name, .. } = action else {
+            return false;
+        };
+        self.seen.seen.intents.iter().any(
+            |stored| matches!(&stored.intent, Intent::Leave { instance, .. } if instance == name),
+        )
     }
 
     fn is_taken_back(&self, name: &InstanceName) -> bool {
@@ -284,7 +298,27 @@ impl Judge<'_> {
                 (registered || present).then(|| "it has an executor".to_owned())
             }
             DeleteProof::ReadIdle { .. } => self.unsettled(name),
+            DeleteProof::LookedIdle => self.not_just_idle(name),
         }
+    }
+
+    fn not_just_idle(&self, name: &InstanceName) -> Option<String> {
+        let asked_for = ExecutorMode::ReadOnly {
+            leave: UncontrolledLeave::BestEffort,
+        };
+        if self.policy.executors != asked_for {
+            return Some("nobody asked for `best-effort`".to_owned());
+        }
+        let looked = self.seen.seen.workload.at();
+        if looked.is_none_or(|at| model::age(at, self.now) > Duration::from_secs(10)) {
+            return Some("the look is old".to_owned());
+        }
+        let mut executors = self.executors_of(name).peekable();
+        let is_there = executors.peek().is_some();
+        let idle = executors.all(|executor| {
+            matches!(executor.state, ExecutorState::Idle { .. }) && executor.cordon == Cordon::None
+        });
+        (!is_there || !idle).then(|| "its executor was not seen idle".to_owned())
     }
 
     fn unsettled(&self, name: &InstanceName) -> Option<String> {
@@ -389,6 +423,9 @@ impl Judge<'_> {
                 | Action::RemoveExecutor { instance, .. } => (instance, None),
                 Action::Delete {
                     instance, provider, ..
+                }
+                | Action::AskGuest {
+                    instance, provider, ..
                 } => (instance, Some(provider)),
                 Action::Create { .. } | Action::Uncordon { .. } => continue,
             };
@@ -421,6 +458,7 @@ impl Judge<'_> {
                 Action::Create { count, .. } => *count,
                 Action::Uncordon { .. } => 1,
                 Action::Cordon { .. }
+                | Action::AskGuest { .. }
                 | Action::Verify { .. }
                 | Action::Delete { .. }
                 | Action::RemoveExecutor { .. } => 0,
@@ -474,6 +512,9 @@ impl Judge<'_> {
             match action {
                 Action::Delete {
                     instance, provider, ..
+                }
+                | Action::AskGuest {
+                    instance, provider, ..
                 } => {
                     let listed = self.seen.listings.get(provider).and_then(Seen::any);
                     let ours = listed
@@ -481,7 +522,7 @@ impl Judge<'_> {
                         .flatten()
                         .any(|i| i.name == *instance && i.owner.fleet == self.seen.fleet);
                     if !ours || instance.pool() != &self.policy.pool {
-                        self.violated("I14", format!("{instance} is not ours to delete"));
+                        self.violated("I14", format!("{instance} is not ours to let go"));
                     }
                 }
                 Action::Cordon {
@@ -549,6 +590,7 @@ impl Judge<'_> {
                 Action::Create { .. } => matches!(reason, Reason::Grows { .. }),
                 Action::Uncordon { .. } => matches!(reason, Reason::CalledBack { .. }),
                 Action::Cordon { instance: name, .. }
+                | Action::AskGuest { instance: name, .. }
                 | Action::Verify { instance: name, .. }
                 | Action::Delete { instance: name, .. } => matches!(
                     reason,

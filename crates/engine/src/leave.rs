@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::rules::IdleTime;
 use model::{
-    ExecutorMode, Instance, InstanceName, Intent, IntentKey, LeaveStep, OfferId, Policy, Seen, age,
+    ExecutorMode, Instance, InstanceName, Intent, IntentKey, LeaveStep, OfferId, Policy, Seen,
+    UncontrolledLeave, age,
 };
 
 use crate::plan::{DeleteProof, LeaveWhy};
@@ -43,6 +44,24 @@ pub(crate) fn least_age(policy: &Policy, offer: Option<&OfferId>) -> Duration {
     policy.boot.expect.max(billed.unwrap_or(LEAST_BILLED))
 }
 
+/// How old the look may be on which `scale_in: best-effort` deletes: the older, the likelier it was given a job since.
+const FRESH_LOOK: Duration = Duration::from_secs(10);
+
+/// A guest that was asked to end its agent is asked again after this, and the operator is told that it runs on: a build
+/// may take so long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// How a machine is made to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By a cordon, two readings and a deletion; without an executor by the deletion alone.
+    Cordon,
+    /// By its own guest.
+    AskGuest,
+    /// By a deletion on the word of a look.
+    BestEffort,
+}
+
 /// What every step looks at.
 pub(crate) struct Context<'a> {
     pub(crate) seen: &'a Observation,
@@ -58,9 +77,30 @@ impl Context<'_> {
     fn settle(&self) -> Option<Duration> {
         match self.policy.executors {
             ExecutorMode::Managed { settle } => Some(settle),
-            ExecutorMode::ReadOnly => None,
+            ExecutorMode::ReadOnly { .. } => None,
             ExecutorMode::None => Some(Duration::ZERO),
         }
+    }
+
+    /// How machines leave here, if they do.
+    fn way(&self) -> Option<Way> {
+        match self.policy.executors {
+            ExecutorMode::Managed { .. } | ExecutorMode::None => Some(Way::Cordon),
+            ExecutorMode::ReadOnly { leave } => match leave {
+                UncontrolledLeave::ByThemselves => None,
+                UncontrolledLeave::AskGuest => Some(Way::AskGuest),
+                UncontrolledLeave::BestEffort => Some(Way::BestEffort),
+            },
+        }
+    }
+
+    /// Whether a look shows it idle and uncordoned, and is so young that it may be true still.
+    fn was_just_idle(&self, machine: &Machine) -> bool {
+        let look = self.seen.seen.workload.at();
+        let is_idle = machine
+            .agent
+            .is_some_and(|agent| agent.does == Does::Idle && agent.cordon == model::Cordon::None);
+        is_idle && look.is_some_and(|at| age(at, self.now) <= FRESH_LOOK)
     }
 
     fn listing_is_whole(&self, machine: &Machine) -> bool {
@@ -69,6 +109,9 @@ impl Context<'_> {
 
     /// Lets up to `short` machines that this very term cordoned take jobs again, before anything new is made.
     pub(crate) fn call_back(&self, short: u32, plan: &mut Plan) -> u32 {
+        if self.settle().is_none() {
+            return 0;
+        }
         // one that runs a job would bring no room for another; it is left to finish and is called back then
         let candidates = self
             .supply
@@ -108,7 +151,7 @@ impl Context<'_> {
             .is_none_or(|leaving| match leaving.step {
                 LeaveStep::Settling | LeaveStep::ProvenOnce => true,
                 LeaveStep::Cordoning => leaving.age >= RETRY_AFTER,
-                LeaveStep::Deleting | LeaveStep::Removing => false,
+                LeaveStep::Asked | LeaveStep::Deleting | LeaveStep::Removing => false,
             });
         let stays = machine.listed.is_some_and(|listed| !listed.noticed)
             && retire::due(machine, self.policy, self.now).is_none()
@@ -153,13 +196,15 @@ impl Context<'_> {
                 }
                 (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
                 (Phase::Cordoned { epoch, .. }, None) => {
+                    let (instance, epoch) = (machine.name.clone(), *epoch);
+                    plan.reasons.push(Reason::Adopted { instance, epoch });
+                    let step = LeaveStep::Settling;
                     let executor = machine.executor_ref.clone();
-                    plan.begin_leave(&machine.name, executor, *epoch, LeaveStep::Settling);
-                    let instance = machine.name.clone();
-                    plan.reasons.push(Reason::Adopted {
-                        instance,
-                        epoch: *epoch,
-                    });
+                    plan.begin_leave(&machine.name, executor, epoch, step);
+                    if self.way() == Some(Way::AskGuest) {
+                        let age = Duration::ZERO;
+                        self.step(machine, &Leaving { step, age, epoch }, plan);
+                    }
                 }
                 (_, Some(leaving)) => self.step(machine, leaving, plan),
                 (_, None) => {}
@@ -192,11 +237,7 @@ impl Context<'_> {
             return self.departing(machine, what, plan);
         }
         let Some(settle) = self.settle() else {
-            return self.departing(
-                machine,
-                "there is no right to control executors".into(),
-                plan,
-            );
+            return self.step_uncontrolled(machine, leaving, plan);
         };
         let confirmed = is_cordoned(machine);
         let lifted = !confirmed && leaving.was_lifted(self.seen, self.now);
@@ -261,6 +302,69 @@ impl Context<'_> {
             }
             (step, _) => self.departing(machine, step_in_words(step, settle), plan),
         }
+    }
+
+    /// The next step of a departure where executors cannot be controlled.
+    fn step_uncontrolled(&self, machine: &Machine, leaving: &Leaving, plan: &mut Plan) {
+        let is_off = machine.listed.is_some_and(|listed| listed.stopped);
+        match (leaving.step, self.way()) {
+            (LeaveStep::Deleting, _) if leaving.age < RETRY_AFTER => {
+                self.departing(machine, "its deletion was asked for".to_owned(), plan);
+            }
+            (LeaveStep::Asked | LeaveStep::Deleting, _) if is_off => {
+                self.delete(machine, leaving, DeleteProof::PoweredOff, plan);
+            }
+            (LeaveStep::Deleting, Some(Way::BestEffort)) if self.was_just_idle(machine) => {
+                self.delete(machine, leaving, DeleteProof::LookedIdle, plan);
+            }
+            // it runs on, and may have been given a job
+            (LeaveStep::Deleting, Some(Way::BestEffort)) => {
+                plan.end.push(IntentKey::Leave(machine.name.clone()));
+                let what = "its deletion came to nothing, so it stays for now".to_owned();
+                self.departing(machine, what, plan);
+            }
+            (LeaveStep::Asked, Some(Way::AskGuest)) if leaving.epoch != self.seen.epoch => {
+                let what = "its guest is asked once more, since the scaler that did may have died";
+                self.departing(machine, what.to_owned(), plan);
+                self.ask(machine, self.why_again(machine), plan);
+            }
+            (LeaveStep::Asked, Some(Way::AskGuest)) if leaving.age >= ASK_AGAIN_AFTER => {
+                let what = format!(
+                    "its guest was asked to end the agent {} ago and it runs on (has its boot script `guest.sh.j2`?); it is asked again",
+                    in_words(leaving.age)
+                );
+                self.departing(machine, what, plan);
+                self.ask(machine, self.why_again(machine), plan);
+            }
+            // cordoned when there was a right to, and nobody can lift that any more
+            (
+                LeaveStep::Cordoning | LeaveStep::Settling | LeaveStep::ProvenOnce,
+                Some(Way::AskGuest),
+            ) if is_running(machine) => {
+                let what = "there is no right to control executors any more: its guest is asked";
+                self.departing(machine, what.to_owned(), plan);
+                self.ask(machine, self.why_again(machine), plan);
+            }
+            (LeaveStep::Asked, _) => {
+                let what = "its guest ends the agent after its build and powers off".to_owned();
+                self.departing(machine, what, plan);
+            }
+            _ => self.departing(
+                machine,
+                "there is no right to control executors".into(),
+                plan,
+            ),
+        }
+    }
+
+    fn ask(&self, machine: &Machine, why: LeaveWhy, plan: &mut Plan) {
+        let (instance, executor) = (machine.name.clone(), machine.executor_ref.clone());
+        plan.begin_leave(&instance, executor, self.seen.epoch, LeaveStep::Asked);
+        plan.actions.push(Action::AskGuest {
+            instance,
+            provider: machine.provider.clone(),
+            why,
+        });
     }
 
     /// What a deletion that was not carried out may rest on when it is asked for again.
@@ -333,10 +437,10 @@ impl Context<'_> {
         if surplus == 0 {
             return;
         }
-        let Some(_) = self.settle() else {
+        if self.way().is_none() {
             plan.reasons.push(Reason::ReadOnly { surplus });
             return;
-        };
+        }
         let rule = self.rules.rules.scale_in();
         let mut idle: Vec<(bool, Timestamp, &Machine)> = self
             .supply
@@ -357,7 +461,12 @@ impl Context<'_> {
         // outdated first, then (once billing edges are known) the nearest to one, then the longest idle
         idle.sort_by_key(|(current, since, machine)| (*current, *since, &machine.name));
         idle.truncate(surplus as usize);
-        if idle.is_empty() {
+        let look = self.seen.seen.workload.at();
+        let is_old = look.is_none_or(|at| age(at, self.now) > FRESH_LOOK);
+        if idle.is_empty() && is_old && self.way() == Some(Way::BestEffort) {
+            let within = FRESH_LOOK;
+            plan.reasons.push(Reason::WaitsForLook { surplus, within });
+        } else if idle.is_empty() {
             plan.reasons.push(Reason::NotIdleLongEnough {
                 surplus,
                 idle_for: self.idle_for(),
@@ -433,6 +542,7 @@ impl Context<'_> {
             && self.listing_is_whole(machine)
             && is_running(machine)
             && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
+            && (self.way() != Some(Way::BestEffort) || self.was_just_idle(machine))
     }
 
     /// `is_replaced` says that the pool has what it wants without the machines that are taken back, and has it up.
@@ -451,9 +561,15 @@ impl Context<'_> {
                 _ => continue,
             };
             let has_cordon = machine.executor_ref.is_some();
-            let may = !has_cordon || self.seen.seen.control_refused.is_none();
-            let controls = self.settle().is_some() && may || why == LeaveWhy::Stopped;
-            if machine.leaving.is_none() && controls && self.listing_is_whole(machine) {
+            let may = match self.way() {
+                Some(Way::Cordon) => !has_cordon || self.seen.seen.control_refused.is_none(),
+                Some(Way::AskGuest) => is_running(machine),
+                // what does not answer may run a build all the same
+                Some(Way::BestEffort) => self.was_just_idle(machine),
+                None => false,
+            };
+            let may = may || why == LeaveWhy::Stopped;
+            if machine.leaving.is_none() && may && self.listing_is_whole(machine) {
                 self.begin_one(machine, why, plan);
             }
         }
@@ -472,6 +588,8 @@ impl Context<'_> {
         let departs = machine.leaving.is_some();
         let controlled =
             machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None;
+        let controlled =
+            controlled && (self.way() != Some(Way::BestEffort) || self.was_just_idle(machine));
         !departs && controlled && is_running(machine) && self.listing_is_whole(machine)
     }
 
@@ -503,6 +621,10 @@ impl Context<'_> {
             }
             _ if self.policy.executors == ExecutorMode::None => {
                 self.delete(machine, &fresh, DeleteProof::NoExecutor, plan);
+            }
+            _ if self.way() == Some(Way::AskGuest) => self.ask(machine, why, plan),
+            _ if self.way() == Some(Way::BestEffort) => {
+                self.delete(machine, &fresh, DeleteProof::LookedIdle, plan);
             }
             Some(executor) => {
                 let reference = Some(executor.clone());
@@ -654,6 +776,7 @@ fn step_in_words(step: LeaveStep, settle: Duration) -> String {
                 in_words(settle)
             )
         }
+        LeaveStep::Asked => "its guest was asked to end its agent".to_owned(),
         LeaveStep::Deleting => "its deletion was asked for".to_owned(),
         LeaveStep::Removing => "its executor is being removed".to_owned(),
     }

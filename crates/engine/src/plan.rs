@@ -83,6 +83,15 @@ pub enum Action {
         /// Why it leaves.
         why: LeaveWhy,
     },
+    /// Ask a machine's guest to end its agent after its build, and to power off.
+    AskGuest {
+        /// The machine.
+        instance: InstanceName,
+        /// Where it is.
+        provider: ProviderName,
+        /// Why it leaves.
+        why: LeaveWhy,
+    },
     /// Read a settled machine's executor for the first time.
     Verify {
         /// The machine.
@@ -117,6 +126,8 @@ pub enum DeleteProof {
         /// The executor to read again.
         executor: ExecutorRef,
     },
+    /// A fresh look showed it idle, nothing more: what `scale_in: best-effort` asks for.
+    LookedIdle,
     /// The cloud says it is powered off: nothing runs on it.
     PoweredOff,
     /// Nothing was ever registered for it and a complete look shows nothing that registered itself.
@@ -174,6 +185,7 @@ impl Action {
             Action::Uncordon { .. } => "uncordon",
             Action::Create { .. } => "create",
             Action::Cordon { .. } => "cordon",
+            Action::AskGuest { .. } => "ask_guest",
             Action::Verify { .. } => "verify",
             Action::Delete { .. } => "delete",
             Action::RemoveExecutor { .. } => "remove_executor",
@@ -186,6 +198,7 @@ impl Action {
             Action::Create { batch, .. } => batch.to_string(),
             Action::Uncordon { instance, .. }
             | Action::Cordon { instance, .. }
+            | Action::AskGuest { instance, .. }
             | Action::Verify { instance, .. }
             | Action::Delete { instance, .. }
             | Action::RemoveExecutor { instance, .. } => instance.to_string(),
@@ -210,6 +223,12 @@ impl fmt::Display for Action {
                 )
             }
             Action::Cordon { instance, why, .. } => write!(f, "cordon {instance}: {why}"),
+            Action::AskGuest { instance, why, .. } => {
+                write!(
+                    f,
+                    "ask the guest of {instance} to end its agent and power off: {why}"
+                )
+            }
             Action::Verify { instance, .. } => write!(f, "verify {instance}: read its executor"),
             Action::Delete {
                 instance,
@@ -221,6 +240,8 @@ impl fmt::Display for Action {
                 match proof {
                     DeleteProof::ReadIdle { .. } =>
                         "cordoned, settled, read idle once; read again first",
+                    DeleteProof::LookedIdle =>
+                        "a look showed it idle, and it may have got a job since (scale_in: best-effort)",
                     DeleteProof::PoweredOff => "it is powered off",
                     DeleteProof::NeverRegistered => "it never registered",
                     DeleteProof::NoExecutor => "it joins no CI server",

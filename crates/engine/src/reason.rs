@@ -429,6 +429,13 @@ pub enum Reason {
         /// Machines more than wanted.
         surplus: u32,
     },
+    /// More machines than wanted, and the look that shows them idle is too old for a deletion without a cordon.
+    WaitsForLook {
+        /// Machines more than wanted.
+        surplus: u32,
+        /// How old the look may be.
+        within: Duration,
+    },
     /// The configuration gives the right to control executors, and the CI server refuses it.
     ControlRefused {
         /// What it said, and what is missing.
@@ -651,6 +658,7 @@ impl Reason {
             Reason::NotIdleLongEnough { .. } => "not_idle_long_enough",
             Reason::ScaleInPace { .. } => "scale_in_pace",
             Reason::ReadOnly { .. } => "read_only",
+            Reason::WaitsForLook { .. } => "waits_for_look",
             Reason::ControlRefused { .. } => "control_refused",
             Reason::Departing { .. } => "departing",
             Reason::Adopted { .. } => "adopted",
@@ -980,8 +988,14 @@ impl fmt::Display for Reason {
             ),
             Reason::ReadOnly { surplus } => write!(
                 f,
-                "{} more than wanted, but there is no right to control executors here: machines leave by themselves only",
+                "{} more than wanted, but there is no right to control executors here: machines leave by themselves only (or with `scale_in`)",
                 count(*surplus, "machine")
+            ),
+            Reason::WaitsForLook { surplus, within } => write!(
+                f,
+                "{} more than wanted, and a look of the last {} must show which are idle (scale_in: best-effort)",
+                count(*surplus, "machine"),
+                in_words(*within)
             ),
             Reason::ControlRefused { why, surplus } => {
                 f.write_str("read-only for now")?;

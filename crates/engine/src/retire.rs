@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Override, Policy, age,
+    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Override, Policy,
+    UncontrolledLeave, age,
 };
 
 use crate::Observation;
@@ -25,7 +26,7 @@ fn can_leave(seen: &Observation, policy: &Policy) -> bool {
     match policy.executors {
         ExecutorMode::Managed { .. } => seen.seen.control_refused.is_none(),
         ExecutorMode::None => true,
-        ExecutorMode::ReadOnly => false,
+        ExecutorMode::ReadOnly { leave } => leave != UncontrolledLeave::ByThemselves,
     }
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn jobs_run(
 pub(crate) fn is_spent(seen: &Observation, policy: &Policy, jobs: Option<&JobsRun>) -> bool {
     let most = policy.reuse.max_jobs.unwrap_or(u32::MAX);
     jobs.is_some_and(|jobs| jobs.count >= most)
-        && matches!(policy.executors, ExecutorMode::Managed { .. })
+        && policy.executors != ExecutorMode::None
         && can_leave(seen, policy)
 }
 

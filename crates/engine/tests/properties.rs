@@ -17,7 +17,7 @@ use model::{
 use proptest::prelude::*;
 use support::{EPOCH, World, executor_ref, now};
 
-const STATES: [&str; 29] = [
+const STATES: [&str; 34] = [
     "requested",
     "pending",
     "booting",
@@ -47,6 +47,11 @@ const STATES: [&str; 29] = [
     "gone",
     "vanished",
     "ghost",
+    "asked",
+    "asked-before",
+    "asked-off",
+    "deleted",
+    "deleted-busy",
 ];
 const TIMES: [&str; 6] = ["0s", "20s", "45s", "61s", "9m", "30m"];
 
@@ -157,7 +162,14 @@ prop_compose! {
             world.policy.bootstrap = model::Bootstrap::Shared;
         }
         match executors {
-            0 => world.policy.executors = model::ExecutorMode::ReadOnly,
+            0 => {
+                let leave = match queued % 3 {
+                    0 => model::UncontrolledLeave::ByThemselves,
+                    1 => model::UncontrolledLeave::AskGuest,
+                    _ => model::UncontrolledLeave::BestEffort,
+                };
+                world.policy.executors = model::ExecutorMode::ReadOnly { leave };
+            }
             1 => {
                 world.policy.executors = model::ExecutorMode::None;
                 world.policy.emitter = None;
@@ -257,7 +269,7 @@ fn carried_out(world: &mut World, plan: Plan) {
     }
     for action in plan.actions {
         match action {
-            Action::Create { .. } => {}
+            Action::Create { .. } | Action::AskGuest { .. } => {}
             Action::Uncordon { instance, .. } => mark(world, &instance, Cordon::None),
             Action::Cordon { instance, .. } => {
                 mark(world, &instance, Cordon::Ours { epoch: EPOCH });

@@ -825,7 +825,79 @@ fn a_read_only_pool_grows_but_never_shrinks_by_us() {
         expect![[r#"
             nothing to do
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
-              1 machine more than wanted, but there is no right to control executors here: machines leave by themselves only
+              1 machine more than wanted, but there is no right to control executors here: machines leave by themselves only (or with `scale_in`)
+        "#]],
+    );
+}
+
+/// With `scale_in: ask-guest` the machine's own guest lets it go, one build after the other.
+#[test]
+fn a_pool_that_cannot_cordon_asks_the_guests_of_what_is_too_much() {
+    check(
+        "max 10 executors ask-guest idle 10m | queued 1 | idle 30m, idle 12m, idle 1m, busy, stuck, lost",
+        expect![[r#"
+            ask the guest of linux-7-5-0 to end its agent and power off: it never joined within the boot deadline
+            ask the guest of linux-7-6-0 to end its agent and power off: its executor went offline
+            ask the guest of linux-7-1-0 to end its agent and power off: idle for long enough
+            ask the guest of linux-7-2-0 to end its agent and power off: idle for long enough
+              demand: 1 queued, 0 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 2
+              linux-7-5-0 begins to leave: it never joined within the boot deadline
+              linux-7-6-0 begins to leave: its executor went offline
+              linux-7-1-0 begins to leave: idle for long enough
+              linux-7-2-0 begins to leave: idle for long enough
+        "#]],
+    );
+    check(
+        "max 10 executors ask-guest idle 10m | queued 1 | asked 5m, asked 2h, asked-before 5m, asked-off 5m, idle 1m",
+        expect![[r#"
+            ask the guest of linux-7-2-0 to end its agent and power off: idle for long enough
+            ask the guest of linux-7-3-0 to end its agent and power off: idle for long enough
+            delete linux-7-4-0 at aws: it is powered off
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              linux-7-1-0 is leaving: its guest ends the agent after its build and powers off
+              linux-7-2-0 is leaving: its guest was asked to end the agent 2h ago and it runs on (has its boot script `guest.sh.j2`?); it is asked again
+              linux-7-3-0 is leaving: its guest is asked once more, since the scaler that did may have died
+              linux-7-4-0 is leaving: its deletion is asked for
+        "#]],
+    );
+}
+
+/// A deletion on the word of a look is what an operator has to ask for, and then the look must be young.
+#[test]
+fn best_effort_deletes_what_a_young_look_shows_idle_and_nothing_else() {
+    check(
+        "max 10 executors best-effort idle 10m | queued 1 | idle 30m, idle 12m, idle 1m, busy, stuck, lost, paused, unreadable",
+        expect![[r#"
+            delete linux-7-1-0 at aws: a look showed it idle, and it may have got a job since (scale_in: best-effort)
+            delete linux-7-2-0 at aws: a look showed it idle, and it may have got a job since (scale_in: best-effort)
+              demand: 1 queued, 0 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 3
+              linux-7-7-0 is left alone: somebody else keeps it from taking jobs
+              linux-7-8-0 is left alone: 503
+              linux-7-1-0 begins to leave: idle for long enough
+              linux-7-1-0 is leaving: its deletion is asked for
+              linux-7-2-0 begins to leave: idle for long enough
+              linux-7-2-0 is leaving: its deletion is asked for
+        "#]],
+    );
+    check(
+        "max 10 executors best-effort idle 10m | queued 0 age 11s | idle 30m",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              1 machine more than wanted, and a look of the last 10s must show which are idle (scale_in: best-effort)
+        "#]],
+    );
+    check(
+        "max 10 executors best-effort idle 10m | queued 0 | deleted 10s, deleted 1m, deleted-busy 1m, stopped",
+        expect![[r#"
+            delete linux-7-2-0 at aws: a look showed it idle, and it may have got a job since (scale_in: best-effort)
+            delete linux-7-4-0 at aws: it is powered off
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 is leaving: its deletion was asked for
+              linux-7-2-0 is leaving: its deletion is asked for
+              linux-7-3-0 is leaving: its deletion came to nothing, so it stays for now
+              linux-7-4-0 begins to leave: it is powered off
+              linux-7-4-0 is leaving: its deletion is asked for
         "#]],
     );
 }

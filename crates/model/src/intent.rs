@@ -53,6 +53,8 @@ pub enum LeaveStep {
     Settling,
     /// Read once as certainly idle, a settle time after the cordon; a second read a settle time later allows the deletion.
     ProvenOnce,
+    /// The guest was asked to end its agent after its build, and to power off. There is no way back from it.
+    Asked,
     /// The deletion was asked for.
     Deleting,
     /// The machine is gone; its executor is still to be removed from the CI server.

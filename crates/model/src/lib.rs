@@ -44,8 +44,8 @@ pub use memory::{
 pub use money::{Currency, Money};
 pub use overrides::{Directive, Order, Override, Overrides, StoredOrder, StoredOrders};
 pub use policy::{
-    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Reuse, WorkloadTrust,
-    offer_keys,
+    Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Reuse, UncontrolledLeave,
+    WorkloadTrust, offer_keys,
 };
 pub use rules::{Profile, Rule, RuleKind, Share, When};
 pub use seen::{Completeness, Seen, age};

@@ -89,10 +89,28 @@ pub enum ExecutorMode {
         /// Longest time the CI server may take to hand out a job it already promised.
         settle: Duration,
     },
-    /// No right to control executors: the pool grows, but machines leave only by themselves.
-    ReadOnly,
+    /// No right to control executors.
+    ReadOnly {
+        /// How machines leave all the same.
+        #[serde(default)]
+        leave: UncontrolledLeave,
+    },
     /// Machines join no CI server; they are ready when they run.
     None,
+}
+
+/// How machines leave a pool whose executors Parmanu may not control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UncontrolledLeave {
+    /// By themselves, or not at all.
+    #[default]
+    ByThemselves,
+    /// A mark on the machine asks its guest to end the agent after its build, and to power off.
+    AskGuest,
+    /// One that a fresh look shows idle is deleted, though it may be given a job at that moment: the one way in which a
+    /// build can be killed, for whoever asks for it.
+    BestEffort,
 }
 
 /// What the boot script carries.

@@ -61,6 +61,20 @@ pub trait Provider: Send + Sync {
         let done = |instance: &Instance| Outcome::Done(instance.name.clone());
         instances.iter().map(done).collect()
     }
+
+    /// Writes on machines as listed that their guests are to end the agent after its build and to power off
+    /// (docs/guest.md), one outcome for each, in order. `why` is for the guest's console. Written again it changes
+    /// nothing, and it cannot be taken back. A provider without such a mark answers nothing, and says so in
+    /// [`ProviderFacts::asks_guests`].
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        why: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let _ = (instances, why, call);
+        Vec::new()
+    }
 }
 
 /// Most bytes of a console that are kept: the end tells why a boot failed.
@@ -130,6 +144,8 @@ pub struct ProviderFacts {
     /// The shortest time a machine is billed for: to end it sooner saves nothing, and the next job would wait for a
     /// boot. Zero where nothing is billed.
     pub least_billed: Duration,
+    /// Whether it can write a mark that a machine reads of itself, as [`Provider::ask_guests`] needs it.
+    pub asks_guests: bool,
 }
 
 /// A provider as a plugin: one crate, and one line in the crate `plugins`.

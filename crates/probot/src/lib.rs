@@ -10,6 +10,7 @@ pub mod ahead;
 mod hooks;
 pub mod mapping;
 mod pace;
+pub mod passed_over;
 mod poll;
 mod run;
 

@@ -120,6 +120,8 @@ pub struct Mapped {
     pub unmatched: Vec<Unmatched>,
     /// How many such jobs there are in all.
     pub unmatched_total: u32,
+    /// Jobs that began to run since the look before, and how long they had waited.
+    pub waits: Vec<(PoolName, Duration)>,
 }
 
 impl Mapper {
@@ -181,11 +183,16 @@ impl Mapper {
             workloads: Vec::new(),
             unmatched: Vec::new(),
             unmatched_total: 0,
+            waits: Vec::new(),
         };
         let ahead = Ahead::of(snapshot, durations, now);
         self.place_each(snapshot, &homes, |job, class, place| match place {
             Place::Held(pool) | Place::First(pool) => {
                 if let Some(workload) = workloads.get_mut(pool) {
+                    let waited = durations.waited(job);
+                    mapped
+                        .waits
+                        .extend(waited.map(|waited| (pool.clone(), waited)));
                     count(&mut workload.demand, job, class, now);
                     ahead.count(&mut workload.demand, job, class);
                 }
@@ -244,11 +251,11 @@ impl Mapper {
         self.place_each(snapshot, &self.homes(snapshot), say);
     }
 
-    fn place_each(
-        &self,
-        snapshot: &Snapshot,
-        homes: &BTreeMap<&ExecutorId, &PoolName>,
-        mut say: impl FnMut(&Job, &JobClass, Place<'_>),
+    pub(crate) fn place_each<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        homes: &BTreeMap<&'a ExecutorId, &'a PoolName>,
+        mut say: impl FnMut(&'a Job, &JobClass, Place<'_>),
     ) {
         let held = held(snapshot);
         let mut verdicts: HashMap<&Requirement, Verdict<'_>> = HashMap::new();
@@ -302,7 +309,12 @@ impl Mapper {
         homes.collect()
     }
 
-    fn is_ours(&self, executor: &Executor) -> bool {
+    /// The pools, by rank.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &PoolName> {
+        self.pools.iter().map(|pool| &pool.name)
+    }
+
+    pub(crate) fn is_ours(&self, executor: &Executor) -> bool {
         executor.fleet.as_ref() == Some(&self.fleet)
     }
 
@@ -341,7 +353,7 @@ impl Mapped {
 }
 
 /// Which executor names which job as its own. Executors are read after the jobs, so this is the newer word.
-fn held(snapshot: &Snapshot) -> BTreeMap<&JobId, &ExecutorId> {
+pub(crate) fn held(snapshot: &Snapshot) -> BTreeMap<&JobId, &ExecutorId> {
     let mut held = BTreeMap::new();
     for executor in &snapshot.executors {
         if let ExecutorState::Busy { jobs } = &executor.state {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{EmitterName, Epoch, HolderId};
+use model::{EmitterName, Epoch, HolderId, Snapshot};
 use ports::{
     Acquired, Clock, Emitter, EmitterError, EmitterErrorKind, LeaseName, Store, StoreError,
     StoreErrorKind, WorkloadWrite, timeout,
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::ahead::Durations;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
 use crate::pace::{Ended, News, Pace, STORE_RETRY};
+use crate::passed_over::PassedOver;
 
 /// Jobs without a pool are named in the log up to this number.
 const LOGGED_UNMATCHED: usize = 5;
@@ -45,6 +46,7 @@ pub(crate) struct Poller {
     pub(crate) hint: Arc<Notify>,
     pace: Pace,
     durations: Durations,
+    passed_over: PassedOver,
     /// What was logged last, so that a repeated line is logged once.
     said: String,
 }
@@ -76,6 +78,8 @@ impl Poller {
         hint: Arc<Notify>,
     ) -> Self {
         let pace = Pace::new(polled.every);
+        let pools = polled.mapper.names().map(model::PoolName::as_str);
+        metrics.probot.watches(polled.name.as_str(), pools);
         Poller {
             polled,
             store,
@@ -86,6 +90,7 @@ impl Poller {
             hint,
             pace,
             durations: Durations::default(),
+            passed_over: PassedOver::default(),
             said: String::new(),
         }
     }
@@ -204,7 +209,7 @@ impl Poller {
         let name = self.polled.name.to_string();
         let took = self.clock.boottime().saturating_sub(began);
         let snapshot = match probe {
-            Some(Ok(snapshot)) => snapshot,
+            Some(Ok(snapshot)) => self.without_passed_over(snapshot),
             Some(Err(error)) => {
                 self.metrics
                     .probot
@@ -236,6 +241,11 @@ impl Poller {
         let now = self.clock.now();
         let mapped = self.polled.mapper.map(&snapshot, &self.durations, now);
         self.report(&snapshot.completeness, &mapped);
+        let metrics = &self.metrics.probot;
+        metrics.set_unmatched(&name, mapped.unmatched_total);
+        for (pool, waited) in &mapped.waits {
+            metrics.job_started(pool.as_str(), *waited);
+        }
         let write = WorkloadWrite {
             emitter: self.polled.name.clone(),
             epoch,
@@ -254,6 +264,18 @@ impl Poller {
                 Ended::Unwritten
             }
         }
+    }
+
+    fn without_passed_over(&mut self, mut snapshot: Snapshot) -> Snapshot {
+        for news in self.passed_over.judge(&self.polled.mapper, &mut snapshot) {
+            self.metrics.probot.passed_over(news.pool.as_str());
+            let (job, pool, beside) = (news.job, news.pool, news.beside.join(", "));
+            warn!(
+                emitter = %self.polled.name, job, %pool, idle = beside, not_counted_for_s = news.pause.as_secs(),
+                "the CI server does not hand this job out although machines stand idle: no demand for a while"
+            );
+        }
+        snapshot
     }
 
     async fn failed(&mut self, epoch: Epoch, error: &EmitterError) -> Ended {

@@ -58,6 +58,7 @@ impl ProviderPlugin for Command {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: config.batch_limit.unwrap_or(BATCH_LIMIT),
             least_billed: config.least_billed.map_or(Duration::ZERO, |span| span.0),
+            asks_guests: false,
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) mod tag {
     pub(crate) const NOTICE: &str = "parmanu:notice";
     /// Until when the machine is wanted, renewed while a Parmanu lives; the guest reads it, and `parmanu reap`.
     pub(crate) const EXPIRES: &str = "parmanu:expires";
+    /// Asks the guest to end its agent and power off (docs/guest.md).
+    pub(crate) const DRAIN: &str = "parmanu:drain";
     /// What the console shows; for people only, never read back.
     pub(crate) const NAME: &str = "Name";
 }

@@ -81,6 +81,7 @@ impl ProviderPlugin for Ec2 {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: BATCH_LIMIT,
             least_billed: LEAST_BILLED,
+            asks_guests: true,
         }
     }
 

@@ -47,6 +47,7 @@ const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
 const DELETE: &str = "delete machines";
 const RENEW: &str = "write until when machines are wanted";
+const ASK: &str = "ask guests to end their agents";
 const CONSOLE: &str = "read a console";
 
 /// One account as a [`Provider`].
@@ -128,6 +129,35 @@ impl Account {
             .ok()
         });
         machines.collect()
+    }
+
+    /// Writes one tag on each machine.
+    async fn tag_each(
+        &self,
+        operation: &'static str,
+        instances: &[Instance],
+        (key, value): (&'static str, &str),
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let mut failures = BTreeMap::new();
+        let ids: Vec<&str> = instances
+            .iter()
+            .map(|instance| instance.id.as_str())
+            .collect();
+        for chunk in ids.chunks(TAG_CHUNK) {
+            let deed = Deed::Tag(key, value);
+            let Went {
+                gone,
+                failures: failed,
+            } = each(&self.client, deed, chunk, call).await;
+            failures.extend(failed);
+            failures.extend(gone.into_iter().map(|id| (id, not_there())));
+        }
+        let outcome = |instance: &Instance| match failures.get_mut(instance.id.as_str()) {
+            Some(failure) => self.outcome(operation, failure),
+            None => Outcome::Done(instance.name.clone()),
+        };
+        instances.iter().map(outcome).collect()
     }
 
     /// Which of the fleet's machines EC2 is about to take back, each with the word for it. Nothing depends on it but
@@ -318,25 +348,17 @@ impl Provider for Account {
         call: &Call,
     ) -> Vec<Outcome<InstanceName>> {
         let until = until.to_string();
-        let mut failures = BTreeMap::new();
-        let ids: Vec<&str> = instances
-            .iter()
-            .map(|instance| instance.id.as_str())
-            .collect();
-        for chunk in ids.chunks(TAG_CHUNK) {
-            let deed = Deed::Tag(tag::EXPIRES, &until);
-            let Went {
-                gone,
-                failures: failed,
-            } = each(&self.client, deed, chunk, call).await;
-            failures.extend(failed);
-            failures.extend(gone.into_iter().map(|id| (id, not_there())));
-        }
-        let outcome = |instance: &Instance| match failures.get_mut(instance.id.as_str()) {
-            Some(failure) => self.outcome(RENEW, failure),
-            None => Outcome::Done(instance.name.clone()),
-        };
-        instances.iter().map(outcome).collect()
+        self.tag_each(RENEW, instances, (tag::EXPIRES, &until), call)
+            .await
+    }
+
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        why: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        self.tag_each(ASK, instances, (tag::DRAIN, why), call).await
     }
 
     async fn console(

@@ -262,6 +262,23 @@ async fn a_renewal_is_a_tag_that_the_guest_can_read() {
     assert!(tags.all(|tag| tag == until.to_string()));
 }
 
+#[tokio::test]
+async fn a_guest_is_asked_by_a_tag_that_it_can_read() {
+    let world = World::start(|_| {});
+    let made = made(&world, &batch(1, 2, world::offer())).await;
+    let asked = (world.provider)
+        .ask_guests(&made[..1], "idle for long enough", &call(&world))
+        .await;
+    assert!(matches!(asked[..], [Outcome::Done(_)]), "{asked:?}");
+    let ec2 = world.ec2();
+    let tags = ec2
+        .instances()
+        .map(|machine| machine.tags.get("parmanu:drain").cloned());
+    let mut tags: Vec<_> = tags.collect();
+    tags.sort();
+    assert_eq!(tags, [None, Some("idle for long enough".to_owned())]);
+}
+
 /// Prevents: a machine that is about to go is called back because the question for its notice failed once.
 #[tokio::test]
 async fn a_notice_stands_while_it_cannot_be_asked_for() {

@@ -65,6 +65,10 @@ pub struct FakeMachine {
     pub user_data: UserData,
     created_at: Timestamp,
     ends: Option<Timestamp>,
+    /// Whether its guest was asked to end its agent and to power off.
+    pub asked: bool,
+    /// Whether it is powered off.
+    off: bool,
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +175,13 @@ impl FakeCloud {
         }
     }
 
+    /// A machine is powered off from within, and stays there.
+    pub fn power_off(&self, name: &InstanceName) {
+        for machine in self.lock().machines.values_mut() {
+            machine.off |= machine.instance.name == *name;
+        }
+    }
+
     /// So many machines may exist at once from now on.
     pub fn set_capacity(&self, machines: u32) {
         self.lock().capacity = Some(machines);
@@ -260,6 +271,7 @@ impl FakeCloud {
     fn true_state(&self, machine: &FakeMachine, now: Timestamp) -> InstanceState {
         match machine.ends {
             Some(_) => InstanceState::Gone { why: None },
+            None if machine.off => InstanceState::Stopped,
             None if age(machine.created_at, now) < self.options.boot => InstanceState::Pending,
             None => InstanceState::Running,
         }
@@ -347,6 +359,8 @@ impl FakeCloud {
             user_data: batch.user_data.clone(),
             created_at: now,
             ends: None,
+            asked: false,
+            off: false,
         };
         state.machines.insert(key, machine);
         Outcome::Done(instance)
@@ -425,9 +439,29 @@ impl Provider for FakeCloud {
             return instances.iter().map(over).collect();
         }
         self.travel().await;
-        let renewed = self.renew_now(instances, until);
+        let renewed = self.mark_now("renew machines", instances, |machine| {
+            machine.instance.expires = Some(until);
+        });
+        self.lock().renewals += 1;
         self.travel().await;
         renewed
+    }
+
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        _: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let operation = "ask guests";
+        if call.remaining().is_none() {
+            let over = |_: &Instance| Outcome::Failed(self.over(operation));
+            return instances.iter().map(over).collect();
+        }
+        self.travel().await;
+        let asked = self.mark_now(operation, instances, |machine| machine.asked = true);
+        self.travel().await;
+        asked
     }
 }
 
@@ -527,9 +561,13 @@ impl FakeCloud {
         outcomes
     }
 
-    fn renew_now(&self, instances: &[Instance], until: Timestamp) -> Vec<Outcome<InstanceName>> {
+    fn mark_now(
+        &self,
+        operation: &'static str,
+        instances: &[Instance],
+        mark: impl Fn(&mut FakeMachine),
+    ) -> Vec<Outcome<InstanceName>> {
         let mut state = self.lock();
-        state.renewals += 1;
         let mut outcomes = Vec::new();
         for instance in instances {
             let key = (instance.owner.fleet.clone(), instance.name.clone());
@@ -537,12 +575,12 @@ impl FakeCloud {
             let machine = machine.filter(|m| m.instance.id == instance.id && m.ends.is_none());
             outcomes.push(match machine {
                 Some(machine) => {
-                    machine.instance.expires = Some(until);
+                    mark(machine);
                     Outcome::Done(instance.name.clone())
                 }
                 None => {
                     let kind = ProviderErrorKind::NotFound;
-                    Outcome::Failed(self.error(kind, "renew machines", "there is no such machine"))
+                    Outcome::Failed(self.error(kind, operation, "there is no such machine"))
                 }
             });
         }

@@ -57,6 +57,7 @@ impl ProviderPlugin for FakeProvider {
             listing_lag: config.lag(),
             batch_limit: BATCH_LIMIT,
             least_billed: Duration::ZERO,
+            asks_guests: true,
         }
     }
     fn check(_: &Config, _: &mut Problems) {}

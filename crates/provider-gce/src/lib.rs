@@ -74,6 +74,7 @@ impl ProviderPlugin for Gce {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: BATCH_LIMIT,
             least_billed: LEAST_BILLED,
+            asks_guests: false,
         }
     }
 

@@ -19,6 +19,8 @@ use crate::config::Offer;
 pub(crate) const MARK: &str = "user.parmanu-";
 /// The key that says until when the machine is wanted.
 pub(crate) const EXPIRES: &str = "user.parmanu-expires";
+/// Asks the guest to end its agent and power off (docs/guest.md).
+pub(crate) const DRAIN: &str = "user.parmanu-drain";
 /// How long a new machine is wanted without anybody saying so again: long enough for its first renewal.
 const WANTED_FOR: Duration = Duration::from_secs(3600);
 /// The key of the boot script: cloud-init's LXD data source reads it from inside the machine.

@@ -52,6 +52,7 @@ impl ProviderPlugin for Lxd {
             listing_lag: config.listing_lag.map_or(LISTING_LAG, |span| span.0),
             batch_limit: BATCH_LIMIT,
             least_billed: Duration::ZERO,
+            asks_guests: true,
         }
     }
 

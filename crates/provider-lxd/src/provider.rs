@@ -38,6 +38,7 @@ const BUSY_TRIES: usize = 20;
 const LIST: &str = "list machines";
 const CREATE: &str = "create machines";
 const RENEW: &str = "renew the time of machines";
+const ASK: &str = "ask guests to end their agents";
 const DELETE: &str = "delete machines";
 const CONSOLE: &str = "read a console";
 
@@ -154,19 +155,19 @@ impl Provider for Daemon {
         until: Timestamp,
         call: &Call,
     ) -> Vec<Outcome<InstanceName>> {
-        let renew = |instance: &Instance| {
-            let instance = instance.clone();
-            async move {
-                match self.renew_one(&instance, until, call).await {
-                    Ok(()) => Outcome::Done(instance.name.clone()),
-                    Err(failure) => self.outcome(RENEW, failure),
-                }
-            }
-        };
-        futures::stream::iter(instances.iter().map(renew))
-            .buffered(PARALLEL)
-            .collect()
-            .await
+        let until = until.to_string();
+        let mark = (convert::EXPIRES, until.as_str());
+        self.mark_each(RENEW, instances, mark, call).await
+    }
+
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        why: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let mark = (convert::DRAIN, why);
+        self.mark_each(ASK, instances, mark, call).await
     }
 }
 
@@ -310,10 +311,33 @@ impl Daemon {
     }
 
     /// An operator may be changing the machine at this moment: what he writes is not overwritten with what it was.
-    async fn renew_one(
+    /// Writes one mark on each machine.
+    async fn mark_each(
+        &self,
+        operation: &'static str,
+        instances: &[Instance],
+        mark: (&str, &str),
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let write = |instance: &Instance| {
+            let instance = instance.clone();
+            async move {
+                match self.mark_one(&instance, mark, call).await {
+                    Ok(()) => Outcome::Done(instance.name.clone()),
+                    Err(failure) => self.outcome(operation, failure),
+                }
+            }
+        };
+        futures::stream::iter(instances.iter().map(write))
+            .buffered(PARALLEL)
+            .collect()
+            .await
+    }
+
+    async fn mark_one(
         &self,
         instance: &Instance,
-        until: Timestamp,
+        (key, value): (&str, &str),
         call: &Call,
     ) -> Result<(), Failure> {
         if call.remaining().is_none() {
@@ -328,7 +352,7 @@ impl Daemon {
                 "the instance {id} is not this fleet's any more"
             )));
         }
-        let body = json!({ "config": { convert::EXPIRES: until.to_string() } });
+        let body = json!({ "config": { key: value } });
         let place = format!("instances/{id}");
         match self.client.amend(&place, &stamp, &body).await? {
             Answer::Sync(..) => Ok(()),

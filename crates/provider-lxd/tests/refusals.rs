@@ -223,6 +223,26 @@ async fn a_machine_says_until_when_it_is_wanted_and_is_renewed() {
     assert_eq!(listing.instances[0].expires, Some(later));
 }
 
+#[tokio::test]
+async fn a_guest_is_asked_by_a_mark_that_it_can_read() {
+    let Some(world) = world("asked").await else {
+        return;
+    };
+    let machine = made(&world, &batch(1, world::offer())).await;
+    let path = format!("/1.0/instances/{}", machine.id);
+    for _ in 0..2 {
+        let asked = (world.provider)
+            .ask_guests(std::slice::from_ref(&machine), "too many", &call())
+            .await;
+        assert!(matches!(asked[..], [Outcome::Done(_)]), "{asked:?}");
+        let answer = world.ask("GET", &path, None).await;
+        assert_eq!(
+            answer["metadata"]["config"]["user.parmanu-drain"],
+            "too many"
+        );
+    }
+}
+
 /// It may have got a build since it was listed.
 #[tokio::test]
 async fn a_machine_that_runs_is_not_deleted_for_having_been_listed_as_stopped() {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, DeleteProof, OfferNews, Refusal, RefusalKind};
+use engine::{Action, DeleteProof, LeaveWhy, OfferNews, Refusal, RefusalKind};
 use model::{
     Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Overrides, Policy,
     ProviderName, Reading, Work,
@@ -118,6 +118,7 @@ fn pool_of(action: &Action) -> model::PoolName {
         Action::Create { batch, .. } => batch.pool.clone(),
         Action::Uncordon { instance, .. }
         | Action::Cordon { instance, .. }
+        | Action::AskGuest { instance, .. }
         | Action::Verify { instance, .. }
         | Action::Delete { instance, .. }
         | Action::RemoveExecutor { instance, .. } => instance.pool().clone(),
@@ -132,6 +133,9 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
     match &job.action {
         Action::Create { .. } => create(fleet, pool, &job, &call).await,
         Action::Cordon { executor, .. } => cordon(fleet, pool, executor, &job, &call).await,
+        Action::AskGuest { provider, why, .. } => {
+            ask_guest(fleet, provider, *why, &job, &call).await
+        }
         Action::Uncordon { instance, executor } => {
             let Some(control) = control(fleet, pool) else {
                 return no_control();
@@ -320,6 +324,48 @@ async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call
     dismissed.is_ok()
 }
 
+/// How a call to a provider ended, as a metric tells it; without an answer in time nobody knows.
+fn word<T>(outcome: Option<&Outcome<T>>) -> &'static str {
+    match outcome {
+        Some(Outcome::Done(_)) => "done",
+        Some(Outcome::Failed(error)) => error.kind.as_str(),
+        Some(Outcome::Unknown(_)) | None => "unknown",
+    }
+}
+
+/// Writes the mark that a machine's guest looks for. What did not certainly succeed is asked for again.
+async fn ask_guest(
+    fleet: &Fleet,
+    name: &ProviderName,
+    why: LeaveWhy,
+    job: &Job,
+    call: &Call,
+) -> Done {
+    let Some(instance) = &job.instance else {
+        return Done::refused("it is not listed any more", ended(job));
+    };
+    let Some(provider) = fleet.providers.get(name) else {
+        return Done::failed(format!("provider {name} is not configured"), ended(job));
+    };
+    let why = why.to_string();
+    let asked = provider.ask_guests(std::slice::from_ref(instance), &why, call);
+    let outcome = call.run(CONTROL_LIMIT, asked).await;
+    let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
+    let word = word(outcome.as_ref());
+    let metrics = &fleet.metrics.scaler;
+    metrics.called_provider(name.as_str(), "ask_guests", word);
+    match outcome {
+        Some(Outcome::Done(_)) => Done::ok(Vec::new()),
+        Some(Outcome::Failed(error) | Outcome::Unknown(error)) => {
+            Done::failed(chain(&error).to_string(), ended(job))
+        }
+        None => Done::failed(
+            "it did not answer in time, or knows no such mark",
+            ended(job),
+        ),
+    }
+}
+
 async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call: &Call) -> Done {
     let Action::Delete { provider: name, .. } = &job.action else {
         return no_control();
@@ -330,6 +376,12 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     let Some(provider) = fleet.providers.get(name) else {
         return Done::failed(format!("provider {name} is not configured"), Vec::new());
     };
+    if *proof == DeleteProof::LookedIdle {
+        warn!(
+            pool = %pool.policy.pool, instance = %instance.name,
+            "deleted without a cordon (scale_in: best-effort): a job that it was given after the last look dies"
+        );
+    }
     if let DeleteProof::ReadIdle { executor } = proof {
         if let Err(done) = certainly_idle(fleet, pool, executor, job, call).await {
             return done;
@@ -347,7 +399,7 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     let asked = provider.delete(std::slice::from_ref(instance), call);
     let outcome = call.run(PROVIDER_LIMIT, asked).await;
     let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
-    let word = outcome.as_ref().map_or("unknown", Outcome::as_str);
+    let word = word(outcome.as_ref());
     fleet
         .metrics
         .scaler
@@ -465,11 +517,13 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
             updates: recorded(job, executor),
         };
     };
+    let words = outcomes.iter().map(|outcome| word(Some(outcome)));
+    let word = words.reduce(|all, one| if all == "done" { one } else { all });
     let done = judge(job, executor, outcomes);
     fleet
         .metrics
         .scaler
-        .called_provider(name.as_str(), "create", done.outcome);
+        .called_provider(name.as_str(), "create", word.unwrap_or("unknown"));
     if done.updates.contains(&end()) {
         remove_again(fleet, pool, registration.as_ref(), call).await;
     }

@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use emitter_fake::JobEnd;
-use model::{Bootstrap, Cordon, InstanceName, InstanceState};
+use model::{Bootstrap, Cordon, InstanceName, InstanceState, UncontrolledLeave};
 use provider_fake::Fault;
 use support::{LINUX, PoolSetup, SECOND, SETTLE, Setup, Sim, World, simulate};
 
@@ -763,6 +765,74 @@ fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
         sim.ci("ci").forbid_cordons(None);
         sim.until_settled(SECOND * 600).await;
     });
+}
+
+fn uncontrolled(leave: UncontrolledLeave) -> Setup {
+    let uncontrolled = Some(leave);
+    with(|setup| {
+        setup.pools = vec![PoolSetup {
+            uncontrolled,
+            bootstrap: Bootstrap::Shared,
+            ..LINUX
+        }];
+    })
+}
+
+/// A token that may read and nothing else, and machines that bring the guest: they go one build after the other, though
+/// jobs keep coming while they are asked.
+#[test]
+fn guests_that_are_asked_end_their_agents_after_their_builds() {
+    for seed in 1..20 {
+        let setup = Setup {
+            seed,
+            ..uncontrolled(UncontrolledLeave::AskGuest)
+        };
+        simulate(setup, |sim| async move {
+            let _loops = start(&sim, 6, 30);
+            for _ in 0..10 {
+                sim.pass(Duration::from_secs(60 + sim.setup.seed)).await;
+                push(&sim, 2, 20);
+            }
+            sim.until_settled(SECOND * 600).await;
+            assert_eq!(sim.world().ended(JobEnd::Done), 26);
+            let left_by_itself = sim.world().ever();
+            assert!(left_by_itself >= 6, "{left_by_itself}");
+        });
+    }
+}
+
+/// What an operator asked for: machines leave, and nobody can promise that none had just been given a job. The jobs here
+/// come while nothing leaves.
+#[test]
+fn best_effort_lets_idle_machines_go_without_any_right() {
+    simulate(
+        uncontrolled(UncontrolledLeave::BestEffort),
+        |sim| async move {
+            let _loops = start(&sim, 6, 30);
+            // the executors stay: nobody has the right to remove them
+            let gone = |world: &World| world.open_jobs() == 0 && world.all_alive() == 0;
+            sim.until("no machine", SECOND * 600, gone).await;
+            assert_eq!(sim.world().ended(JobEnd::Done), 6);
+        },
+    );
+}
+
+/// Without either they stay, and serve what comes.
+#[test]
+fn without_any_right_machines_stay_and_serve() {
+    simulate(
+        uncontrolled(UncontrolledLeave::ByThemselves),
+        |sim| async move {
+            let _loops = start(&sim, 3, 20);
+            sim.until("three idle machines", SECOND * 120, idle(3))
+                .await;
+            sim.pass(SECOND * 3600).await;
+            push(&sim, 3, 20);
+            sim.until("they serve on", SECOND * 60, run(3)).await;
+            assert_eq!(sim.world().all_alive(), 3);
+            assert_eq!(sim.world().ever(), 3);
+        },
+    );
 }
 
 /// Two compose files copied from one, each with a store of its own: whatever one makes, the other takes for its own, and

@@ -35,10 +35,12 @@ fn documents(path: &str) -> Vec<Value> {
     values.collect()
 }
 
-fn manifest(file: &str, kind: &str) -> Value {
-    let documents = documents(&format!("deploy/kubernetes/{file}.yaml"));
-    let found = documents.into_iter().find(|value| value["kind"] == kind);
-    found.unwrap_or_else(|| panic!("no {kind} in {file}.yaml"))
+fn manifest(name: &str, kind: &str) -> Value {
+    let name = format!("parmanu-{name}");
+    let documents = documents("deploy/kubernetes/parmanu.yaml");
+    let mut found = documents.into_iter();
+    let found = found.find(|value| value["kind"] == kind && value["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
 }
 
 fn list(value: &Value) -> &Vec<Value> {
@@ -193,8 +195,10 @@ fn the_manifests_name_what_there_is() {
         assert_eq!(container["env"][1]["value"], format!("0.0.0.0:{port}"));
         assert_eq!(container["ports"][0]["containerPort"], port);
         assert_eq!(manifest(name, "Service")["spec"]["ports"][0]["port"], port);
-        let paths = ["livenessProbe", "readinessProbe"].map(|it| &container[it]["httpGet"]["path"]);
-        assert_eq!(paths, ["/healthz", "/readyz"]);
+        let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
+        let paths = probes.map(|it| &container[it]["httpGet"]["path"]);
+        assert_eq!(paths, ["/healthz", "/healthz", "/readyz"]);
+        assert!(container["volumeMounts"][0].get("subPath").is_none());
         let account = manifest(name, "ServiceAccount");
         assert_eq!(account["automountServiceAccountToken"], false);
         assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);

@@ -59,6 +59,8 @@ pub(crate) struct Driven {
     /// Plans that broke an invariant, in words; none if all is well.
     violations: Vec<String>,
     check: bool,
+    /// Machines whose guests were asked to end their agents, and have not yet.
+    asked: Vec<usize>,
     /// The jobs at the last tick.
     saw: Saw,
     /// Nothing is to be done before this moment unless something happens.
@@ -138,6 +140,7 @@ impl Driven {
             written: BTreeMap::new(),
             violations: Vec::new(),
             check: settings.check,
+            asked: Vec::new(),
             saw: Saw::default(),
             quiet_until: 0,
             skip: settings.skip,
@@ -332,6 +335,12 @@ impl Driven {
                     self.step(instance, LeaveStep::Settling, now);
                 }
             }
+            Action::AskGuest { instance, .. } => {
+                if let Some(number) = number(self, instance) {
+                    pool.cordon(number, true);
+                    self.asked.push(number);
+                }
+            }
             Action::Uncordon { instance, .. } => {
                 if let Some(number) = number(self, instance) {
                     pool.cordon(number, false);
@@ -381,6 +390,8 @@ impl Driven {
 
     /// One question to the engine; whether anything came of it.
     fn round(&mut self, pool: &mut Pool, now: Ms) -> bool {
+        self.asked
+            .retain(|number| !pool.delete(*number, now) && pool.machines[*number].jobs > 0);
         self.observe(pool, now);
         let plan = engine::plan(&self.seen, &self.policy, moment(now));
         if self.skip {
@@ -441,7 +452,7 @@ impl Controller for Driven {
             ExecutorMode::Managed { settle } => {
                 u64::try_from(settle.as_millis()).unwrap_or(Ms::MAX)
             }
-            ExecutorMode::ReadOnly | ExecutorMode::None => 0,
+            ExecutorMode::ReadOnly { .. } | ExecutorMode::None => 0,
         };
         let leaving = self
             .written

@@ -20,6 +20,8 @@ pub(super) struct MachineParts {
     pub(super) machine: raw::Machine,
     pub(super) offers: Vec<(OfferPolicy, Value)>,
     pub(super) template: Option<Template>,
+    /// Providers of its offers that can ask no guest.
+    pub(super) deaf: Vec<ProviderName>,
 }
 
 impl Maker<'_> {
@@ -34,6 +36,7 @@ impl Maker<'_> {
                 let machine: raw::Machine = strict::read(value, problems)?;
                 numbers(&machine, problems);
                 let mut offers = Vec::new();
+                let mut deaf = Vec::new();
                 for (index, value) in machine.offers.iter().enumerate() {
                     let mut inner = Problems::default();
                     if let Some(same) = machine.offers[..index]
@@ -60,6 +63,9 @@ impl Maker<'_> {
                         maker.price_hints.insert(id.clone(), hint);
                     }
                     offers.extend(read.map(|(offer, facts, spec)| {
+                        if !facts.asks_guests {
+                            deaf.push(offer.provider.clone());
+                        }
                         let policy = OfferPolicy {
                             id,
                             provider: offer.provider,
@@ -79,6 +85,7 @@ impl Maker<'_> {
                     machine,
                     offers,
                     template,
+                    deaf,
                 })
             };
         self.entries(document, "machines", read)

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use model::{
     Boot, Bootstrap, EmitterName, ExecutorMode, Generation, MachineName, Money, OfferPolicy,
-    OnStale, Policy, PoolName, Ranking, Reuse, Rule, RuleKind, Standing, WorkloadTrust,
+    OnStale, Policy, PoolName, Ranking, Reuse, Rule, RuleKind, Standing, UncontrolledLeave,
+    WorkloadTrust,
 };
 use ports::strict::{self, Problems};
 use serde_json::{Value, json};
@@ -223,9 +224,9 @@ impl Maker<'_> {
                     ),
                 );
             }
-            Some(emitter) if !emitter.facts.manages => problems.warning(
+            Some(emitter) if !emitter.facts.manages && pool.scale_in.is_none() => problems.warning(
                 ["emitter".into()],
-                "there is no right to control executors: this pool grows, but its machines leave only by themselves",
+                "there is no right to control executors: this pool grows, but its machines leave only by themselves. Give the emitter that right, or say `scale_in`",
             ),
             Some(_) | None => {}
         }
@@ -351,8 +352,15 @@ fn make_pool(
         Some(emitter) if emitter.facts.manages => ExecutorMode::Managed {
             settle: emitter.facts.settle,
         },
-        Some(_) => ExecutorMode::ReadOnly,
+        Some(_) => ExecutorMode::ReadOnly {
+            leave: match pool.scale_in {
+                None => UncontrolledLeave::ByThemselves,
+                Some(raw::ScaleInWithoutControl::AskGuest) => UncontrolledLeave::AskGuest,
+                Some(raw::ScaleInWithoutControl::BestEffort) => UncontrolledLeave::BestEffort,
+            },
+        },
     };
+    scale_in(&pool, emitter, parts, problems);
     let machine = &parts.machine;
     let slots = slots::of_pool(&pool, &pool.machine, machine, problems);
     let job = slots::range(&pool);
@@ -424,6 +432,43 @@ fn make_pool(
             .map(|(p, spec)| (p.id.clone(), spec.clone()))
             .collect(),
         bootstrap: parts.template.clone(),
+    }
+}
+
+/// What is wrong with, or dangerous about, the way in which machines leave whose executors cannot be controlled.
+fn scale_in(
+    pool: &raw::Pool,
+    emitter: Option<&EmitterSettings>,
+    parts: &MachineParts,
+    problems: &mut Problems,
+) {
+    let Some(way) = pool.scale_in else { return };
+    let path = || ["scale_in".into()];
+    match emitter {
+        None => {
+            let message =
+                "machines that join no CI server have no builds: they are deleted without it";
+            return problems.error(path(), message);
+        }
+        Some(emitter) if emitter.facts.manages => {
+            let message = "its emitter may control executors, so its machines leave by cordon and proof: leave this key out";
+            return problems.error(path(), message);
+        }
+        Some(_) => {}
+    }
+    match way {
+        raw::ScaleInWithoutControl::BestEffort => problems.warning(
+            path(),
+            "best-effort: that a running build is never killed is NOT promised for this pool. A machine is deleted on a look up to ten seconds old, and a job that it was given since dies",
+        ),
+        raw::ScaleInWithoutControl::AskGuest => {
+            if let Some(provider) = parts.deaf.first() {
+                let message = format!(
+                    "ask-guest: provider `{provider}` can write no mark that a machine reads of itself"
+                );
+                problems.error(path(), message);
+            }
+        }
     }
 }
 

@@ -67,6 +67,10 @@ pub fn policy(pool: &str) -> Policy {
     }
 }
 
+fn read_only(leave: UncontrolledLeave) -> ExecutorMode {
+    ExecutorMode::ReadOnly { leave }
+}
+
 fn prefix<'a>(text: &'a str, prefix: &str) -> (bool, &'a str) {
     let rest = text.strip_prefix(prefix);
     (rest.is_some(), rest.unwrap_or(text))
@@ -371,7 +375,9 @@ impl World {
                 }
                 "executors" => {
                     self.policy.executors = match value {
-                        "read-only" => ExecutorMode::ReadOnly,
+                        "read-only" => read_only(UncontrolledLeave::ByThemselves),
+                        "ask-guest" => read_only(UncontrolledLeave::AskGuest),
+                        "best-effort" => read_only(UncontrolledLeave::BestEffort),
                         "none" => ExecutorMode::None,
                         other => panic!("`{other}` is no way to control executors"),
                     };
@@ -563,6 +569,20 @@ impl World {
                     _ => LeaveStep::Settling,
                 };
                 self.leave(&name, EPOCH, step, time);
+            }
+            "asked" => self.leave(&name, EPOCH, LeaveStep::Asked, time),
+            "asked-before" => self.leave(&name, Epoch(7), LeaveStep::Asked, time),
+            "asked-off" => {
+                instance.state = InstanceState::Stopped;
+                seen.state = ExecutorState::Offline { since: None };
+                self.leave(&name, EPOCH, LeaveStep::Asked, time);
+            }
+            "deleted" => self.leave(&name, EPOCH, LeaveStep::Deleting, time),
+            "deleted-busy" => {
+                seen.state = ExecutorState::Busy {
+                    jobs: vec![job(number)],
+                };
+                self.leave(&name, EPOCH, LeaveStep::Deleting, time);
             }
             "lifted" => self.leave(&name, EPOCH, LeaveStep::Settling, time),
             "old-cordon" => seen.cordon = Cordon::Ours { epoch: Epoch(7) },

@@ -120,7 +120,10 @@ impl Totals {
                     }
                 }
                 Action::Uncordon { .. } => self.called_back += 1,
-                Action::Cordon { .. } | Action::Verify { .. } | Action::Delete { .. } => {
+                Action::Cordon { .. }
+                | Action::AskGuest { .. }
+                | Action::Verify { .. }
+                | Action::Delete { .. } => {
                     self.leaving += 1;
                 }
                 Action::RemoveExecutor { .. } => {}

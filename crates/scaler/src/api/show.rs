@@ -238,6 +238,7 @@ fn step(step: LeaveStep) -> &'static str {
         LeaveStep::Cordoning => "cordoning",
         LeaveStep::Settling => "settling",
         LeaveStep::ProvenOnce => "proven_once",
+        LeaveStep::Asked => "asked",
         LeaveStep::Deleting => "deleting",
         LeaveStep::Removing => "removing",
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use emitter_fake::{FakeCi, FakeEmitter, Serves};
 use model::{
     Boot, Bootstrap, ConfigHash, EmitterName, ExecutorMode, HolderId, InstallationId, OfferId,
-    OfferPolicy, OnStale, Policy, PoolName, ProviderName, Rule, RuleKind, WorkloadTrust,
-    rules::ScaleIn,
+    OfferPolicy, OnStale, Policy, PoolName, ProviderName, Rule, RuleKind, UncontrolledLeave,
+    WorkloadTrust, rules::ScaleIn,
 };
 use ports::{Clock, EmitterPlugin, ExecutorControl, Provider, Store};
 use probot::mapping::{Mapper, PoolRule};
@@ -50,6 +50,8 @@ pub(crate) struct PoolSetup {
     pub(crate) min: u32,
     pub(crate) max: u32,
     pub(crate) bootstrap: Bootstrap,
+    /// How machines leave whose executors cannot be controlled, if they cannot.
+    pub(crate) uncontrolled: Option<UncontrolledLeave>,
 }
 
 pub(crate) const LINUX: PoolSetup = PoolSetup {
@@ -59,6 +61,7 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     min: 0,
     max: 10,
     bootstrap: Bootstrap::PerMachine,
+    uncontrolled: None,
 };
 
 #[derive(Clone)]
@@ -147,6 +150,7 @@ impl Sim {
                 emitter: parsed(pool.emitter),
                 provider: parsed(pool.provider),
                 max: pool.max as usize,
+                uncontrolled: pool.uncontrolled.is_some(),
             };
             tags.entry(limits.emitter.clone())
                 .or_default()
@@ -318,7 +322,13 @@ impl Sim {
             let provider: Arc<dyn Provider> = Arc::new(cloud.clone());
             (name.clone(), provider)
         });
-        let controls = world.cis.iter().map(|(name, ci)| {
+        let read_only = |name: &EmitterName| {
+            let of = |pool: &&PoolSetup| pool.emitter == name.as_str();
+            let mut pools = self.setup.pools.iter().filter(of);
+            pools.any(|pool| pool.uncontrolled.is_some())
+        };
+        let controlled = world.cis.iter().filter(|(name, _)| !read_only(name));
+        let controls = controlled.map(|(name, ci)| {
             let control: Arc<dyn ExecutorControl> = Arc::new(ci.clone());
             (name.clone(), control)
         });
@@ -369,7 +379,10 @@ impl Sim {
             },
             executors_appear: false,
             reuse: model::Reuse::default(),
-            executors: ExecutorMode::Managed { settle: SETTLE },
+            executors: match pool.uncontrolled {
+                None => ExecutorMode::Managed { settle: SETTLE },
+                Some(leave) => ExecutorMode::ReadOnly { leave },
+            },
             bootstrap: pool.bootstrap,
             offers: vec![OfferPolicy {
                 id: offer.clone(),

@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) emitter: EmitterName,
     pub(crate) provider: ProviderName,
     pub(crate) max: usize,
+    /// Its agents register themselves, and nobody may control them.
+    pub(crate) uncontrolled: bool,
 }
 
 pub(crate) struct World {
@@ -307,6 +309,12 @@ impl World {
             let due = now.saturating_sub(since) >= self.join && !self.broken.contains(&name);
             if due && self.joined.insert(name.clone()) {
                 self.ci_of(&name).join(&name);
+                if self.pools[name.pool()].uncontrolled {
+                    self.ci_of(&name).enrol(&name);
+                }
+            }
+            if machine.asked && self.ci_of(&name).end_agent(&name) {
+                self.clouds[&self.pools[name.pool()].provider].power_off(&name);
             }
         }
         let gone: Vec<InstanceName> = self.up_since.keys().cloned().collect();
