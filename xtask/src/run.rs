@@ -108,6 +108,9 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     if built {
         run.tests(if extended { "extended" } else { "default" }, runner);
     }
+    if built && extended && runner.is_empty() {
+        run.lives();
+    }
     run.started.clear();
     if built && runner.is_empty() {
         run.manifests();
@@ -452,6 +455,31 @@ impl Run {
     }
 
     /// All tests, with this profile of the runner.
+    /// Thousands of simulated lives, for which the usual build is several times too slow.
+    fn lives(&mut self) {
+        if find("cargo-nextest").is_none() {
+            return;
+        }
+        let words = [
+            "nextest",
+            "run",
+            "--cargo-profile",
+            "life",
+            "--package",
+            "scaler",
+            "--no-default-features",
+            "--test",
+            "life",
+            "--locked",
+            "--profile",
+            "extended",
+            "--ignore-default-filter",
+        ];
+        let junit = self.places.root.join("target/nextest/extended/junit.xml");
+        let command = self.cargo(&words);
+        self.step("ten thousand lives", command, Some(&junit));
+    }
+
     fn tests(&mut self, profile: &str, runner: &[String]) {
         let words: Vec<&str> = runner.iter().map(String::as_str).collect();
         if find("cargo-nextest").is_some() {
