@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 mod health;
 
-pub use health::health;
+pub use health::{answers, health};
 pub use telemetry::metrics::Service as Half;
 
 /// What every service is told at its start.
