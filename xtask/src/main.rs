@@ -32,6 +32,7 @@
     reason = "this program talks to the person at the terminal"
 )]
 
+mod alerts;
 mod cell;
 mod chain;
 mod command;

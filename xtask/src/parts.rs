@@ -65,6 +65,11 @@ pub(crate) fn python_with_google() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-google", GOOGLE)?.join("bin/python"))
 }
 
+/// What checks and plays alert rules, from Prometheus itself.
+pub(crate) fn promtool() -> anyhow::Result<PathBuf> {
+    program("promtool", "prometheus")
+}
+
 /// What holds manifests against Kubernetes without a cluster.
 pub(crate) struct Kubernetes {
     pub(crate) kubectl: PathBuf,

@@ -108,10 +108,14 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     if built {
         run.tests(if extended { "extended" } else { "default" }, runner);
     }
+    if built && extended && runner.is_empty() {
+        run.lives();
+    }
     run.started.clear();
     if built && runner.is_empty() {
         run.manifests();
         run.units();
+        run.alerts();
         run.chain(Image::Small);
         if extended {
             run.chart();
@@ -374,6 +378,31 @@ impl Run {
         }
         let command = self.cargo(&BUILD);
         self.step("build", command, None)
+    }
+
+    /// Thousands of simulated lives, for which the usual build is several times too slow.
+    fn lives(&mut self) {
+        if find("cargo-nextest").is_none() {
+            return;
+        }
+        let words = [
+            "nextest",
+            "run",
+            "--cargo-profile",
+            "life",
+            "--package",
+            "scaler",
+            "--no-default-features",
+            "--test",
+            "life",
+            "--locked",
+            "--profile",
+            "extended",
+            "--ignore-default-filter",
+        ];
+        let junit = self.places.root.join("target/nextest/extended/junit.xml");
+        let command = self.cargo(&words);
+        self.step("ten thousand lives", command, Some(&junit));
     }
 
     /// All tests, with this profile of the runner.

@@ -39,6 +39,8 @@ pub struct Durations {
     runs: BTreeMap<Name, Runs>,
     /// Jobs that ran in the last look, and since when.
     running: BTreeMap<JobId, (Name, Timestamp)>,
+    /// Jobs of the last look that did not run in the one before.
+    started: BTreeSet<JobId>,
     looks: u64,
 }
 
@@ -58,6 +60,7 @@ impl Durations {
         let now = snapshot.taken_at;
         let mut running = BTreeMap::new();
         let mut present = BTreeSet::new();
+        self.started.clear();
         for job in &snapshot.jobs {
             present.insert(&job.id);
             if !matches!(job.class, JobClass::Running { .. }) || running.len() >= WATCHED {
@@ -68,6 +71,10 @@ impl Durations {
                 (None, Some((_, since))) => *since,
                 (None, None) => now,
             };
+            // what ran already when the first look began started at a time of which nothing is known
+            if self.looks > 1 && !self.running.contains_key(&job.id) {
+                self.started.insert(job.id.clone());
+            }
             running.insert(job.id.clone(), (name_of(job), since));
         }
         if !snapshot.completeness.is_complete() {
@@ -85,6 +92,13 @@ impl Durations {
                 self.learn(name, age(since, now));
             }
         }
+    }
+
+    /// How long a job had waited that was first seen to run in the last look, as far as its CI server says.
+    pub(crate) fn waited(&self, job: &Job) -> Option<Duration> {
+        let queued = job.queued_at.filter(|_| self.started.contains(&job.id))?;
+        let (_, since) = self.running.get(&job.id)?;
+        Some(age(queued, *since))
     }
 
     fn learn(&mut self, name: Name, took: Duration) {

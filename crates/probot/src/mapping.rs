@@ -120,6 +120,8 @@ pub struct Mapped {
     pub unmatched: Vec<Unmatched>,
     /// How many such jobs there are in all.
     pub unmatched_total: u32,
+    /// Jobs that began to run since the look before, and how long they had waited.
+    pub waits: Vec<(PoolName, Duration)>,
 }
 
 impl Mapper {
@@ -181,11 +183,16 @@ impl Mapper {
             workloads: Vec::new(),
             unmatched: Vec::new(),
             unmatched_total: 0,
+            waits: Vec::new(),
         };
         let ahead = Ahead::of(snapshot, durations, now);
         self.place_each(snapshot, &homes, |job, class, place| match place {
             Place::Held(pool) | Place::First(pool) => {
                 if let Some(workload) = workloads.get_mut(pool) {
+                    let waited = durations.waited(job);
+                    mapped
+                        .waits
+                        .extend(waited.map(|waited| (pool.clone(), waited)));
                     count(&mut workload.demand, job, class, now);
                     ahead.count(&mut workload.demand, job, class);
                 }

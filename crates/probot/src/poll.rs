@@ -78,6 +78,8 @@ impl Poller {
         hint: Arc<Notify>,
     ) -> Self {
         let pace = Pace::new(polled.every);
+        let pools = polled.mapper.names().map(model::PoolName::as_str);
+        metrics.probot.watches(polled.name.as_str(), pools);
         Poller {
             polled,
             store,
@@ -239,6 +241,11 @@ impl Poller {
         let now = self.clock.now();
         let mapped = self.polled.mapper.map(&snapshot, &self.durations, now);
         self.report(&snapshot.completeness, &mapped);
+        let metrics = &self.metrics.probot;
+        metrics.set_unmatched(&name, mapped.unmatched_total);
+        for (pool, waited) in &mapped.waits {
+            metrics.job_started(pool.as_str(), *waited);
+        }
         let write = WorkloadWrite {
             emitter: self.polled.name.clone(),
             epoch,
@@ -261,6 +268,7 @@ impl Poller {
 
     fn without_passed_over(&mut self, mut snapshot: Snapshot) -> Snapshot {
         for news in self.passed_over.judge(&self.polled.mapper, &mut snapshot) {
+            self.metrics.probot.passed_over(news.pool.as_str());
             let (job, pool, beside) = (news.job, news.pool, news.beside.join(", "));
             warn!(
                 emitter = %self.polled.name, job, %pool, idle = beside, not_counted_for_s = news.pause.as_secs(),

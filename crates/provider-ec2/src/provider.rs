@@ -136,7 +136,7 @@ impl Account {
         &self,
         operation: &'static str,
         instances: &[Instance],
-        (key, value): (&str, &str),
+        (key, value): (&'static str, &str),
         call: &Call,
     ) -> Vec<Outcome<InstanceName>> {
         let mut failures = BTreeMap::new();

@@ -324,6 +324,15 @@ async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call
     dismissed.is_ok()
 }
 
+/// How a call to a provider ended, as a metric tells it; without an answer in time nobody knows.
+fn word<T>(outcome: Option<&Outcome<T>>) -> &'static str {
+    match outcome {
+        Some(Outcome::Done(_)) => "done",
+        Some(Outcome::Failed(error)) => error.kind.as_str(),
+        Some(Outcome::Unknown(_)) | None => "unknown",
+    }
+}
+
 /// Writes the mark that a machine's guest looks for. What did not certainly succeed is asked for again.
 async fn ask_guest(
     fleet: &Fleet,
@@ -342,7 +351,7 @@ async fn ask_guest(
     let asked = provider.ask_guests(std::slice::from_ref(instance), &why, call);
     let outcome = call.run(CONTROL_LIMIT, asked).await;
     let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
-    let word = outcome.as_ref().map_or("unknown", Outcome::as_str);
+    let word = word(outcome.as_ref());
     let metrics = &fleet.metrics.scaler;
     metrics.called_provider(name.as_str(), "ask_guests", word);
     match outcome {
@@ -390,7 +399,7 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     let asked = provider.delete(std::slice::from_ref(instance), call);
     let outcome = call.run(PROVIDER_LIMIT, asked).await;
     let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next());
-    let word = outcome.as_ref().map_or("unknown", Outcome::as_str);
+    let word = word(outcome.as_ref());
     fleet
         .metrics
         .scaler
@@ -508,11 +517,13 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
             updates: recorded(job, executor),
         };
     };
+    let words = outcomes.iter().map(|outcome| word(Some(outcome)));
+    let word = words.reduce(|all, one| if all == "done" { one } else { all });
     let done = judge(job, executor, outcomes);
     fleet
         .metrics
         .scaler
-        .called_provider(name.as_str(), "create", done.outcome);
+        .called_provider(name.as_str(), "create", word.unwrap_or("unknown"));
     if done.updates.contains(&end()) {
         remove_again(fleet, pool, registration.as_ref(), call).await;
     }

@@ -22,6 +22,7 @@ mod lease;
 mod ledger;
 mod lister;
 mod looked;
+mod measure;
 mod names;
 mod observe;
 mod orphans;

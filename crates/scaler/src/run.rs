@@ -240,6 +240,7 @@ impl Scaler {
         if let Some(api) = &api {
             api.attach(&self.store, &self.holder);
         }
+        self.metrics.scaler.watches(&engine::invariants::IDS);
         let mut listings = Listings::default();
         let mut listers = JoinSet::new();
         for (name, provider) in &self.providers {
@@ -342,6 +343,7 @@ impl Scaler {
             actions: JoinSet::new(),
             parallel,
             said: String::new(),
+            meter: crate::measure::Meter::default(),
             rival: None,
             orphans: Orphans::default(),
             said_of_orphans: String::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, Grant, Observation, Phase, Plan, PoolPlan, Record, Supply, invariants};
+use engine::{Action, Grant, Observation, Plan, PoolPlan, Record, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
@@ -20,6 +20,7 @@ use crate::act::{self, Job};
 use crate::api::Api;
 use crate::lease::Term;
 use crate::ledger::Changes;
+use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
 use crate::run::{Fleet, Pool};
@@ -48,6 +49,8 @@ pub(crate) struct Ticker {
     /// One for each pool, so that one whose cloud or CI server hangs delays no other.
     pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
+    /// Since when the time of machines is counted.
+    pub(crate) meter: Meter,
     /// Who else acted for this fleet at the last tick.
     pub(crate) rival: Option<String>,
     /// Machines of pools that are not configured.
@@ -78,7 +81,11 @@ impl Ticker {
             let term = self.term.borrow_and_update().clone();
             match term {
                 Some(term) => self.tick(&term).await,
-                None => self.stand_by().await,
+                None => {
+                    self.meter.rest();
+                    self.fleet.metrics.scaler.forget_pools();
+                    self.stand_by().await;
+                }
             }
             tokio::select! {
                 biased;
@@ -203,12 +210,15 @@ impl Ticker {
         for pool in planned.iter().filter(|pool| pool.is_new) {
             self.report(pool);
         }
+        let gap = self.meter.tick(self.fleet.clock.boottime());
         for pool in &planned {
             self.sequences
                 .insert(pool.plan.pool.clone(), pool.plan.next_sequence);
             self.essences
                 .insert(pool.plan.pool.clone(), pool.plan.essence());
-            self.measure(pool);
+            let policy = self.fleet.pools.get(&pool.plan.pool);
+            let policy = policy.map(|pool| &pool.policy);
+            measure::show(&self.fleet.metrics.scaler, pool, policy, gap, now);
             self.dispatch(term, pool);
         }
         let pools = planned
@@ -443,46 +453,6 @@ impl Ticker {
             reasons = plan.reasons_in_words(),
             "plan changed"
         );
-    }
-
-    fn measure(
-        &self,
-        Planned {
-            seen,
-            supply,
-            plan,
-            is_new,
-            ..
-        }: &Planned,
-    ) {
-        let metrics = &self.fleet.metrics.scaler;
-        let pool = plan.pool.as_str();
-        let count = |phase: &'static str| {
-            let machines = supply
-                .machines
-                .iter()
-                .filter(|m| m.phase.as_str() == phase)
-                .count();
-            (phase, machines as u64)
-        };
-        metrics.set_machines(pool, &Phase::ALL.map(count));
-        metrics.set_target(pool, u64::from(plan.summary.target));
-        if let Some(workload) = seen.seen.workload.any() {
-            let demand = &workload.demand;
-            let jobs = [
-                ("runnable", u64::from(demand.runnable)),
-                ("running", u64::from(demand.running)),
-                ("scheduled", u64::from(demand.scheduled)),
-                ("blocked", u64::from(demand.blocked)),
-                ("unrunnable", u64::from(demand.unrunnable)),
-            ];
-            metrics.set_jobs(pool, &jobs);
-        }
-        if *is_new {
-            for reason in &plan.reasons {
-                metrics.planned(pool, reason.code());
-            }
-        }
     }
 
     fn dispatch(&mut self, term: &Term, pool: &Planned) {

@@ -6,7 +6,10 @@
 //!
 //! A service has only its own half registered, so that a probot does not claim to be no leader.
 
+pub mod catalogue;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +18,25 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+type Amounts<const N: usize> = Family<Labels<N>, Counter<f64, AtomicU64>>;
+type Spans<const N: usize> = Family<Labels<N>, Gauge<f64, AtomicU64>>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+/// Registers a metric with what the catalogue says of it. Counters get `_total` from the format.
+fn register(registry: &mut Registry, name: &'static str, metric: impl Metric) {
+    registry.register(name, catalogue::help(name), metric);
+}
+
+/// From a tenth of a second to an hour and a half: what jobs and machines wait for.
+fn waits() -> Histogram {
+    Histogram::new(exponential_buckets(0.1, 2.0, 17))
+}
 
 /// Which half of the metrics a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +74,9 @@ impl Metrics {
             scaler.register(&mut registry);
         }
         let store_errors = Counter::default();
-        let help = "Calls to the store that failed";
-        registry.register("store_errors", help, store_errors.clone());
+        register(&mut registry, "store_errors", store_errors.clone());
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        register(&mut registry, "build", Info::new(version.to_vec()));
         Self {
             registry,
             probot,
@@ -92,6 +109,9 @@ pub struct ProbotMetrics {
     bytes: Counters<1>,
     hooks: Counters<2>,
     open: Gauges<1>,
+    unmatched: Gauges<1>,
+    passed_over: Counters<1>,
+    job_wait: Histograms<1>,
 }
 
 impl ProbotMetrics {
@@ -107,25 +127,51 @@ impl ProbotMetrics {
             bytes: Family::default(),
             hooks: Family::default(),
             open: Family::default(),
+            unmatched: Family::default(),
+            passed_over: Family::default(),
+            job_wait: Family::new_with_constructor(waits),
         }
     }
 
     fn register(&self, registry: &mut Registry) {
-        let help = "Time one look at a CI server took";
-        registry.register("probe_duration_seconds", help, self.duration.clone());
-        registry.register(
-            "probe",
-            "Looks at a CI server, by how they ended",
-            self.probes.clone(),
-        );
-        let help = "Requests sent to a CI server by looks at it";
-        registry.register("probe_requests", help, self.requests.clone());
-        let help = "Bytes received from a CI server by looks at it";
-        registry.register("probe_bytes", help, self.bytes.clone());
-        let help = "Hooks that came for an emitter, by what became of them";
-        registry.register("hooks", help, self.hooks.clone());
-        let help = "1 while looks at an emitter fail and it is asked once a minute only";
-        registry.register("probe_breaker_open", help, self.open.clone());
+        register(registry, "probe_duration_seconds", self.duration.clone());
+        register(registry, "probe", self.probes.clone());
+        register(registry, "probe_requests", self.requests.clone());
+        register(registry, "probe_bytes", self.bytes.clone());
+        register(registry, "hooks", self.hooks.clone());
+        register(registry, "probe_breaker_open", self.open.clone());
+        register(registry, "unmatched_jobs", self.unmatched.clone());
+        register(registry, "jobs_passed_over", self.passed_over.clone());
+        register(registry, "job_wait_seconds", self.job_wait.clone());
+    }
+
+    /// Shows what seldom happens at an emitter and its pools as never happened, so that its first time is a rise and not a new
+    /// series.
+    pub fn watches<'a>(&self, emitter: &str, pools: impl Iterator<Item = &'a str>) {
+        self.breaker(emitter, false);
+        for pool in pools {
+            let label = [("pool", pool.to_owned())];
+            drop(self.passed_over.get_or_create(&label));
+        }
+    }
+
+    /// Runnable jobs of an emitter that no pool takes.
+    pub fn set_unmatched(&self, emitter: &str, jobs: u32) {
+        let label = [("emitter", emitter.to_owned())];
+        self.unmatched.get_or_create(&label).set(i64::from(jobs));
+    }
+
+    /// A job was found that its CI server does not hand out although machines stand idle.
+    pub fn passed_over(&self, pool: &str) {
+        let label = [("pool", pool.to_owned())];
+        self.passed_over.get_or_create(&label).inc();
+    }
+
+    /// A job began to run after it had waited for so long.
+    pub fn job_started(&self, pool: &str, waited: Duration) {
+        let label = [("pool", pool.to_owned())];
+        let histogram = self.job_wait.get_or_create(&label);
+        histogram.observe(waited.as_secs_f64());
     }
 
     /// A hook came for an emitter (`unknown` for one that takes none): `accepted`, `refused`, `busy` or `too_large`.
@@ -171,7 +217,15 @@ impl ProbotMetrics {
 pub struct ScalerMetrics {
     jobs: ByPool,
     machines: ByPool,
+    reasons: ByPool,
     target: Gauges<1>,
+    max: Gauges<1>,
+    oldest_wait: Spans<1>,
+    look_age: Spans<1>,
+    create_wait: Histograms<1>,
+    boot: Histograms<1>,
+    machine_seconds: Amounts<2>,
+    spend: Amounts<2>,
     plans: Counters<2>,
     actions: Counters<3>,
     provider_calls: Counters<3>,
@@ -186,7 +240,15 @@ impl ScalerMetrics {
         Self {
             jobs: ByPool::new("class"),
             machines: ByPool::new("phase"),
+            reasons: ByPool::new("reason"),
             target: Family::default(),
+            max: Family::default(),
+            oldest_wait: Family::default(),
+            look_age: Family::default(),
+            create_wait: Family::new_with_constructor(waits),
+            boot: Family::new_with_constructor(waits),
+            machine_seconds: Family::default(),
+            spend: Family::default(),
             plans: Family::default(),
             actions: Family::default(),
             provider_calls: Family::default(),
@@ -200,35 +262,72 @@ impl ScalerMetrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let help = "Jobs of a pool, by what they wait for";
-        registry.register("pool_jobs", help, self.jobs.gauges.clone());
-        let help = "Machines of a pool, by phase";
-        registry.register("pool_machines", help, self.machines.gauges.clone());
-        let help = "Machines the pool should have, as last decided";
-        registry.register("pool_target_machines", help, self.target.clone());
-        let help = "Plans made, once for each reason a plan gave";
-        registry.register("plan", help, self.plans.clone());
-        registry.register(
-            "action",
-            "Actions carried out, by how they ended",
-            self.actions.clone(),
+        register(registry, "pool_jobs", self.jobs.gauges.clone());
+        register(registry, "pool_machines", self.machines.gauges.clone());
+        register(registry, "pool_reason", self.reasons.gauges.clone());
+        register(registry, "pool_target_machines", self.target.clone());
+        register(registry, "pool_max_machines", self.max.clone());
+        register(
+            registry,
+            "pool_oldest_wait_seconds",
+            self.oldest_wait.clone(),
         );
-        let help = "Calls to a provider, by how they ended";
-        registry.register("provider_calls", help, self.provider_calls.clone());
-        registry.register(
-            "tick_duration_seconds",
-            "Time one pass took",
-            self.tick.clone(),
-        );
-        let help = "1 while this process acts for the fleet, 0 while it stands by";
-        registry.register("leader", help, self.leader.clone());
-        registry.register(
-            "epoch",
-            "The newest lease epoch this process held",
-            self.epoch.clone(),
-        );
-        let help = "Plans refused because they would have broken an invariant";
-        registry.register("invariant_violations", help, self.violations.clone());
+        register(registry, "pool_look_age_seconds", self.look_age.clone());
+        register(registry, "create_wait_seconds", self.create_wait.clone());
+        register(registry, "machine_boot_seconds", self.boot.clone());
+        register(registry, "machine_seconds", self.machine_seconds.clone());
+        register(registry, "spend", self.spend.clone());
+        register(registry, "plan", self.plans.clone());
+        register(registry, "action", self.actions.clone());
+        register(registry, "provider_calls", self.provider_calls.clone());
+        register(registry, "tick_duration_seconds", self.tick.clone());
+        register(registry, "leader", self.leader.clone());
+        register(registry, "epoch", self.epoch.clone());
+        register(registry, "invariant_violations", self.violations.clone());
+    }
+
+    /// What the plan in force gives as its reasons, by their codes.
+    pub fn set_reasons(&self, pool: &str, reasons: &BTreeSet<&'static str>) {
+        let one = |reason: &&'static str| (*reason, 1);
+        let reasons: Vec<_> = reasons.iter().map(one).collect();
+        self.reasons.set(pool, &reasons);
+    }
+
+    /// How many machines a pool may have.
+    pub fn set_max(&self, pool: &str, machines: u32) {
+        let label = [("pool", pool.to_owned())];
+        self.max.get_or_create(&label).set(i64::from(machines));
+    }
+
+    /// How long the oldest runnable job of a pool has waited, and how old the look is that says so.
+    pub fn set_look(&self, pool: &str, oldest_wait: Duration, age: Duration) {
+        let label = [("pool", pool.to_owned())];
+        let waited = self.oldest_wait.get_or_create(&label);
+        waited.set(oldest_wait.as_secs_f64());
+        self.look_age.get_or_create(&label).set(age.as_secs_f64());
+    }
+
+    /// A creation is asked for, and its pool's oldest job has waited for so long.
+    pub fn create_asked(&self, pool: &str, oldest_wait: Duration) {
+        let label = [("pool", pool.to_owned())];
+        let histogram = self.create_wait.get_or_create(&label);
+        histogram.observe(oldest_wait.as_secs_f64());
+    }
+
+    /// A machine's executor came online so long after its creation.
+    pub fn joined(&self, pool: &str, took: Duration) {
+        let label = [("pool", pool.to_owned())];
+        self.boot.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Machines of a pool were there for so long in all: `busy`, `idle`, `coming` or `leaving`, and what that came to where their
+    /// offers have prices, in the currency of the configuration.
+    pub fn spent(&self, pool: &str, usage: &'static str, seconds: f64, money: f64) {
+        let labels = [("pool", pool.to_owned()), ("use", usage.to_owned())];
+        self.machine_seconds.get_or_create(&labels).inc_by(seconds);
+        if money > 0.0 {
+            self.spend.get_or_create(&labels).inc_by(money);
+        }
     }
 
     /// The jobs of a pool by class. Classes that are not given are zero.
@@ -252,7 +351,23 @@ impl ScalerMetrics {
     pub fn forget_pool(&self, pool: &str) {
         self.jobs.forget(pool);
         self.machines.forget(pool);
-        self.target.remove(&[("pool", pool.to_owned())]);
+        self.reasons.forget(pool);
+        let label = [("pool", pool.to_owned())];
+        self.target.remove(&label);
+        self.max.remove(&label);
+        self.oldest_wait.remove(&label);
+        self.look_age.remove(&label);
+    }
+
+    /// Shows nothing of pools any more: another replica acts and shows them.
+    pub fn forget_pools(&self) {
+        for by_code in [&self.jobs, &self.machines, &self.reasons] {
+            by_code.forget_all();
+        }
+        self.target.clear();
+        self.max.clear();
+        self.oldest_wait.clear();
+        self.look_age.clear();
     }
 
     /// A plan was made; called once for each of its reason codes.
@@ -291,8 +406,20 @@ impl ScalerMetrics {
     /// at the newest that was held.
     pub fn set_lease(&self, epoch: Option<u64>) {
         self.leader.set(i64::from(epoch.is_some()));
-        if let Some(epoch) = epoch {
-            self.epoch.set(signed(epoch));
+        match epoch {
+            Some(epoch) => {
+                self.epoch.set(signed(epoch));
+            }
+            // what it knew is old from now on, and another replica shows it
+            None => self.forget_pools(),
+        }
+    }
+
+    /// Shows these invariants as never violated, so that a first violation is a rise and not a new series.
+    pub fn watches(&self, invariants: &[&'static str]) {
+        for invariant in invariants {
+            let label = [("invariant", (*invariant).to_owned())];
+            drop(self.violations.get_or_create(&label));
         }
     }
 
@@ -345,6 +472,12 @@ impl ByPool {
         }
     }
 
+    fn forget_all(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clear();
+        self.gauges.clear();
+    }
+
     fn labels(&self, pool: &str, code: &'static str) -> Labels<2> {
         [("pool", pool.to_owned()), (self.label, code.to_owned())]
     }
@@ -360,44 +493,6 @@ mod tests {
 
     fn has(text: &str, line: &str) -> bool {
         text.lines().any(|found| found == line)
-    }
-
-    #[test]
-    fn the_names_and_labels_are_the_documented_ones() {
-        let metrics = Metrics::new(Service::Both);
-        metrics
-            .probot
-            .probed("gitlab", "ok", Duration::from_millis(15), 3, 4096);
-        metrics.scaler.set_jobs("linux", &[("runnable", 2)]);
-        metrics.scaler.set_machines("linux", &[("idle", 1)]);
-        metrics.scaler.set_target("linux", 3);
-        metrics.scaler.planned("linux", "demand");
-        metrics.scaler.acted("linux", "create", "ok");
-        metrics.scaler.called_provider("aws", "list", "ok");
-        metrics.scaler.ticked(Duration::from_millis(3));
-        metrics.scaler.set_lease(Some(7));
-        metrics.scaler.violated("I1");
-        metrics.store_error();
-        let text = metrics.exposition();
-        for line in [
-            r#"parmanu_probe_duration_seconds_count{emitter="gitlab"} 1"#,
-            r#"parmanu_probe_total{emitter="gitlab",outcome="ok"} 1"#,
-            r#"parmanu_probe_requests_total{emitter="gitlab"} 3"#,
-            r#"parmanu_probe_bytes_total{emitter="gitlab"} 4096"#,
-            r#"parmanu_pool_jobs{pool="linux",class="runnable"} 2"#,
-            r#"parmanu_pool_machines{pool="linux",phase="idle"} 1"#,
-            r#"parmanu_pool_target_machines{pool="linux"} 3"#,
-            r#"parmanu_plan_total{pool="linux",reason="demand"} 1"#,
-            r#"parmanu_action_total{pool="linux",action="create",outcome="ok"} 1"#,
-            r#"parmanu_provider_calls_total{provider="aws",operation="list",outcome="ok"} 1"#,
-            "parmanu_store_errors_total 1",
-            "parmanu_tick_duration_seconds_count 1",
-            "parmanu_leader 1",
-            "parmanu_epoch 7",
-            r#"parmanu_invariant_violations_total{invariant="I1"} 1"#,
-        ] {
-            assert!(has(&text, line), "{line} is not in\n{text}");
-        }
     }
 
     #[test]
@@ -422,6 +517,23 @@ mod tests {
         );
         metrics.scaler.forget_pool("linux");
         assert!(!metrics.exposition().contains("linux"));
+    }
+
+    /// Two replicas that both show a pool's machines would be taken for twice as many.
+    #[test]
+    fn a_replica_that_stands_down_shows_no_pool_any_more() {
+        let metrics = Metrics::new(Service::Scaler);
+        metrics.scaler.set_lease(Some(7));
+        metrics.scaler.set_machines("linux", &[("idle", 2)]);
+        metrics.scaler.set_target("linux", 2);
+        metrics
+            .scaler
+            .set_look("linux", Duration::ZERO, Duration::ZERO);
+        metrics.scaler.set_lease(None);
+        let text = metrics.exposition();
+        assert!(!text.contains("linux"), "{text}");
+        metrics.scaler.set_machines("linux", &[("idle", 2)]);
+        assert!(metrics.exposition().contains("linux"));
     }
 
     #[test]

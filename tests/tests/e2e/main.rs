@@ -12,6 +12,7 @@
     reason = "a test may panic and print, and its helpers are a module"
 )]
 
+mod metrics;
 mod shop;
 
 use fake_gitlab::{Fault, FaultKind, Scope};

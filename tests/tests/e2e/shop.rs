@@ -139,6 +139,7 @@ emitters:
     token: {TOKEN}
     manage_token: {TOKEN}
     scope: {{ instance: true }}
+    hook: {{ secret: {TOKEN} }}
     settle: 1s
     probe: {{ every: 400ms, timeout: 10s }}
 providers:
@@ -152,7 +153,7 @@ machines:
   small:
     bootstrap: runner.sh.j2
     boot: {{ expect: 1s, timeout: 5m }}
-    offers: [{{ provider: aws, image: ami-0123456789abcdef0, types: [t3.micro] }}]
+    offers: [{{ provider: aws, image: ami-0123456789abcdef0, types: [t3.micro], price: 36 }}]
 pools:
   linux: {{ emitter: gitlab, serves: [{{ tags: [linux] }}], machine: small, max: 25, precedence: 1, rules: [soon], fresh_for: 10s }}
   docker: {{ emitter: gitlab, serves: [{{ tags: [docker, privileged] }}], machine: small, max: 25, rules: [soon], fresh_for: 10s }}
@@ -323,6 +324,10 @@ impl Shop {
         }
     }
 
+    pub fn probot_port(&self) -> u16 {
+        self.ports.0
+    }
+
     pub fn scaler_port(&self) -> u16 {
         self.ports.1
     }
@@ -446,12 +451,28 @@ impl Shop {
         );
     }
 
+    /// All metrics of a service as it shows them; nothing when it does not answer.
+    pub async fn scrape(&self, port: u16) -> String {
+        match reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// A hook of the CI server, with its secret or without; the status of the answer.
+    pub async fn hook(&self, secret: Option<&str>) -> u16 {
+        let url = format!("http://127.0.0.1:{}/hooks/gitlab", self.ports.0);
+        let mut request = reqwest::Client::new().post(url);
+        if let Some(secret) = secret {
+            request = request.header("X-Gitlab-Token", secret);
+        }
+        let answer = request.send().await.unwrap();
+        answer.status().as_u16()
+    }
+
     /// The sum of a metric's series, 0 when the service does not answer.
     pub async fn metric(&self, port: u16, name: &str) -> f64 {
-        let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await else {
-            return 0.0;
-        };
-        let text = answer.text().await.unwrap_or_default();
+        let text = self.scrape(port).await;
         let series = text.lines().filter(|line| {
             line.strip_prefix(name)
                 .is_some_and(|rest| rest.starts_with([' ', '{']))

@@ -7,7 +7,7 @@ use crate::command::{catch_interrupts, interrupted, now};
 use crate::image::Image;
 use crate::judge::Judge;
 use crate::report::Outcome;
-use crate::{chain, containers, manifests, parts, units};
+use crate::{alerts, chain, containers, manifests, parts, units};
 
 /// Validates the manifests, and lets Helm render them where there is one; with `write` it must be there.
 pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
@@ -78,6 +78,12 @@ impl Run {
             units::bench(&places.root, binaries.unwrap_or(&built))
         };
         self.trial("units, started", bench, |bench| units::start(&bench));
+    }
+
+    /// Alert rules and dashboard in the hands of Prometheus.
+    pub(super) fn alerts(&mut self) {
+        let tool = |places: &Places| Ok((parts::promtool()?, places.root.clone()));
+        self.trial("alerts", tool, |(tool, root)| alerts::check(&tool, &root));
     }
 
     /// The chart in the hands of the real Helm.
