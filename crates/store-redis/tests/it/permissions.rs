@@ -6,7 +6,7 @@ use futures::StreamExt;
 use model::{Epoch, HolderId};
 use ports::{Acquired, LeaseName, PoolCommit, Store, StoreErrorKind, Wake, WorkloadWrite};
 use secrecy::SecretString;
-use store_redis::RedisStore;
+use store_redis::{RedisStore, Tls};
 
 use crate::formats::{create, workload};
 use crate::own_server::OwnServer;
@@ -32,7 +32,12 @@ async fn store_as(server: &OwnServer, service: &str, fleet: &str) -> RedisStore 
         .await
         .unwrap();
     let url = format!("redis://{service}:pass@{}/", server.address);
-    RedisStore::new(&SecretString::from(url), &fleet.parse().unwrap()).unwrap()
+    RedisStore::new(
+        &SecretString::from(url),
+        &Tls::default(),
+        &fleet.parse().unwrap(),
+    )
+    .unwrap()
 }
 
 async fn take(store: &RedisStore, lease: &LeaseName) -> Epoch {
@@ -96,7 +101,12 @@ async fn the_documented_permissions_are_enough() {
 
     // Another fleet's keys are out of reach.
     let url = format!("redis://scaler:pass@{}/", server.address);
-    let foreign = RedisStore::new(&SecretString::from(url), &"other".parse().unwrap()).unwrap();
+    let foreign = RedisStore::new(
+        &SecretString::from(url),
+        &Tls::default(),
+        &"other".parse().unwrap(),
+    )
+    .unwrap();
     let error = foreign
         .read(&pools, &[])
         .await
