@@ -107,8 +107,8 @@ enum Task {
         #[arg(long)]
         lean: bool,
     },
-    /// The images of the Dockerfile and the demo of docker-compose in a real engine: built, run, killed, cut off. Installs Docker
-    /// where it is missing; needs root.
+    /// The images of the Dockerfile and the demo of docker-compose in a real engine: built, run, killed, cut off. And the units of
+    /// deploy/systemd, started in a machine of LXD. Installs Docker and LXD where they are missing; needs root.
     Containers {
         /// A folder with `probot`, `scaler` (with the clouds' SDKs) and `parmanu`, instead of building them.
         #[arg(long)]

@@ -1,10 +1,14 @@
-//! The units of `deploy/systemd` in the hands of systemd's own critic. They are not started: nothing here shows that they run.
+//! The units of `deploy/systemd`: in each run in the hands of systemd's own critic, and in the extended run started by the
+//! systemd of a Debian machine. No Redis, no GitLab and no cloud is there: it shows what systemd makes of the directives.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::cell::Cell;
+use crate::image::Image;
+use crate::lab::Lab;
 use crate::parts;
 
 /// Exposure times ten, from 0 to 100. Ours have 12; what is left is the network, which they are for.
@@ -36,8 +40,8 @@ pub(crate) fn judge(analyze: &Path, root: &Path) -> anyhow::Result<String> {
     }
     let said = run(Command::new(analyze).arg("verify").args(&units))?;
     // it ends well with unknown keys, too
-    if !said.trim().is_empty() {
-        bail!("{}", said.trim());
+    if !said.complaints.trim().is_empty() {
+        bail!("{}", said.complaints.trim());
     }
     for unit in &units {
         let judge = ["security", "--offline=true", "--no-pager", MOST_EXPOSED];
@@ -49,14 +53,58 @@ pub(crate) fn judge(analyze: &Path, root: &Path) -> anyhow::Result<String> {
     ))
 }
 
-fn run(command: &mut Command) -> anyhow::Result<String> {
+/// A machine manager, and what it makes a machine from.
+pub(crate) struct Bench {
+    lab: Lab,
+    client: PathBuf,
+    archive: PathBuf,
+    script: PathBuf,
+    root: PathBuf,
+    binaries: PathBuf,
+}
+
+/// Gets it ready; the services must have been built.
+pub(crate) fn bench(root: &Path, binaries: &Path) -> anyhow::Result<Bench> {
+    Cell::possible()?;
+    Ok(Bench {
+        client: parts::lxd()?.client,
+        // kept in the cache, and not in a folder
+        archive: Image::CloudInit.archive(Path::new("/nowhere"))?,
+        lab: Lab::start()?,
+        script: root.join("xtask/deploy/units.sh"),
+        root: root.to_owned(),
+        binaries: binaries.to_owned(),
+    })
+}
+
+/// Starts both units in a machine; gives the last line of what was said.
+pub(crate) fn start(bench: &Bench) -> anyhow::Result<String> {
+    let mut command = Command::new("bash");
+    command
+        .arg(&bench.script)
+        .args([&bench.client, &bench.archive, &bench.binaries, &bench.root])
+        .env("LXD_SOCKET", bench.lab.socket());
+    let said = run(&mut command)?;
+    Ok(said.words.lines().last().unwrap_or_default().to_owned())
+}
+
+/// What a program said that ended well.
+struct Said {
+    words: String,
+    complaints: String,
+}
+
+fn run(command: &mut Command) -> anyhow::Result<Said> {
     let output = command
         .output()
-        .context("could not start systemd-analyze")?;
-    let words = [&output.stdout[..], &output.stderr[..]].concat();
-    let words = String::from_utf8_lossy(&words).into_owned();
+        .with_context(|| format!("could not start {:?}", command.get_program()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = Said {
+        words: text(&output.stdout),
+        complaints: text(&output.stderr),
+    };
     if !output.status.success() {
-        bail!("{}", words.trim());
+        bail!("{}", [said.words, said.complaints].concat().trim());
     }
-    Ok(words)
+    Ok(said)
 }

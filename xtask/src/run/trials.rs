@@ -23,12 +23,13 @@ pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
     Ok(run.finish())
 }
 
-/// Builds and runs the images, of these programs or of those that are built first; true when all is as it should be.
+/// Builds and runs the images, and starts the units, of these programs or of those that are built first; true when all is as it should be.
 pub(crate) fn containers(binaries: Option<&Path>) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let mut run = Run::new()?;
     if binaries.is_some() || run.build() {
         run.containers(binaries);
+        run.started_units(binaries);
     }
     Ok(run.finish())
 }
@@ -68,6 +69,15 @@ impl Run {
         let critic = |places: &Places| Ok((units::critic()?, places.root.clone()));
         let judge = |(critic, root): (PathBuf, PathBuf)| units::judge(&critic, &root);
         self.trial("units", critic, judge);
+    }
+
+    /// The units started by a real systemd.
+    pub(super) fn started_units(&mut self, binaries: Option<&Path>) {
+        let bench = |places: &Places| {
+            let built = places.binaries();
+            units::bench(&places.root, binaries.unwrap_or(&built))
+        };
+        self.trial("units, started", bench, |bench| units::start(&bench));
     }
 
     /// Alert rules and dashboard in the hands of Prometheus.
