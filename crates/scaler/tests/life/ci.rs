@@ -442,7 +442,9 @@ impl Ci for TeamCity {
 
     fn executors(&self) -> BTreeSet<String> {
         let agents = self.server.agents.values();
-        let ours = agents.filter(|agent| agent.name != PROTOTYPE);
+        // one that went before anybody let it in is a line in a list, which no look shows
+        let known = agents.filter(|agent| agent.authorized || agent.connected);
+        let ours = known.filter(|agent| agent.name != PROTOTYPE);
         ours.map(|agent| agent.name.clone()).collect()
     }
 

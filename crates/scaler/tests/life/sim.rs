@@ -283,11 +283,8 @@ impl Sim {
             let world = self.world();
             assert!(
                 self.clock.boottime() - began <= limit,
-                "not within {limit:?}: {what}\nmachines: {:?}\nexecutors: {:?}\nopen jobs: {}\nwrong: {:?}",
-                world.alive(),
-                world.ci.executors(),
-                world.ci.open(),
-                world.wrong,
+                "not within {limit:?}: {what}\n{}",
+                world.tell()
             );
             drop(world);
             self.pass(BEAT).await;
@@ -300,6 +297,21 @@ impl Sim {
         let what = "all jobs done, machines at the minimum, no executor without a machine";
         let limit = limit + self.world().work_left();
         self.until(what, limit, |world| world.settled(min)).await;
+    }
+
+    /// As [`Sim::until_settled`], and so it stays: what is so for a moment may be so by chance, while the services still
+    /// learn that all is well again.
+    pub(crate) async fn comes_to_rest(&self) {
+        let min = self.setup.min as usize;
+        for _ in 0..6 {
+            // the longest of it: a breaker that opens, a lost creation, a ghost that is watched
+            self.until_settled(SECOND * 1_200).await;
+            self.pass(SECOND * 30).await;
+            if self.world().settled(min) {
+                return;
+            }
+        }
+        panic!("it does not stay so: {}", self.world().tell());
     }
 
     /// From now on whoever makes a client of the CI server reaches it through this gate.
@@ -421,8 +433,10 @@ impl Running {
 
     fn no_plan_broke_an_invariant(&self) {
         let text = self.metrics.exposition();
-        let mut lines = text.lines();
-        let broken = lines.find(|line| line.starts_with("parmanu_invariant_violations_total{"));
+        let broken = text
+            .lines()
+            .filter(|line| line.starts_with("parmanu_invariant_violations_total{"))
+            .find(|line| !line.ends_with(" 0"));
         assert_eq!(broken, None, "a plan broke an invariant");
     }
 }

@@ -289,6 +289,14 @@ impl World {
         }
     }
 
+    /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
+    /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
+    pub(crate) fn operator_removes_what_never_joined(&mut self) {
+        let guests = self.guests.iter().filter(|(_, guest)| !guest.joined);
+        let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.take_back(name));
+    }
+
     fn vanish(&mut self, name: &str) {
         let now = self.now();
         match self.guests.remove(name).and_then(|guest| guest.ticket) {
@@ -324,6 +332,19 @@ impl World {
         self.down = down;
         let now = self.clock.boottime();
         self.down_since = down.then(|| self.down_since.unwrap_or(now));
+    }
+
+    /// What is to be known when it is not as it should be.
+    pub(crate) fn tell(&self) -> String {
+        let joined = self.guests.iter().filter(|(_, guest)| guest.joined);
+        let joined: Vec<&String> = joined.map(|(name, _)| name).collect();
+        format!(
+            "machines: {:?}\njoined: {joined:?}\nexecutors: {:?}\nopen jobs: {}\nwrong: {:?}",
+            self.alive(),
+            self.ci.executors(),
+            self.ci.open(),
+            self.wrong,
+        )
     }
 
     pub(crate) fn moment(&self) -> Moment {
