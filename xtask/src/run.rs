@@ -126,7 +126,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         }
     }
     if !extended {
-        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, Helm, the images and the demo in a Docker engine, the units under systemd, the chain with Debian machines that run systemd and cloud-init, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, Helm, the images and the demo in a Docker engine, the units under systemd, the chain with Debian machines that run systemd and cloud-init, ten thousand simulated lives, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
     }
     Ok(run.finish())
