@@ -124,6 +124,7 @@ const IN_TESTS: &[(&str, &[&str])] = &[
             "provider-fake",
             "fake-*",
             "web",
+            "conformance",
         ],
     ),
     ("parmanu", &["conformance"]),

@@ -59,7 +59,9 @@ impl Door<'_> {
         // what a person took away he may have back from a person only
         let left_alone =
             convert::is_withdrawn(agent, self.fleet) || convert::is_of_another(agent, self.fleet);
-        told && joins && !left_alone && agent.connected && self.home(&agent.name).is_some()
+        // one that a token let in keeps its place and its licence though its machine is gone: unmarked, nobody would remove it
+        let there = agent.connected || agent.authorized;
+        told && joins && !left_alone && there && self.home(&agent.name).is_some()
     }
 
     /// Lets one in, or says why not.

@@ -348,3 +348,17 @@ async fn an_answer_without_parameters_is_no_proof_that_a_machine_has_no_key() {
     emitter.probe().await.unwrap();
     assert!(world.lock().agents[&agent].authorized);
 }
+
+/// A machine that a token let in and that was gone before anybody marked its agent: the agent stays authorised, which takes a
+/// licence, and whoever removes what is left of machines has to know that it is ours.
+#[tokio::test]
+async fn an_agent_that_a_token_let_in_and_that_is_gone_again_is_ours_all_the_same() {
+    let world = World::start().await;
+    let machine = world.machine(0).await;
+    let id = world.agent_id(machine.executor.as_str());
+    if let Some(agent) = world.lock().agents.get_mut(&id) {
+        agent.connected = false;
+    }
+    let look = whole(&world.emitter()).await;
+    assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
+}

@@ -28,6 +28,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// A job may be on its way to a machine that was not seen idle before.
 const IDLE_BEFORE: Duration = Duration::from_secs(1);
 
+/// Why a departure ends whose cordon is gone.
+const LIFTED: &str = "its cordon was lifted, so it stays";
+
 /// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
 /// whose intent was lost must have the time to show up.
 const GHOST_GRACE: Duration = Duration::from_secs(60);
@@ -168,7 +171,7 @@ impl Context<'_> {
                     plan.reasons.push(Reason::ForeignCordon {
                         instance: machine.name.clone(),
                     });
-                    self.give_up(machine, plan);
+                    self.give_up(machine, LIFTED, plan);
                 }
                 (Phase::Unclear { why }, _) => {
                     let (instance, why) = (machine.name.clone(), why.clone());
@@ -190,11 +193,13 @@ impl Context<'_> {
                             self.step(machine, leaving, plan);
                         }
                         // its cordon was lifted: it is set again, as long as the notice stands
-                        Some(_) => self.give_up(machine, plan),
+                        Some(_) => self.give_up(machine, LIFTED, plan),
                         None => {}
                     }
                 }
-                (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => self.give_up(machine, plan),
+                (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => {
+                    self.give_up(machine, LIFTED, plan)
+                }
                 (Phase::Cordoned { epoch, .. }, None) => {
                     let (instance, epoch) = (machine.name.clone(), *epoch);
                     plan.reasons.push(Reason::Adopted { instance, epoch });
@@ -213,14 +218,14 @@ impl Context<'_> {
     }
 
     /// Ends a departure whose cordon is gone: the machine serves again, or is somebody else's business.
-    fn give_up(&self, machine: &Machine, plan: &mut Plan) {
+    fn give_up(&self, machine: &Machine, why: &str, plan: &mut Plan) {
         if machine.leaving.is_some() {
             plan.end.push(IntentKey::Leave(machine.name.clone()));
             // whoever lifted it wants it to serve: its idle time begins anew
             if let Some(since) = plan.memory.idle_since.get_mut(&machine.name) {
                 *since = self.now;
             }
-            let what = "its cordon was lifted, so it stays".to_owned();
+            let what = why.to_owned();
             plan.reasons.push(Reason::Departing {
                 instance: machine.name.clone(),
                 what,
@@ -259,6 +264,18 @@ impl Context<'_> {
                 let executor = Some(executor.clone());
                 plan.begin_leave(&machine.name, executor, leaving.epoch, LeaveStep::Settling);
                 self.departing(machine, "the cordon is confirmed".into(), plan);
+            }
+            // no cordon came, and a job did: it serves on, as whatever begins to leave is idle
+            (LeaveStep::Cordoning, Some(_))
+                if leaving.age >= RETRY_AFTER
+                    && may_run_a_job(machine)
+                    && !self.must_go(machine) =>
+            {
+                self.give_up(
+                    machine,
+                    "no cordon came, and it has a job, so it stays",
+                    plan,
+                );
             }
             (LeaveStep::Cordoning, Some(executor)) if leaving.age >= RETRY_AFTER => {
                 plan.begin_leave(
@@ -593,6 +610,11 @@ impl Context<'_> {
         !departs && controlled && is_running(machine) && self.listing_is_whole(machine)
     }
 
+    /// Whether it leaves whatever it runs, which is left to finish.
+    fn must_go(&self, machine: &Machine) -> bool {
+        self.why_again(machine) != LeaveWhy::Idle
+    }
+
     /// Why a machine leaves whose cordon is asked for once more.
     fn why_again(&self, machine: &Machine) -> LeaveWhy {
         if matches!(machine.phase, Phase::Spent { .. }) {
@@ -749,6 +771,12 @@ impl Context<'_> {
 fn is_cordoned(machine: &Machine) -> bool {
     let cordon = machine.agent.map(|agent| agent.cordon);
     matches!(cordon, Some(model::Cordon::Ours { .. }))
+}
+
+/// Whether the look shows a job on it, or cannot tell.
+fn may_run_a_job(machine: &Machine) -> bool {
+    let does = machine.agent.map(|agent| agent.does);
+    matches!(does, Some(Does::Busy | Does::Unknown))
 }
 
 fn is_running(machine: &Machine) -> bool {

@@ -434,3 +434,21 @@ fn a_machine_whose_executor_was_never_made_goes_after_one_more_look() {
     let registered = |world: &mut World| world.policy.executors_appear = false;
     assert!(deletes("60s", &registered).is_empty());
 }
+
+/// A cordon that never came: by the time it would be asked for once more a job is there, and whoever begins to leave is idle.
+/// What has to leave whatever it does is cordoned all the same.
+#[test]
+fn a_machine_that_got_a_job_instead_of_its_cordon_serves_on() {
+    for state in ["busy 100s", "unreadable 100s"] {
+        let held = plan(&in_step(state, LeaveStep::Cordoning, "29s", true));
+        assert!(words(&held).is_empty() && held.end.is_empty(), "{held}");
+        let world = in_step(state, LeaveStep::Cordoning, "30s", true);
+        let name = world.instances[0].name.clone();
+        let plan = plan(&world);
+        assert!(words(&plan).is_empty(), "{state}: {plan}");
+        assert_eq!(plan.end, [IntentKey::Leave(name)], "{state}: {plan}");
+    }
+    let mut world = in_step("busy 100s", LeaveStep::Cordoning, "30s", true);
+    world.instances[0].notice = Some("spot".into());
+    assert_eq!(words(&plan(&world)), ["cordon"]);
+}

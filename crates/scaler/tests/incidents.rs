@@ -1,13 +1,12 @@
 //! What went wrong in comparable systems and takes the whole loop to go wrong: in one process, in virtual time, judged by the
 //! truth of cloud and CI server. What a single plan shows stands in the engine's tests, under the same name of file.
 //!
-//! Every test here has been seen failing with its protection taken out of the code. What was taken out:
+//! What was taken out of the code to see a test fail (two are not in the table and have not been seen yet: the looks that find
+//! nothing, for *absent is not idle*, and the scaler left over, for the fence of the store):
 //!
 //! | test | taken out | where |
 //! |---|---|---|
 //! | `two_hundred_pools_wait_for_none_of_each_other` | each pool's own permits | `run.rs`, `ticker` |
-//! | `one_look_that_finds_nothing_lets_nobody_go` | absent is not idle | `engine`, `supply.rs`, `phase_without` |
-//! | `a_scaler_left_over_does_nothing_of_what_it_had_decided` | the fence of the store | `store-memory`, `fence` |
 //! | `a_burst_is_made_side_by_side` | many calls at once | `run.rs`, `MAX_PARALLEL` |
 //! | `a_creation_that_hangs_holds_up_no_other` | the same | `run.rs`, `MAX_PARALLEL` |
 //! | `a_storm_of_refusals_is_not_answered_by_a_storm_of_calls` | the wait after a refusal grows | `engine`, `offers.rs`, `learn` |
@@ -49,13 +48,16 @@ fn with_max(max: u32) -> Setup {
 
 /// How often an action was begun, however it ended.
 fn actions(scaler: &Running, action: &str) -> u64 {
+    counted(scaler, &format!("action=\"{action}\""))
+}
+
+fn counted(scaler: &Running, is: &str) -> u64 {
     let text = scaler.metrics.exposition();
-    let is = format!("action=\"{action}\"");
     let lines = text
         .lines()
         .filter(|l| l.starts_with("parmanu_action_total"));
     lines
-        .filter(|line| line.contains(&is))
+        .filter(|line| line.contains(is))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
 }
@@ -83,65 +85,68 @@ fn two_hundred_pools_wait_for_none_of_each_other() {
     });
 }
 
-/// The same report's other half, and fleet-plugin's: one look that failed, or found nothing, was taken for an empty queue.
+/// The same report's other half, and fleet-plugin's: looks that failed, or found nothing, were taken for an empty queue. One
+/// is doubted as a cliff; after more of them it still holds that who is absent is not idle.
 #[test]
-fn one_look_that_finds_nothing_lets_nobody_go() {
-    for working in [true, false] {
+fn looks_that_find_nothing_let_nobody_go() {
+    for looks in [1, 3] {
         simulate(Setup::default(), |sim| async move {
             let (_probot, scaler) = start(&sim);
-            push(&sim, 4, if working { 300 } else { 100 });
+            push(&sim, 4, 300);
             sim.until("all four run", SECOND * 60, run(4)).await;
             // by now a machine without an executor is no machine that still boots
             sim.pass(SECOND * 90).await;
-            if !working {
-                let done = |world: &World| world.open_jobs() == 0;
-                sim.until("all are done", SECOND * 60, done).await;
-            }
-            for _ in 0..6 {
-                sim.ci("ci").show_nothing(1);
-                sim.pass(SECOND * 5).await;
+            for _ in 0..4 {
+                sim.ci("ci").show_nothing(looks);
+                sim.pass(SECOND * 10).await;
                 sim.ci("ci").fail(Some("502"));
-                sim.pass(SECOND * 2).await;
+                sim.pass(SECOND * 3).await;
                 sim.ci("ci").fail(None);
                 sim.pass(SECOND * 3).await;
             }
-            if working {
-                assert_eq!(actions(&scaler, "cordon"), 0);
-                assert_eq!(sim.world().all_alive(), 4);
-                assert_eq!(sim.world().ever(), 4, "and nothing is made beside them");
-            }
+            assert_eq!(actions(&scaler, "cordon"), 0, "{looks} looks");
+            assert_eq!(sim.world().ever(), 4, "and nothing is made beside them");
             sim.until_settled(SECOND * 900).await;
         });
     }
 }
 
-/// gitlab-runner #38716: a controller that was left over went on by what it had decided, beside its successor.
+/// gitlab-runner #38716: a controller that was left over went on by what it had decided, beside its successor. Here it is held
+/// up at each of the places between it and the store while it decides, and goes on long after.
 #[test]
 fn a_scaler_left_over_does_nothing_of_what_it_had_decided() {
-    simulate(Setup::default(), |sim| async move {
-        let _probot = sim.probot("p");
-        let gate = Gate::open();
-        let store = Arc::new(GatedStore(gate.clone(), sim.store.clone()));
-        let old = sim.scaler_on("old", store);
-        push(&sim, 2, 20);
-        sim.until("two run", SECOND * 60, run(2)).await;
-        let made = actions(&old, "create");
-        // it plans for three more, and comes no further than to the store
-        gate.pause();
-        push(&sim, 3, 120);
-        sim.pass(SECOND * 8).await;
-        let new = sim.scaler("new");
-        sim.until("three more run", SECOND * 60, |world| world.running() >= 3)
-            .await;
-        sim.pass(SECOND * 30).await;
-        gate.resume();
-        sim.pass(SECOND * 30).await;
-        assert!(new.is_active() && !old.is_active());
-        assert_eq!(actions(&old, "create"), made, "it begins nothing any more");
-        assert_eq!(actions(&old, "delete"), 0);
-        assert!(sim.world().ever() <= 5, "{} for 5 jobs", sim.world().ever());
-        sim.until_settled(SECOND * 600).await;
-    });
+    let begun = std::rc::Rc::new(std::cell::Cell::new(0));
+    for place in 0..16 {
+        let begins = begun.clone();
+        simulate(Setup::default(), |sim| async move {
+            let _probot = sim.probot("p");
+            let gate = Gate::open();
+            let store = Arc::new(GatedStore(gate.clone(), sim.store.clone()));
+            let old = sim.scaler_on("old", store);
+            push(&sim, 2, 20);
+            sim.until("two run", SECOND * 60, run(2)).await;
+            push(&sim, 3, 120);
+            gate.pauses_after(place);
+            gate.reached().await;
+            let before = actions(&old, "create");
+            let done = counted(&old, "outcome=\"done\"");
+            sim.pass(SECOND * 8).await;
+            let new = sim.scaler("new");
+            let three = |world: &World| world.running() >= 3;
+            sim.until("three run", SECOND * 60, three).await;
+            sim.pass(SECOND * 30).await;
+            gate.resume();
+            sim.pass(SECOND * 30).await;
+            assert!(new.is_active() && !old.is_active(), "at {place}");
+            assert_eq!(counted(&old, "outcome=\"done\""), done, "at {place}");
+            begins.set(begins.get() + u32::from(actions(&old, "create") > before));
+            let ever = sim.world().ever();
+            assert!(ever <= 5, "{ever} for 5 jobs at {place}");
+            sim.until_settled(SECOND * 600).await;
+        });
+    }
+    // what the store had taken before is refused for its lease; all else is refused by the store
+    assert!(begun.get() <= 1, "it begins at {} places", begun.get());
 }
 
 /// github-aws-runners/terraform-aws-github-runner #3824: machines were made one after the other, and a burst waited minutes.

@@ -13,7 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use config::{Registries, Settings, StoreSettings};
 use model::HolderId;
-use ports::{Clock, SecretRef};
+use ports::{Clock, StoreAddress};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use telemetry::logs::{self, LogFormat};
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 mod health;
 mod reload;
 
-pub use health::health;
+pub use health::{answers, health};
 pub use reload::{Configured, NeedsRestart, Reloads};
 pub use telemetry::metrics::Service as Half;
 
@@ -173,9 +173,9 @@ impl Service {
     /// # Errors
     ///
     /// When the configuration says that the store is in one process.
-    pub fn redis(&self) -> anyhow::Result<&SecretRef> {
+    pub fn redis(&self) -> anyhow::Result<&StoreAddress> {
         match &self.settings.store {
-            StoreSettings::Redis { url } => Ok(url),
+            StoreSettings::Redis(address) => Ok(address),
             StoreSettings::Memory => anyhow::bail!(
                 "store kind memory lives in one process: use `parmanu up`, or give both services one Redis"
             ),

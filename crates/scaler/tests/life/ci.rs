@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fake_gitlab::{JobId, JobRequest, RunnerId};
-use fake_server::{Request, Response};
+use fake_server::{Fake as _, Request, Response};
 use jiff::Timestamp;
 
 pub(crate) const TOKEN: &str = "simulated-token-of-nobody";
@@ -26,6 +26,8 @@ pub(crate) enum Ticket {
 
 /// One CI server.
 pub(crate) trait Ci: Send {
+    /// Told where it is reached, if it is on a socket.
+    fn listens_at(&mut self, base: String);
     fn answer(&mut self, request: &Request, now: Timestamp) -> Response;
     /// Queues a job.
     fn push(&mut self, now: Timestamp) -> Job;
@@ -93,6 +95,10 @@ impl GitLab {
 }
 
 impl Ci for GitLab {
+    fn listens_at(&mut self, base: String) {
+        self.server.listens_at(base);
+    }
+
     fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
         self.server.handle(request, now)
     }
@@ -229,6 +235,10 @@ impl Jenkins {
 }
 
 impl Ci for Jenkins {
+    fn listens_at(&mut self, base: String) {
+        self.server.listens_at(base);
+    }
+
     fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
         self.server.handle(request, now)
     }
@@ -352,6 +362,10 @@ impl TeamCity {
 }
 
 impl Ci for TeamCity {
+    fn listens_at(&mut self, base: String) {
+        self.server.listens_at(base);
+    }
+
     fn answer(&mut self, request: &Request, now: Timestamp) -> Response {
         self.server.pass_time(now);
         self.server.handle(request, now)
@@ -428,7 +442,9 @@ impl Ci for TeamCity {
 
     fn executors(&self) -> BTreeSet<String> {
         let agents = self.server.agents.values();
-        let ours = agents.filter(|agent| agent.name != PROTOTYPE);
+        // one that went before anybody let it in is a line in a list, which no look shows
+        let known = agents.filter(|agent| agent.authorized || agent.connected);
+        let ours = known.filter(|agent| agent.name != PROTOTYPE);
         ours.map(|agent| agent.name.clone()).collect()
     }
 

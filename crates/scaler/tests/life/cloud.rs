@@ -58,12 +58,16 @@ pub(crate) enum Verb {
     Delete,
 }
 
-pub(crate) trait Cloud: Send {
+/// Who knows what machines there are.
+pub(crate) trait Books: Send {
+    /// Everything that was ever made.
+    fn truth(&self, now: Timestamp) -> Vec<Truth>;
+}
+
+pub(crate) trait Cloud: Books {
     fn list(&mut self, fleet: &FleetId, now: Timestamp) -> Fared<Listing>;
     fn create(&mut self, batch: &CreateBatch, now: Timestamp) -> Fared<Vec<Instance>>;
     fn delete(&mut self, instance: &Instance, now: Timestamp) -> Fared<()>;
-    /// Everything that was ever made.
-    fn truth(&self, now: Timestamp) -> Vec<Truth>;
     /// The cloud takes a machine back, at once.
     fn take_back(&mut self, name: &str, now: Timestamp);
     /// The cloud says that it will.
@@ -76,6 +80,9 @@ pub(crate) trait Cloud: Send {
 
 const BATCH: &str = "parmanu-batch";
 const FLEET: &str = "parmanu-fleet";
+/// As the product's provider of EC2 calls them.
+const REAL_BATCH: &str = "parmanu:batch";
+const REAL_FLEET: &str = "parmanu:fleet";
 const INSTALLATION: &str = "parmanu-installation";
 const EXECUTOR: &str = "parmanu-executor";
 const OFFER: &str = "parmanu-offer";
@@ -138,6 +145,43 @@ fn refused<T>(code: &str, status: u16) -> Fared<T> {
     Fared::Refused(kind, code.to_owned())
 }
 
+/// What the fake of EC2 knows, whoever made it.
+pub(crate) fn ec2_truth(ec2: &Ec2, boot: Duration, now: Timestamp) -> Vec<Truth> {
+    let machines = ec2.instances().filter_map(|machine| {
+        let ended = machine.ending.as_ref().filter(|ending| ending.at <= now);
+        let fleet = [FLEET, REAL_FLEET]
+            .iter()
+            .find_map(|key| machine.tags.get(*key));
+        Some(Truth {
+            name: ec2_name(machine)?.to_string(),
+            alive: ended.is_none(),
+            running: ended.is_none() && age(machine.launched_at, now) >= boot,
+            script: decoded(machine.user_data.as_deref()),
+            fleet: fleet.cloned().unwrap_or_default(),
+        })
+    });
+    machines.collect()
+}
+
+/// What the fake of GCE knows.
+pub(crate) fn gce_truth(gce: &Gce, boot: Duration, now: Timestamp) -> Vec<Truth> {
+    let machines = gce.machines().map(|machine| {
+        let ended = machine.end_at(now);
+        Truth {
+            name: machine.name.clone(),
+            alive: ended.is_none_or(|ending| ending.stops),
+            running: ended.is_none() && age(machine.created_at, now) >= boot,
+            script: machine
+                .metadata
+                .get("startup-script")
+                .cloned()
+                .unwrap_or_default(),
+            fleet: machine.labels.get(FLEET).cloned().unwrap_or_default(),
+        }
+    });
+    machines.collect()
+}
+
 /// One account of EC2, and how long its machines boot.
 pub(crate) struct Ec2Cloud {
     pub(crate) ec2: Ec2,
@@ -183,13 +227,22 @@ impl Ec2Cloud {
 }
 
 fn ec2_name(machine: &fake_ec2::Machine) -> Option<InstanceName> {
-    let batch: BatchId = machine.tags.get(BATCH)?.parse().ok()?;
+    let batch = [BATCH, REAL_BATCH]
+        .iter()
+        .find_map(|key| machine.tags.get(*key));
+    let batch: BatchId = batch?.parse().ok()?;
     Some(batch.instance(machine.launch_index))
 }
 
 fn decoded(script: Option<&str>) -> String {
     let bytes = STANDARD.decode(script.unwrap_or_default());
     String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+}
+
+impl Books for Ec2Cloud {
+    fn truth(&self, now: Timestamp) -> Vec<Truth> {
+        ec2_truth(&self.ec2, self.boot, now)
+    }
 }
 
 impl Cloud for Ec2Cloud {
@@ -284,20 +337,6 @@ impl Cloud for Ec2Cloud {
             Fared::Refused(kind, why) => Fared::Refused(kind, why),
             Fared::Lost => Fared::Lost,
         }
-    }
-
-    fn truth(&self, now: Timestamp) -> Vec<Truth> {
-        let machines = self.ec2.instances().filter_map(|machine| {
-            let ended = machine.ending.as_ref().filter(|ending| ending.at <= now);
-            Some(Truth {
-                name: ec2_name(machine)?.to_string(),
-                alive: ended.is_none(),
-                running: ended.is_none() && age(machine.launched_at, now) >= self.boot,
-                script: decoded(machine.user_data.as_deref()),
-                fleet: machine.tags.get(FLEET).cloned().unwrap_or_default(),
-            })
-        });
-        machines.collect()
     }
 
     fn take_back(&mut self, name: &str, now: Timestamp) {
@@ -410,6 +449,12 @@ fn gce_instance(shown: &Value) -> Option<Instance> {
     Some(instance(&gce_marks(shown), name, &id, state, created))
 }
 
+impl Books for GceCloud {
+    fn truth(&self, now: Timestamp) -> Vec<Truth> {
+        gce_truth(&self.gce, self.boot, now)
+    }
+}
+
 impl Cloud for GceCloud {
     fn list(&mut self, fleet: &FleetId, now: Timestamp) -> Fared<Listing> {
         let filter = format!("(labels.{FLEET}={fleet})");
@@ -468,24 +513,6 @@ impl Cloud for GceCloud {
             Fared::Refused(kind, why) => Fared::Refused(kind, why),
             Fared::Lost => Fared::Lost,
         }
-    }
-
-    fn truth(&self, now: Timestamp) -> Vec<Truth> {
-        let machines = self.gce.machines().map(|machine| {
-            let ended = machine.end_at(now);
-            Truth {
-                name: machine.name.clone(),
-                alive: ended.is_none_or(|ending| ending.stops),
-                running: ended.is_none() && age(machine.created_at, now) >= self.boot,
-                script: machine
-                    .metadata
-                    .get("startup-script")
-                    .cloned()
-                    .unwrap_or_default(),
-                fleet: machine.labels.get(FLEET).cloned().unwrap_or_default(),
-            }
-        });
-        machines.collect()
     }
 
     fn take_back(&mut self, name: &str, now: Timestamp) {

@@ -7,6 +7,7 @@
 //!
 //! - `random.rs`: everything goes wrong at random, for many seeds;
 //! - `crash.rs`: one scale-out and one scale-in, cut off at every place;
+//! - `sockets.rs`: a few lives of the binaries themselves, over loopback and through the real SDKs;
 //! - `races.rs`: one departure, and a job that comes at every moment of it; there the judge is seen to report killed builds.
 //!
 //! `PARMANU_TEST_SEEDS` makes more lives of each CI server, `PARMANU_TEST_SEED` replays one, `PARMANU_TEST_LOG` shows
@@ -23,4 +24,5 @@ mod ports;
 mod races;
 mod random;
 mod sim;
+mod sockets;
 mod world;

@@ -12,8 +12,7 @@ use ports::Clock;
 use fake_server::{Request, Response};
 
 use crate::ci::{Ci, Credentials, Job, Ticket};
-use crate::clock::SimClock;
-use crate::cloud::{Cloud, Fared, Truth};
+use crate::cloud::{Books, Cloud, Fared, Truth};
 
 /// How often the world moves.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
@@ -63,10 +62,12 @@ pub(crate) struct Weather {
 }
 
 pub(crate) struct World {
-    clock: Arc<SimClock>,
+    clock: Arc<dyn Clock>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) ci: Box<dyn Ci>,
     pub(crate) clouds: BTreeMap<ProviderName, Box<dyn Cloud>>,
+    /// Clouds that others speak to: what becomes of their machines is seen at the next beat.
+    pub(crate) elsewhere: Vec<Box<dyn Books>>,
     guests: BTreeMap<String, Guest>,
     lengths: BTreeMap<Job, Duration>,
     pub(crate) weather: Weather,
@@ -104,12 +105,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(clock: Arc<SimClock>, seed: u64, ci: Box<dyn Ci>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, seed: u64, ci: Box<dyn Ci>) -> Self {
         World {
             clock,
             rng: fastrand::Rng::with_seed(seed),
             ci,
             clouds: BTreeMap::new(),
+            elsewhere: Vec::new(),
             guests: BTreeMap::new(),
             lengths: BTreeMap::new(),
             weather: Weather::default(),
@@ -149,18 +151,24 @@ impl World {
         self.wrong.push(format!("at {at:?}: {what}"));
     }
 
+    /// Everything that was ever made.
+    fn truth(&self) -> Vec<Truth> {
+        let now = self.now();
+        let clouds = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let elsewhere = self.elsewhere.iter().flat_map(|books| books.truth(now));
+        clouds.chain(elsewhere).collect()
+    }
+
     /// All machines of ours that cost money.
     pub(crate) fn alive(&self) -> Vec<String> {
-        let now = self.now();
-        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let all = self.truth().into_iter();
         let ours = all.filter(|truth| truth.alive && truth.fleet == FLEET);
         ours.map(|truth| truth.name).collect()
     }
 
     /// Machines of ours that were ever made; no name twice.
     pub(crate) fn ever(&self) -> usize {
-        let now = self.now();
-        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let all = self.truth().into_iter();
         all.filter(|truth| truth.fleet == FLEET).count()
     }
 
@@ -173,7 +181,12 @@ impl World {
     /// Nothing is left but the minimum of machines, and their executors.
     pub(crate) fn settled(&self, min: usize) -> bool {
         let alive: BTreeSet<String> = self.alive().into_iter().collect();
-        self.ci.open() == 0 && alive.len() == min && self.ci.executors() == alive
+        // one that never joined has an executor too, and does not stay
+        let joined = |name: &String| self.guests.get(name).is_some_and(|guest| guest.joined);
+        self.ci.open() == 0
+            && alive.len() == min
+            && alive.iter().all(joined)
+            && self.ci.executors() == alive
     }
 
     pub(crate) fn create(
@@ -248,8 +261,7 @@ impl World {
         if alive.len() > self.max + self.above_max {
             self.wrong(format!("I2: {} machines: {alive:?}", alive.len()));
         }
-        let now = self.now();
-        let all = self.clouds.values().flat_map(|cloud| cloud.truth(now));
+        let all = self.truth().into_iter();
         let mut names = BTreeSet::new();
         let twice: Vec<String> = all
             .map(|truth| truth.name)
@@ -275,6 +287,14 @@ impl World {
         for cloud in self.clouds.values_mut() {
             cloud.announce(name, now);
         }
+    }
+
+    /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
+    /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
+    pub(crate) fn operator_removes_what_never_joined(&mut self) {
+        let guests = self.guests.iter().filter(|(_, guest)| !guest.joined);
+        let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.take_back(name));
     }
 
     fn vanish(&mut self, name: &str) {
@@ -312,6 +332,19 @@ impl World {
         self.down = down;
         let now = self.clock.boottime();
         self.down_since = down.then(|| self.down_since.unwrap_or(now));
+    }
+
+    /// What is to be known when it is not as it should be.
+    pub(crate) fn tell(&self) -> String {
+        let joined = self.guests.iter().filter(|(_, guest)| guest.joined);
+        let joined: Vec<&String> = joined.map(|(name, _)| name).collect();
+        format!(
+            "machines: {:?}\njoined: {joined:?}\nexecutors: {:?}\nopen jobs: {}\nwrong: {:?}",
+            self.alive(),
+            self.ci.executors(),
+            self.ci.open(),
+            self.wrong,
+        )
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -396,7 +429,7 @@ impl World {
 
     fn come_and_go(&mut self) {
         let (now, at) = (self.now(), self.clock.boottime());
-        let truth: Vec<Truth> = self.clouds.values().flat_map(|c| c.truth(now)).collect();
+        let truth = self.truth();
         let mut up = BTreeSet::new();
         for truth in truth.into_iter().filter(|t| t.running && t.fleet == FLEET) {
             up.insert(truth.name.clone());
@@ -417,7 +450,15 @@ impl World {
         }
         let gone: Vec<String> = self.guests.keys().cloned().collect();
         for name in gone.into_iter().filter(|name| !up.contains(name)) {
-            self.vanish(&name);
+            if self.elsewhere.is_empty() {
+                self.vanish(&name);
+            } else {
+                // nothing takes machines there but we
+                self.deleted(&name);
+            }
+        }
+        if !self.elsewhere.is_empty() {
+            self.judge_numbers();
         }
         let back: Vec<String> = self
             .back
