@@ -7,7 +7,8 @@
 //! - `yaml.rs` reads one text, `load.rs` several files into one document, `validate/` (a module per section) makes settings of it;
 //! - `locate.rs` finds where a path stands in the text, `diagnostic.rs` shows it, `redact.rs` keeps secrets out of it;
 //! - `template.rs` reads boot scripts and the parts that they include;
-//! - `raw.rs` has the keys that belong to no plugin, `schema.rs` makes the JSON Schema of them and the plugins' keys.
+//! - `raw.rs` has the keys that belong to no plugin, `schema.rs` makes the JSON Schema of them and the plugins' keys;
+//! - `trace.rs` tells whether any of the files reads otherwise than before.
 //!
 //! This crate knows no plugin: the registries bring each plugin's own keys. It does not watch files and does not
 //! connect anywhere.
@@ -21,6 +22,7 @@ mod redact;
 mod schema;
 mod settings;
 mod template;
+mod trace;
 mod validate;
 mod words;
 mod yaml;
@@ -30,3 +32,4 @@ pub use load::{LoadError, Registries, check_text, load};
 pub use schema::schema;
 pub use settings::{EmitterSettings, PoolSettings, ProviderSettings, Settings, StoreSettings};
 pub use template::Template;
+pub use trace::Trace;

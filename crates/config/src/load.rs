@@ -77,11 +77,7 @@ const MAX_SHOWN: usize = 100;
 /// Loads the file at `path`, or all `*.yaml` and `*.yml` files of the directory at `path` that are not hidden, merged by
 /// key. The report holds the warnings.
 pub fn load(path: &Path, registries: &Registries) -> Result<(Settings, Report), LoadError> {
-    let base = if path.is_dir() {
-        path
-    } else {
-        path.parent().unwrap_or(Path::new("."))
-    };
+    let base = folder(path);
     let mut sources = Vec::new();
     for file in files(path)? {
         // one byte more than is read tells that there is more; the size of a pipe or a device says nothing
@@ -98,7 +94,15 @@ pub fn load(path: &Path, registries: &Registries) -> Result<(Settings, Report), 
     check_sources(&sources, registries, base)
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+/// Where a configuration's relative paths begin.
+pub(crate) fn folder(path: &Path) -> &Path {
+    if path.is_dir() {
+        return path;
+    }
+    path.parent().unwrap_or(Path::new("."))
+}
+
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

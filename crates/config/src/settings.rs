@@ -101,6 +101,35 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether what is made for one CI server from `other` would be what is made from this: then it may go on, with what it
+    /// remembers and has counted.
+    #[must_use]
+    pub fn has_same_emitter(&self, other: &Settings, name: &EmitterName) -> bool {
+        let made_from = |settings: &Settings| {
+            let emitter = settings.emitters.get(name)?;
+            Some((
+                settings.fleet.clone(),
+                emitter.kind.clone(),
+                emitter.config.clone(),
+                emitter.timeout,
+                settings.serves_of(name),
+            ))
+        };
+        made_from(self).is_some_and(|this| made_from(other) == Some(this))
+    }
+
+    /// The same for one cloud account.
+    #[must_use]
+    pub fn has_same_provider(&self, other: &Settings, name: &ProviderName) -> bool {
+        let made_from = |settings: &Settings| {
+            let provider = settings.providers.get(name)?;
+            Some((provider.kind.clone(), provider.config.clone()))
+        };
+        made_from(self).is_some_and(|this| made_from(other) == Some(this))
+    }
+}
+
 impl fmt::Debug for EmitterSettings {
     /// Without the plugin's keys: a token may stand among them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minijinja::{Environment, UndefinedBehavior};
 
@@ -64,6 +64,14 @@ impl Template {
             text,
             parts,
         })
+    }
+
+    /// The files it was read from.
+    pub(crate) fn files(&self, base: &Path) -> impl Iterator<Item = PathBuf> {
+        let file = base.join(&self.name);
+        let folder = file.parent().unwrap_or(base).to_owned();
+        let parts = self.parts.keys().map(move |name| folder.join(name));
+        std::iter::once(file).chain(parts)
     }
 
     /// What renders it. A variable that does not exist is an error: half a script boots, and never joins.

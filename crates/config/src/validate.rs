@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::load::Registries;
 use crate::raw;
-use crate::settings::{Settings, StoreSettings};
+use crate::settings::{PoolSettings, Settings, StoreSettings};
 use entries::take_kind;
 
 /// Makes settings of a document; `None` when a part that everything needs cannot be read. Problems are added either way.
@@ -68,7 +68,7 @@ pub(crate) fn settings(
         .retain(|problem| problem.severity == Severity::Error || !wrong.contains(&problem.path));
     Some(Settings {
         fleet: fleet?,
-        hash: ConfigHash::new(short_hash(document)),
+        hash: hash_of(document, &pools),
         store: store?,
         api_token,
         emitters,
@@ -76,6 +76,15 @@ pub(crate) fn settings(
         pools,
         limits,
     })
+}
+
+/// What a whole configuration is known by. A boot script counts by its text: it is as much in force as the file that names it.
+fn hash_of(document: &Value, pools: &BTreeMap<model::PoolName, PoolSettings>) -> ConfigHash {
+    let scripts = pools.values().filter_map(|pool| pool.bootstrap.as_ref());
+    let scripts: BTreeMap<_, _> = scripts
+        .map(|script| (&script.name, (&script.text, &script.parts)))
+        .collect();
+    ConfigHash::new(short_hash(&serde_json::json!([document, scripts])))
 }
 
 /// Eight bytes of a hash, in hexadecimal digits. The keys of a mapping are in one order wherever they stood.

@@ -107,6 +107,23 @@ fn read_file(path: &std::path::Path) -> Result<String, SecretError> {
     }
 }
 
+/// The same place, or the same text in the configuration itself. What stands in the place is not read.
+impl PartialEq for SecretRef {
+    fn eq(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        match (self, other) {
+            (SecretRef::Env(name), SecretRef::Env(other)) => name == other,
+            (SecretRef::File(path), SecretRef::File(other)) => path == other,
+            (SecretRef::Literal(text), SecretRef::Literal(other)) => {
+                text.expose_secret() == other.expose_secret()
+            }
+            (SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Literal(_), _) => false,
+        }
+    }
+}
+
+impl Eq for SecretRef {}
+
 impl std::fmt::Debug for SecretRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

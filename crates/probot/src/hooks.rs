@@ -6,7 +6,7 @@
 //! to all of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -48,9 +48,10 @@ const HEADERS: [&str; 2] = ["x-gitlab-token", "x-parmanu-token"];
 pub struct Hooks(Arc<Inner>);
 
 struct Inner {
-    secrets: BTreeMap<EmitterName, SecretRef>,
-    /// One for each emitter that has a secret.
-    heard: BTreeMap<EmitterName, Notify>,
+    /// The emitters that take hooks.
+    taken: RwLock<BTreeMap<EmitterName, Taken>>,
+    /// Told when others take hooks than before.
+    changed: Notify,
     places: Semaphore,
     /// When it was last said that a hook of this emitter was refused.
     said: Mutex<BTreeMap<EmitterName, Duration>>,
@@ -58,22 +59,48 @@ struct Inner {
     clock: Arc<dyn Clock>,
 }
 
+/// One emitter that takes hooks.
+#[derive(Clone)]
+struct Taken {
+    secret: SecretRef,
+    heard: Arc<Notify>,
+}
+
+/// The emitters of a configuration that have a secret for hooks. What was heard and not passed on stays heard.
+fn taken(
+    settings: &Settings,
+    before: &BTreeMap<EmitterName, Taken>,
+) -> BTreeMap<EmitterName, Taken> {
+    let emitters = settings.emitters.iter();
+    let taken = emitters.filter_map(|(name, emitter)| {
+        let heard = before.get(name).map(|taken| taken.heard.clone());
+        let taken = Taken {
+            secret: emitter.hook.clone()?,
+            heard: heard.unwrap_or_default(),
+        };
+        Some((name.clone(), taken))
+    });
+    taken.collect()
+}
+
 impl Hooks {
     /// The hooks of a checked configuration.
     pub fn of(settings: &Settings, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let emitters = settings.emitters.iter();
-        let secrets: BTreeMap<EmitterName, SecretRef> = emitters
-            .filter_map(|(name, emitter)| Some((name.clone(), emitter.hook.clone()?)))
-            .collect();
-        let heard = secrets.keys().map(|name| (name.clone(), Notify::new()));
         Hooks(Arc::new(Inner {
-            heard: heard.collect(),
-            secrets,
+            taken: RwLock::new(taken(settings, &BTreeMap::new())),
+            changed: Notify::new(),
             places: Semaphore::new(AT_ONCE),
             said: Mutex::default(),
             metrics,
             clock,
         }))
+    }
+
+    /// Takes the hooks of another configuration from now on.
+    pub fn configure(&self, settings: &Settings) {
+        let new = taken(settings, &self.0.taken());
+        *self.0.taken.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.0.changed.notify_one();
     }
 
     /// Starts a service that takes the hooks of its configuration.
@@ -105,31 +132,38 @@ impl Hooks {
 
     /// Passes hints on to all replicas until `stop`.
     pub(crate) async fn pass_on(self, store: Arc<dyn Store>, stop: CancellationToken) {
-        let forward = |name: EmitterName| {
-            let (hooks, store) = (self.clone(), store.clone());
-            async move {
-                let Some(heard) = hooks.0.heard.get(&name) else {
-                    return;
-                };
-                loop {
-                    heard.notified().await;
-                    if let Err(error) = store.hint(&name).await {
-                        // the store being away is said by the loop that writes to it
-                        debug!(emitter = %name, error = %chain(&error), "a hint is lost");
-                    }
-                    hooks.0.clock.sleep(LEAST_BETWEEN).await;
-                }
+        loop {
+            let taken = self.0.taken().clone();
+            let forwards = taken
+                .into_iter()
+                .map(|(name, taken)| self.forward(&store, name, taken.heard));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.changed.notified() => {}
+                _ = futures::future::join_all(forwards), if !self.0.taken().is_empty() => {}
             }
-        };
-        let forwards: Vec<_> = self.0.heard.keys().cloned().map(forward).collect();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            _ = futures::future::join_all(forwards) => stop.cancelled().await,
+        }
+    }
+
+    /// Passes the hints of one emitter on.
+    async fn forward(&self, store: &Arc<dyn Store>, name: EmitterName, heard: Arc<Notify>) {
+        loop {
+            heard.notified().await;
+            if let Err(error) = store.hint(&name).await {
+                // the store being away is said by the loop that writes to it
+                debug!(emitter = %name, error = %chain(&error), "a hint is lost");
+            }
+            self.0.clock.sleep(LEAST_BETWEEN).await;
         }
     }
 }
 
 impl Inner {
+    fn taken(&self) -> RwLockReadGuard<'_, BTreeMap<EmitterName, Taken>> {
+        // the one change is an assignment, so a panic of another thread left nothing half done
+        self.taken.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it is time to say once more that a hook of this emitter was refused; the metric counts them all.
     fn may_say(&self, emitter: &EmitterName) -> bool {
         let now = self.clock.boottime();
@@ -149,15 +183,15 @@ async fn take(
     headers: HeaderMap,
     body: Body,
 ) -> StatusCode {
-    let known = hooks
-        .secrets
-        .iter()
-        .find(|(name, _)| name.as_str() == emitter);
-    let label = known.map_or("unknown", |(name, _)| name.as_str());
+    let known = emitter.parse::<EmitterName>().ok().and_then(|name| {
+        let taken = hooks.taken().get(&name)?.clone();
+        Some((name, taken))
+    });
+    let label = known.as_ref().map_or("unknown", |(name, _)| name.as_str());
     let (outcome, status) = match hooks.places.try_acquire() {
         Err(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
         // whoever has no secret learns nothing of which emitters there are
-        Ok(_) if !opens(known.map(|(_, secret)| secret), &headers) => {
+        Ok(_) if !opens(known.as_ref().map(|(_, taken)| &taken.secret), &headers) => {
             ("refused", StatusCode::UNAUTHORIZED)
         }
         Ok(_place) => match drain(body, &*hooks.clock).await {
@@ -166,12 +200,8 @@ async fn take(
         },
     };
     hooks.metrics.probot.hooked(label, outcome);
-    match (outcome, known) {
-        ("accepted", Some((name, _))) => {
-            if let Some(heard) = hooks.heard.get(name) {
-                heard.notify_one();
-            }
-        }
+    match (outcome, &known) {
+        ("accepted", Some((_, taken))) => taken.heard.notify_one(),
         ("refused", Some((name, _))) if hooks.may_say(name) => {
             warn!(emitter = %name, "a hook without the right secret was refused: compare `hook: {{ secret }}` with the sender's");
         }

@@ -12,8 +12,10 @@ pub mod mapping;
 mod pace;
 pub mod passed_over;
 mod poll;
+mod reload;
 mod run;
 
 pub use hooks::Hooks;
 pub use poll::Polled;
+pub use reload::Reconfigure;
 pub use run::Probot;

@@ -27,10 +27,12 @@ async fn main() -> anyhow::Result<()> {
     if arguments.health {
         return service::health(&arguments, DEFAULTS).await;
     }
-    let (service, hooks) = Hooks::start(&arguments, DEFAULTS).await?;
+    let (mut service, hooks) = Hooks::start(&arguments, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;
     let probot = Probot::of(&service, store, Some(hooks))?;
-    probot.run(service.stop.clone()).await;
+    let (loops, changes) = probot.reconfigure(&service.settings);
+    let runs = probot.run_with(service.stop.clone(), changes);
+    tokio::join!(runs, service.reload_into(loops));
     service.finish().await
 }

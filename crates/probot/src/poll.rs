@@ -9,7 +9,7 @@ use ports::{
     StoreErrorKind, WorkloadWrite, timeout,
 };
 use telemetry::{Condition, Metrics, chain};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -36,7 +36,9 @@ pub struct Polled {
 }
 
 pub(crate) struct Poller {
-    pub(crate) polled: Polled,
+    pub(crate) polled: Arc<Polled>,
+    /// What takes the place of `polled` after a change of the configuration.
+    changes: watch::Receiver<Arc<Polled>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -49,6 +51,12 @@ pub(crate) struct Poller {
     passed_over: PassedOver,
     /// What was logged last, so that a repeated line is logged once.
     said: String,
+}
+
+/// Shows the emitter and its pools to the metrics.
+fn watches(metrics: &Metrics, polled: &Polled) {
+    let pools = polled.mapper.names().map(model::PoolName::as_str);
+    metrics.probot.watches(polled.name.as_str(), pools);
 }
 
 /// The wait after one turn.
@@ -69,7 +77,7 @@ impl Pause {
 
 impl Poller {
     pub(crate) fn new(
-        polled: Polled,
+        mut changes: watch::Receiver<Arc<Polled>>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -77,11 +85,12 @@ impl Poller {
         condition: Condition,
         hint: Arc<Notify>,
     ) -> Self {
+        let polled = changes.borrow_and_update().clone();
         let pace = Pace::new(polled.every);
-        let pools = polled.mapper.names().map(model::PoolName::as_str);
-        metrics.probot.watches(polled.name.as_str(), pools);
+        watches(&metrics, &polled);
         Poller {
             polled,
+            changes,
             store,
             clock,
             metrics,
@@ -104,17 +113,33 @@ impl Poller {
                 () = stop.cancelled() => break,
                 pause = self.turn(&mut held) => pause,
             };
+            let mut changes = self.changes.clone();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = changes.changed() => {}
                 () = self.rest(pause) => {}
             }
+            self.take_change();
         }
         if let Some(epoch) = held
             && let Err(error) = self.store.release(&self.lease(), &self.holder, epoch).await
         {
             debug!(emitter = %self.polled.name, error = %chain(&error), "lease not given back");
         }
+    }
+
+    /// Goes on with another configuration, if there is one; what was learned of the CI server stays.
+    fn take_change(&mut self) {
+        let polled = self.changes.borrow_and_update().clone();
+        if Arc::ptr_eq(&polled, &self.polled) {
+            return;
+        }
+        if polled.every != self.polled.every {
+            self.pace = Pace::new(polled.every);
+        }
+        watches(&self.metrics, &polled);
+        self.polled = polled;
     }
 
     /// Waits; a hint ends the wait, but not sooner than the pace allows.

@@ -1,7 +1,7 @@
 //! From settings to running loops.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Registries, Settings};
 use futures::StreamExt;
@@ -10,8 +10,8 @@ use model::{EmitterName, HolderId, JobRange};
 use ports::{Clock, EmitterContext, PluginError, Store};
 use service::Service;
 use telemetry::{Metrics, Readiness};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -22,7 +22,7 @@ use crate::poll::{Polled, Poller};
 /// All polling loops of one process.
 pub struct Probot {
     /// The emitters to look at.
-    pub emitters: Vec<Polled>,
+    pub emitters: Vec<Arc<Polled>>,
     /// Where to write.
     pub store: Arc<dyn Store>,
     /// Time.
@@ -68,14 +68,15 @@ impl Probot {
         settings: &Settings,
         registries: &Registries,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Vec<Polled>, PluginError> {
+    ) -> Result<Vec<Arc<Polled>>, PluginError> {
         let mut emitters = Vec::new();
         for name in settings.emitters.keys() {
             if settings.serves_of(name).is_empty() {
                 info!(emitter = %name, "no pool uses this emitter: it is not looked at");
                 continue;
             }
-            emitters.extend(Probot::emitter(settings, registries, clock, name, true)?);
+            let made = Probot::emitter(settings, registries, clock, name, true)?;
+            emitters.extend(made.map(Arc::new));
         }
         Ok(emitters)
     }
@@ -126,42 +127,161 @@ impl Probot {
         }))
     }
 
-    /// Looks at every emitter until `stop`, each in a loop of its own; then gives the leases back.
+    /// As [`Probot::run_with`], with a configuration that stays.
     pub async fn run(self, stop: CancellationToken) {
-        let mut loops = JoinSet::new();
-        let mut hints = BTreeMap::new();
-        for polled in self.emitters {
+        let (_keep, changes) = watch::channel(Vec::new());
+        self.run_with(stop, changes).await;
+    }
+
+    /// Looks at every emitter until `stop`, each in a loop of its own; then gives the leases back. What `changes` brings takes
+    /// the place of the emitters before: a loop goes on with it after its turn and keeps its lease, its pace and what it
+    /// learned; one whose emitter is gone ends.
+    pub async fn run_with(
+        self,
+        stop: CancellationToken,
+        mut changes: watch::Receiver<Vec<Arc<Polled>>>,
+    ) {
+        let mut pollers = Pollers {
+            store: self.store.clone(),
+            clock: self.clock,
+            metrics: self.metrics,
+            readiness: self.readiness,
+            holder: self.holder,
+            running: BTreeMap::new(),
+            hints: Arc::default(),
+            loops: JoinSet::new(),
+        };
+        pollers.follow(self.emitters, &stop);
+        let mut others = JoinSet::new();
+        if let Some(hooks) = self.hooks {
+            others.spawn(hooks.pass_on(self.store.clone(), stop.clone()));
+        }
+        let heard = pollers.hints.clone();
+        others.spawn(listen(self.store.hints(), heard, stop.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Ok(()) = changes.changed() => {
+                    let emitters = changes.borrow_and_update().clone();
+                    pollers.follow(emitters, &stop);
+                }
+                Some(ended) = pollers.loops.join_next() => pollers.ended(ended),
+                Some(ended) = others.join_next() => note(ended),
+                else => break,
+            }
+        }
+        stop.cancelled().await;
+        while let Some(ended) = pollers.loops.join_next().await {
+            note(ended.map(drop));
+        }
+        while let Some(ended) = others.join_next().await {
+            note(ended);
+        }
+    }
+}
+
+fn note(ended: Result<(), JoinError>) {
+    if let Err(failure) = ended {
+        // a panic is a bug of ours; the other emitters go on, and readiness shows the silent one
+        error!(error = %failure, "the loop of one emitter broke");
+    }
+}
+
+fn condition_of(emitter: &EmitterName) -> String {
+    format!("emitter {emitter}")
+}
+
+/// The hint of each emitter that is looked at.
+type Hints = Arc<Mutex<BTreeMap<EmitterName, Arc<Notify>>>>;
+
+/// The loops that run, one for each emitter.
+struct Pollers {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    holder: HolderId,
+    running: BTreeMap<EmitterName, Running>,
+    hints: Hints,
+    loops: JoinSet<EmitterName>,
+}
+
+/// One loop: how it is told of another configuration, and how it ends.
+struct Running {
+    polled: watch::Sender<Arc<Polled>>,
+    stop: CancellationToken,
+}
+
+impl Pollers {
+    /// Lets these emitters be looked at and no others.
+    fn follow(&mut self, emitters: Vec<Arc<Polled>>, stop: &CancellationToken) {
+        let names: BTreeSet<EmitterName> = emitters.iter().map(|it| it.name.clone()).collect();
+        self.running.retain(|name, running| {
+            let stays = names.contains(name);
+            if !stays {
+                info!(emitter = %name, "this emitter is no longer looked at");
+                running.stop.cancel();
+            }
+            stays
+        });
+        self.hints().retain(|name, _| names.contains(name));
+        for polled in emitters {
+            let name = polled.name.clone();
+            if let Some(running) = self.running.get(&name) {
+                running.polled.send_replace(polled);
+                continue;
+            }
             let hint = Arc::new(Notify::new());
-            hints.insert(polled.name.clone(), hint.clone());
-            let condition = self.readiness.condition(format!("emitter {}", polled.name));
+            self.hints().insert(name.clone(), hint.clone());
+            let (sender, changes) = watch::channel(polled);
             let poller = Poller::new(
-                polled,
+                changes,
                 self.store.clone(),
                 self.clock.clone(),
                 self.metrics.clone(),
                 self.holder.clone(),
-                condition,
+                self.readiness.condition(condition_of(&name)),
                 hint,
             );
-            loops.spawn(poller.run(stop.clone()));
-        }
-        if let Some(hooks) = self.hooks {
-            loops.spawn(hooks.pass_on(self.store.clone(), stop.clone()));
-        }
-        loops.spawn(listen(self.store.hints(), hints, stop));
-        while let Some(ended) = loops.join_next().await {
-            if let Err(failure) = ended {
-                // a panic is a bug of ours; the other emitters go on, and readiness shows the silent one
-                error!(error = %failure, "the loop of one emitter broke");
-            }
+            let own = stop.child_token();
+            let (ends, of) = (own.clone(), name.clone());
+            self.loops.spawn(async move {
+                poller.run(ends).await;
+                of
+            });
+            let running = Running {
+                polled: sender,
+                stop: own,
+            };
+            self.running.insert(name, running);
         }
     }
+
+    /// A loop has ended. What it said of its emitter is forgotten, unless that came back meanwhile.
+    fn ended(&self, ended: Result<EmitterName, JoinError>) {
+        if let Ok(name) = &ended
+            && !self.running.contains_key(name)
+        {
+            self.readiness.forget(&condition_of(name));
+        }
+        note(ended.map(drop));
+    }
+
+    fn hints(&self) -> MutexGuard<'_, BTreeMap<EmitterName, Arc<Notify>>> {
+        lock(&self.hints)
+    }
+}
+
+fn lock(hints: &Hints) -> MutexGuard<'_, BTreeMap<EmitterName, Arc<Notify>>> {
+    // each change is whole, so a panic of another thread left nothing half done
+    hints.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Wakes the loop that each hint is about.
 async fn listen(
     mut hints: BoxStream<'static, EmitterName>,
-    pollers: BTreeMap<EmitterName, Arc<Notify>>,
+    pollers: Hints,
     stop: CancellationToken,
 ) {
     loop {
@@ -169,7 +289,7 @@ async fn listen(
             () = stop.cancelled() => return,
             hint = hints.next() => hint,
         };
-        if let Some(poller) = hint.and_then(|emitter| pollers.get(&emitter)) {
+        if let Some(poller) = hint.and_then(|emitter| lock(&pollers).get(&emitter).cloned()) {
             poller.notify_one();
         }
     }

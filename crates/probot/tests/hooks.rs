@@ -99,7 +99,7 @@ async fn replica(store: &Arc<dyn Store>, name: &str) -> Replica {
         timeout: hour,
     };
     let probot = Probot {
-        emitters: vec![polled],
+        emitters: vec![Arc::new(polled)],
         store: store.clone(),
         clock,
         metrics: metrics.clone(),

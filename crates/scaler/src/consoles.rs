@@ -4,7 +4,7 @@
 //! secrets, so whatever looks like one is cut short. Nothing waits for it for long, and one that cannot be had is no failure.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{Instance, InstanceName, ProviderName};
@@ -27,8 +27,8 @@ const SECRET: usize = 20;
 const SHOWN: usize = 5;
 
 /// The machines whose consoles were told, the newest last.
-#[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<VecDeque<InstanceName>>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<VecDeque<InstanceName>>>);
 
 impl Told {
     /// Notes that a machine's console is told now; false if it was before.

@@ -6,6 +6,7 @@
 //!
 //! - `lease.rs` holds the term, `lister.rs` one listing loop per provider, `observe.rs` puts together what is known;
 //! - `tick.rs` is one pass: read, plan, check, commit, dispatch. It never waits for a CI server or a cloud;
+//! - `reload.rs` makes the parts of a changed configuration, which the next tick goes on with;
 //! - `api/` shows what was seen last and takes an operator's orders;
 //! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
 //!   `ledger.rs` and so into the next tick.
@@ -26,6 +27,7 @@ mod measure;
 mod names;
 mod observe;
 mod orphans;
+mod reload;
 mod run;
 mod showing;
 mod tick;
@@ -33,5 +35,6 @@ mod view;
 
 pub use api::Api;
 pub use observe::workload_of;
-pub use run::{Pool, Scaler, Timing};
+pub use reload::Reconfigure;
+pub use run::{Parts, Pool, Scaler, Timing};
 pub use view::{FleetView, MachineView, PoolView};

@@ -1,35 +1,60 @@
 //! One listing loop per provider: a provider that hangs or lies delays no other.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{Epoch, FleetId, Instance, InstanceState, Listing, ProviderName, Seen};
 use ports::{Call, Clock, Provider, ProviderError, timeout};
-use telemetry::{Condition, Metrics, chain};
+use telemetry::{Condition, Metrics, Readiness, chain};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-/// What each provider listed last.
+use crate::run::Timing;
+
+/// What each provider listed last. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Listings {
-    seen: BTreeMap<ProviderName, watch::Receiver<Seen<Vec<Instance>>>>,
-    again: BTreeMap<ProviderName, Arc<Notify>>,
+pub(crate) struct Listings(Arc<Mutex<BTreeMap<ProviderName, Heard>>>);
+
+/// What one provider's loop writes, and how it is woken.
+#[derive(Clone)]
+struct Heard {
+    seen: watch::Receiver<Seen<Vec<Instance>>>,
+    again: Arc<Notify>,
 }
 
 impl Listings {
-    /// Adds a provider; returns what its loop writes to and is woken by.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProviderName, Heard>> {
+        // each change is whole, so a panic of another thread left nothing half done
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a provider, of which nothing is known yet; returns what its loop writes to and is woken by.
     pub(crate) fn add(
-        &mut self,
+        &self,
         provider: &ProviderName,
     ) -> (watch::Sender<Seen<Vec<Instance>>>, Arc<Notify>) {
         let (sender, receiver) = watch::channel(Seen::Never { why: None });
         let again = Arc::new(Notify::new());
-        self.seen.insert(provider.clone(), receiver);
-        self.again.insert(provider.clone(), again.clone());
+        let heard = Heard {
+            seen: receiver,
+            again: again.clone(),
+        };
+        self.lock().insert(provider.clone(), heard);
         (sender, again)
+    }
+
+    /// Forgets a provider; returns how many of its machines were known.
+    pub(crate) fn remove(&self, provider: &ProviderName) -> usize {
+        let removed = self.lock().remove(provider);
+        removed.map_or(0, |heard| {
+            let seen = heard.seen.borrow();
+            let known = seen.any().into_iter().flatten();
+            known.filter(|instance| !instance.state.is_gone()).count()
+        })
     }
 
     /// What is known now. A listing that began before `since` is no whole one.
@@ -42,27 +67,29 @@ impl Listings {
             },
             other => other,
         };
-        self.seen
+        self.lock()
             .iter()
-            .map(|(name, seen)| (name.clone(), dated(seen.borrow().clone())))
+            .map(|(name, heard)| (name.clone(), dated(heard.seen.borrow().clone())))
             .collect()
     }
 
     /// Asks a provider to be listed again soon.
     pub(crate) fn again(&self, provider: &ProviderName) {
-        if let Some(again) = self.again.get(provider) {
-            again.notify_one();
+        if let Some(heard) = self.lock().get(provider) {
+            heard.again.notify_one();
         }
     }
 
     /// Asks every provider to be listed again soon.
     pub(crate) fn all_again(&self) {
-        self.again.values().for_each(|again| again.notify_one());
+        let heard = self.lock();
+        heard.values().for_each(|heard| heard.again.notify_one());
     }
 
     /// Waits until every provider was heard or failed once, for at most `limit`.
     pub(crate) async fn first(&self, clock: &dyn Clock, limit: Duration) {
-        let heard = self.seen.values().cloned().map(|mut seen| async move {
+        let all: Vec<Heard> = self.lock().values().cloned().collect();
+        let heard = all.into_iter().map(|Heard { mut seen, .. }| async move {
             let silent = |seen: &Seen<Vec<Instance>>| matches!(seen, Seen::Never { why: None });
             let _ = seen.wait_for(|seen| !silent(seen)).await;
         });
@@ -71,8 +98,9 @@ impl Listings {
 
     /// The highest epoch among the machines that are known.
     pub(crate) fn highest_epoch(&self) -> Epoch {
-        let epochs = self.seen.values().filter_map(|seen| {
-            let seen = seen.borrow();
+        let heard = self.lock();
+        let epochs = heard.values().filter_map(|heard| {
+            let seen = heard.seen.borrow();
             seen.any()
                 .into_iter()
                 .flatten()
@@ -81,6 +109,88 @@ impl Listings {
         });
         epochs.max().unwrap_or_default()
     }
+}
+
+/// The loops that list, one for each provider of the configuration in force.
+pub(crate) struct Listers {
+    pub(crate) fleet: FleetId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timing: Timing,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Readiness,
+    pub(crate) listings: Listings,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: BTreeMap<ProviderName, (Arc<dyn Provider>, CancellationToken)>,
+    pub(crate) loops: JoinSet<ProviderName>,
+}
+
+impl Listers {
+    /// Lists these providers and no others. One that is the same goes on; of one that is another nothing is known until it has
+    /// been listed, and until then nothing leaves there.
+    pub(crate) fn follow(&mut self, providers: &BTreeMap<ProviderName, Arc<dyn Provider>>) {
+        let same = |name: &ProviderName, runs: &Arc<dyn Provider>| {
+            let new = providers.get(name);
+            new.is_some_and(|new| Arc::ptr_eq(new, runs))
+        };
+        let listings = &self.listings;
+        self.running.retain(|name, (provider, stop)| {
+            let stays = same(name, provider);
+            if !stays {
+                stop.cancel();
+            }
+            if !providers.contains_key(name) {
+                let machines = listings.remove(name);
+                warn!(provider = %name, machines, "this provider is no longer configured: its machines are not seen any more and go on costing: delete them there, or configure it again");
+            }
+            stays
+        });
+        for (name, provider) in providers {
+            if !self.running.contains_key(name) {
+                self.begin(name, provider);
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &ProviderName, provider: &Arc<dyn Provider>) {
+        let (seen, again) = self.listings.add(name);
+        let lister = Lister {
+            name: name.clone(),
+            fleet: self.fleet.clone(),
+            provider: provider.clone(),
+            clock: self.clock.clone(),
+            every: self.timing.list_every,
+            limit: self.timing.list_limit,
+            metrics: self.metrics.clone(),
+            condition: self.readiness.condition(condition_of(name)),
+            seen,
+            again,
+        };
+        let stop = self.stop.child_token();
+        let (ends, of) = (stop.clone(), name.clone());
+        self.loops.spawn(async move {
+            lister.run(ends).await;
+            of
+        });
+        let running = (provider.clone(), stop);
+        self.running.insert(name.clone(), running);
+    }
+
+    /// Waits for the end of a loop, and forgets what it said of a provider that is not configured any more.
+    pub(crate) async fn ended(&mut self) {
+        match self.loops.join_next().await {
+            Some(Ok(name)) if !self.running.contains_key(&name) => {
+                self.readiness.forget(&condition_of(&name));
+            }
+            Some(Ok(_)) => {}
+            // a panic is a bug of ours; readiness shows the silent one
+            Some(Err(failure)) => error!(error = %failure, "the loop of one provider broke"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn condition_of(provider: &ProviderName) -> String {
+    format!("provider {provider}")
 }
 
 pub(crate) struct Lister {

@@ -28,11 +28,13 @@ async fn main() -> anyhow::Result<()> {
     if arguments.health {
         return service::health(&arguments, DEFAULTS).await;
     }
-    let (service, api) = Api::start(&arguments, DEFAULTS).await?;
+    let (mut service, api) = Api::start(&arguments, DEFAULTS).await?;
     let redis = Some(service.redis()?);
     let store = plugins::store(redis, &service.settings.fleet, service.clock.clone())?;
     let scaler = Scaler::of(&service, store, plugins::installation(redis))?;
     let (view, _) = watch::channel(FleetView::default());
-    scaler.run_with(service.stop.clone(), view, Some(api)).await;
+    let (loops, changes) = scaler.reconfigure(&service.settings, Some(api.clone()));
+    let runs = scaler.run_reloadable(service.stop.clone(), view, Some(api), changes);
+    tokio::join!(runs, service.reload_into(loops));
     service.finish().await
 }

@@ -57,6 +57,10 @@ impl Orphans {
         }
         let mut orphans = Orphans::default();
         for (name, pool) in self.pools {
+            // it is configured again
+            if fleet.pools.contains_key(&name) {
+                continue;
+            }
             let listed = self.listed.get(&name).copied();
             if let Some(at) = listed.filter(|at| age(*at, now) < GRACE) {
                 orphans.listed.insert(name.clone(), at);

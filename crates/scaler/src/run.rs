@@ -24,7 +24,7 @@ use crate::api::Api;
 use crate::consoles::Told;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
-use crate::lister::{Lister, Listings};
+use crate::lister::{Listers, Listings};
 use crate::names::Names;
 use crate::orphans::Orphans;
 use crate::tick::Ticker;
@@ -107,17 +107,39 @@ pub struct Scaler {
     pub timing: Timing,
 }
 
-/// What ticks and actions share.
+/// What of a scaler a configuration decides. All of it is replaced at once.
+pub struct Parts {
+    /// Which configuration it is.
+    pub config: ConfigHash,
+    /// The pools.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// What the pools share.
+    pub limits: FleetPolicy,
+    /// The cloud accounts.
+    pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// The control halves of the CI servers that give the right to it.
+    pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
+    /// Longest time each CI server may take to hand out a job it promised.
+    pub settles: BTreeMap<EmitterName, Duration>,
+}
+
+impl Parts {
+    fn emitters(&self) -> BTreeSet<EmitterName> {
+        let pools = self.pools.values();
+        pools
+            .filter_map(|pool| pool.policy.emitter.clone())
+            .collect()
+    }
+}
+
+/// What ticks and actions share. An action goes on with the one it began with.
+#[derive(Clone)]
 pub(crate) struct Fleet {
     pub(crate) id: FleetId,
     pub(crate) installation: InstallationId,
-    pub(crate) config: ConfigHash,
-    pub(crate) pools: BTreeMap<PoolName, Pool>,
-    pub(crate) limits: FleetPolicy,
     pub(crate) emitters: BTreeSet<EmitterName>,
-    pub(crate) providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
-    pub(crate) controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
-    pub(crate) settles: BTreeMap<EmitterName, Duration>,
+    /// What the configuration in force says.
+    pub(crate) parts: Arc<Parts>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -126,6 +148,33 @@ pub(crate) struct Fleet {
     pub(crate) ledger: Ledger,
     pub(crate) names: Names,
     pub(crate) told: Told,
+}
+
+impl std::ops::Deref for Fleet {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Fleet {
+    /// The same fleet under another configuration: what was begun and what was learned is the same.
+    pub(crate) fn with(&self, parts: Arc<Parts>) -> Self {
+        Fleet {
+            emitters: parts.emitters(),
+            parts,
+            ..self.clone()
+        }
+    }
+}
+
+/// Gives each pool its permits; one that has some keeps them, since actions hold some.
+pub(crate) fn permits(parallel: &mut BTreeMap<PoolName, Arc<Semaphore>>, parts: &Parts) {
+    for pool in parts.pools.keys() {
+        let new = || Arc::new(Semaphore::new(MAX_PARALLEL));
+        parallel.entry(pool.clone()).or_insert_with(new);
+    }
 }
 
 impl Scaler {
@@ -229,36 +278,44 @@ impl Scaler {
         self.run_with(stop, view, None).await;
     }
 
-    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
-    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick, and `api` shows them.
+    /// As [`Scaler::run_reloadable`], with a configuration that stays.
     pub async fn run_with(
         self,
         stop: CancellationToken,
         view: watch::Sender<FleetView>,
         api: Option<Api>,
     ) {
+        let (_keep, changes) = watch::channel(None);
+        self.run_reloadable(stop, view, api, changes).await;
+    }
+
+    /// Runs until `stop`; then finishes or hands over what is in flight and gives the lease back. Nothing is ever
+    /// deleted because a scaler stops or starts. `view` gets the pools as of each tick, and `api` shows them. What `changes`
+    /// brings is in force from the next tick on.
+    pub async fn run_reloadable(
+        self,
+        stop: CancellationToken,
+        view: watch::Sender<FleetView>,
+        api: Option<Api>,
+        changes: watch::Receiver<Option<Arc<Parts>>>,
+    ) {
         if let Some(api) = &api {
             api.attach(&self.store, &self.holder);
         }
         self.metrics.scaler.watches(&engine::invariants::IDS);
-        let mut listings = Listings::default();
-        let mut listers = JoinSet::new();
-        for (name, provider) in &self.providers {
-            let (seen, again) = listings.add(name);
-            let lister = Lister {
-                name: name.clone(),
-                fleet: self.id.clone(),
-                provider: provider.clone(),
-                clock: self.clock.clone(),
-                every: self.timing.list_every,
-                limit: self.timing.list_limit,
-                metrics: self.metrics.clone(),
-                condition: self.readiness.condition(format!("provider {name}")),
-                seen,
-                again,
-            };
-            listers.spawn(lister.run(stop.clone()));
-        }
+        let listings = Listings::default();
+        let mut listers = Listers {
+            fleet: self.id.clone(),
+            clock: self.clock.clone(),
+            timing: self.timing,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            listings: listings.clone(),
+            stop: stop.clone(),
+            running: BTreeMap::new(),
+            loops: JoinSet::new(),
+        };
+        listers.follow(&self.providers);
         let (term, term_seen) = watch::channel(None);
         let (fenced, freed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let keeper = Arc::new(Keeper {
@@ -282,7 +339,7 @@ impl Scaler {
             let (keeper, keep) = (keeper.clone(), keep.clone());
             async move { keeper.run(keep).await }
         });
-        let mut ticker = self.ticker(listings, term_seen, (fenced, freed), view);
+        let mut ticker = self.ticker(listers, term_seen, (fenced, freed), (view, changes));
         ticker.api = api;
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;
@@ -293,39 +350,39 @@ impl Scaler {
             }
         }
         keeper.release().await;
-        while listers.join_next().await.is_some() {}
     }
 
     fn ticker(
         self,
-        listings: Listings,
+        listers: Listers,
         term: watch::Receiver<Option<crate::lease::Term>>,
         (fenced, freed): (Arc<Notify>, Arc<Notify>),
-        view: watch::Sender<FleetView>,
+        (view, changes): (
+            watch::Sender<FleetView>,
+            watch::Receiver<Option<Arc<Parts>>>,
+        ),
     ) -> Ticker {
-        let emitters = self
-            .pools
-            .values()
-            .filter_map(|pool| pool.policy.emitter.clone())
-            .collect();
         let condition = self.readiness.condition("store");
-        let permits = |pool: &PoolName| (pool.clone(), Arc::new(Semaphore::new(MAX_PARALLEL)));
-        let parallel = self.pools.keys().map(permits).collect();
-        let fleet = Arc::new(Fleet {
-            id: self.id,
-            installation: self.installation,
+        let parts = Parts {
             config: self.config,
             pools: self.pools,
             limits: self.limits,
-            emitters,
             providers: self.providers,
             controls: self.controls,
             settles: self.settles,
+        };
+        let mut parallel = BTreeMap::new();
+        permits(&mut parallel, &parts);
+        let fleet = Arc::new(Fleet {
+            id: self.id,
+            installation: self.installation,
+            emitters: parts.emitters(),
+            parts: Arc::new(parts),
             store: self.store,
             clock: self.clock,
             metrics: self.metrics,
             timing: self.timing,
-            listings,
+            listings: listers.listings.clone(),
             ledger: Ledger::default(),
             names: Names::default(),
             told: Told::default(),
@@ -350,6 +407,8 @@ impl Scaler {
             unreadable: BTreeMap::new(),
             api: None,
             overlooked: None,
+            changes,
+            listers,
         }
     }
 }

@@ -20,10 +20,11 @@ use crate::act::{self, Job};
 use crate::api::Api;
 use crate::lease::Term;
 use crate::ledger::Changes;
+use crate::lister::Listers;
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
-use crate::run::{Fleet, Pool};
+use crate::run::{Fleet, Parts, Pool, permits};
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -62,6 +63,9 @@ pub(crate) struct Ticker {
     pub(crate) api: Option<Api>,
     /// When this replica last looked without acting, on the clock's boot time.
     pub(crate) overlooked: Option<Duration>,
+    /// What the next configuration decides.
+    pub(crate) changes: watch::Receiver<Option<Arc<Parts>>>,
+    pub(crate) listers: Listers,
 }
 
 /// One pool's part of a tick.
@@ -78,6 +82,7 @@ impl Ticker {
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut wakes = self.fleet.store.wakes();
         loop {
+            self.take_change();
             let term = self.term.borrow_and_update().clone();
             match term {
                 Some(term) => self.tick(&term).await,
@@ -105,11 +110,30 @@ impl Ticker {
                 () = ledger.news() => {}
                 () = ordered(self.api.as_ref()) => {}
                 Ok(()) = self.term.changed() => {}
+                Ok(()) = self.changes.changed() => self.changes.mark_changed(),
+                () = self.listers.ended() => {}
                 Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
                 () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
             }
         }
         self.finish(grace).await;
+    }
+
+    /// Goes on under another configuration, if there is one. What is in flight ends as it began; everything else is judged
+    /// anew by the next tick.
+    fn take_change(&mut self) {
+        if !self.changes.has_changed().unwrap_or(false) {
+            return;
+        }
+        let Some(parts) = self.changes.borrow_and_update().clone() else {
+            return;
+        };
+        self.listers.follow(&parts.providers);
+        permits(&mut self.parallel, &parts);
+        self.fleet = Arc::new(self.fleet.with(parts));
+        // of pools that are gone nothing is shown any more, of the others the next tick shows all
+        self.fleet.metrics.scaler.forget_pools();
+        self.overlooked = None;
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the

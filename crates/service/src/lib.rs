@@ -1,4 +1,5 @@
-//! What the mains of the services share: arguments, the checked configuration, health endpoints, the signal to stop.
+//! What the mains of the services share: arguments, the checked configuration, health endpoints, the signal to stop, and
+//! the configuration read again when it changes (`reload.rs`).
 //!
 //! It exists so that `probot`, `scaler` and `parmanu up` start and stop alike. It knows no loop; a main makes its loops
 //! from a [`Service`], runs them until [`Service::stop`] and calls [`Service::finish`].
@@ -22,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 mod health;
+mod reload;
 
 pub use health::{answers, health};
+pub use reload::{Configured, NeedsRestart, Reloads};
 pub use telemetry::metrics::Service as Half;
 
 /// What every service is told at its start.
@@ -93,6 +96,8 @@ pub struct Service {
     pub holder: HolderId,
     /// Cancelled on SIGTERM or Ctrl-C.
     pub stop: CancellationToken,
+    /// Where the configuration is read again.
+    pub reloads: Reloads,
     name: &'static str,
     serving: JoinHandle<std::io::Result<()>>,
 }
@@ -128,6 +133,7 @@ impl Service {
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
         let signal = process::stop_signal().context("cannot listen for signals")?;
+        let hangup = process::reload_signal().context("cannot listen for signals")?;
         let metrics = Arc::new(Metrics::new(defaults.half));
         let readiness = Readiness::default();
         let stop = CancellationToken::new();
@@ -156,6 +162,7 @@ impl Service {
             readiness,
             holder: HolderId::new(process::identity()),
             stop,
+            reloads: Reloads::new(arguments.config.clone(), hangup),
             name: defaults.name,
             serving,
         })

@@ -58,6 +58,42 @@ pub struct Metrics {
     /// What the scaler sets.
     pub scaler: ScalerMetrics,
     store_errors: Counter,
+    reloads: Counters<1>,
+    stale: Gauge,
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// It is in force.
+    Applied,
+    /// It means what it meant before.
+    Unchanged,
+    /// It cannot be used.
+    Invalid,
+    /// It changes what only a restart can.
+    NeedsRestart,
+}
+
+impl Reloaded {
+    /// All there are.
+    pub const ALL: [Reloaded; 4] = [
+        Reloaded::Applied,
+        Reloaded::Unchanged,
+        Reloaded::Invalid,
+        Reloaded::NeedsRestart,
+    ];
+
+    /// As a label says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Unchanged => "unchanged",
+            Reloaded::Invalid => "invalid",
+            Reloaded::NeedsRestart => "needs_restart",
+        }
+    }
 }
 
 impl Metrics {
@@ -75,6 +111,14 @@ impl Metrics {
         }
         let store_errors = Counter::default();
         register(&mut registry, "store_errors", store_errors.clone());
+        let (reloads, stale) = (Counters::<1>::default(), Gauge::default());
+        for outcome in Reloaded::ALL {
+            let label = [("outcome", outcome.as_str().to_owned())];
+            // a first failure is a rise and not a new series
+            drop(reloads.get_or_create(&label));
+        }
+        register(&mut registry, "config_reloads", reloads.clone());
+        register(&mut registry, "config_stale", stale.clone());
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         register(&mut registry, "build", Info::new(version.to_vec()));
         Self {
@@ -82,7 +126,17 @@ impl Metrics {
             probot,
             scaler,
             store_errors,
+            reloads,
+            stale,
         }
+    }
+
+    /// The configuration was read again.
+    pub fn reloaded(&self, outcome: Reloaded) {
+        let label = [("outcome", outcome.as_str().to_owned())];
+        self.reloads.get_or_create(&label).inc();
+        let stale = matches!(outcome, Reloaded::Invalid | Reloaded::NeedsRestart);
+        self.stale.set(i64::from(stale));
     }
 
     /// A call to the store failed.

@@ -32,3 +32,13 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'stati
         }
     })
 }
+
+/// Completes with each SIGHUP, as long as it is asked. From the moment it is made the signal no longer ends the process.
+///
+/// # Errors
+///
+/// When the handler cannot be installed.
+pub fn reload_signal() -> std::io::Result<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::hangup())
+}

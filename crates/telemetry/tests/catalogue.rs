@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use expect_test::expect_file;
 use telemetry::Metrics;
-use telemetry::metrics::Service;
 use telemetry::metrics::catalogue::{ALL, Entry};
+use telemetry::metrics::{Reloaded, Service};
 
 const A_WHILE: Duration = Duration::from_millis(15);
 
@@ -38,6 +38,7 @@ fn filled(service: Service) -> Metrics {
     scaler.set_lease(Some(7));
     scaler.watches(&["I1"]);
     metrics.store_error();
+    metrics.reloaded(Reloaded::Invalid);
     metrics
 }
 

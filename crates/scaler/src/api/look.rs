@@ -231,13 +231,15 @@ fn has_looked(now: &Now) -> Result<&Arc<Looked>, Refusal> {
 
 /// The pool of this name, if it is configured.
 pub(super) fn configured(api: &Api, text: &str) -> Result<PoolName, Refusal> {
-    let pools = api.0.pools.keys();
-    let found = pools.into_iter().find(|name| name.as_str() == text);
+    let known = api.known();
+    let mut pools = known.pools.keys();
+    let found = pools.find(|name| name.as_str() == text);
     found.cloned().ok_or_else(|| no_pool(api, text))
 }
 
 fn no_pool(api: &Api, text: &str) -> Refusal {
-    let known: Vec<&str> = api.0.pools.keys().map(PoolName::as_str).collect();
+    let configured = api.known();
+    let known: Vec<&str> = configured.pools.keys().map(PoolName::as_str).collect();
     let known = known.join(", ");
     let shown: String = text.escape_debug().take(60).collect();
     let error = format!("there is no pool `{shown}`; the configuration has {known}");

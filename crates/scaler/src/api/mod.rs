@@ -15,7 +15,7 @@ pub mod shapes;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -44,16 +44,40 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     fleet: String,
-    config: String,
-    /// Limits and CI server of each configured pool.
-    pools: BTreeMap<PoolName, Facts>,
-    token: Option<SecretRef>,
+    known: RwLock<Arc<Known>>,
     clock: Arc<dyn Clock>,
     /// Known once the loop runs.
     store: OnceLock<(Arc<dyn Store>, HolderId)>,
     now: Mutex<Now>,
     /// Told when an order was given or taken back here.
     ordered: Notify,
+}
+
+/// What the configuration in force says.
+struct Known {
+    config: String,
+    /// Limits and CI server of each configured pool.
+    pools: BTreeMap<PoolName, Facts>,
+    token: Option<SecretRef>,
+}
+
+impl Known {
+    fn of(settings: &Settings) -> Self {
+        let facts = |(name, pool): (&PoolName, &config::PoolSettings)| {
+            let policy = &pool.policy;
+            let facts = Facts {
+                emitter: policy.emitter.clone(),
+                min: policy.min,
+                max: policy.max,
+            };
+            (name.clone(), facts)
+        };
+        Known {
+            config: settings.hash.as_str().to_owned(),
+            pools: settings.pools.iter().map(facts).collect(),
+            token: settings.api_token.clone(),
+        }
+    }
 }
 
 struct Facts {
@@ -68,6 +92,8 @@ struct Now {
     looked: Option<Arc<Looked>>,
     /// Why the last look failed.
     trouble: Option<String>,
+    /// Why the files hold a configuration that is not in force.
+    config_stale: Option<String>,
     decisions: VecDeque<shapes::Plan>,
     /// When it was last said that a verb was refused, on the clock's boot time.
     refused: Option<Duration>,
@@ -88,20 +114,9 @@ pub(crate) enum Standing {
 impl Api {
     /// The API of a checked configuration.
     pub fn of(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
-        let facts = |(name, pool): (&PoolName, &config::PoolSettings)| {
-            let policy = &pool.policy;
-            let facts = Facts {
-                emitter: policy.emitter.clone(),
-                min: policy.min,
-                max: policy.max,
-            };
-            (name.clone(), facts)
-        };
         Api(Arc::new(Inner {
             fleet: settings.fleet.to_string(),
-            config: settings.hash.as_str().to_owned(),
-            pools: settings.pools.iter().map(facts).collect(),
-            token: settings.api_token.clone(),
+            known: RwLock::new(Arc::new(Known::of(settings))),
             clock,
             store: OnceLock::new(),
             now: Mutex::default(),
@@ -134,6 +149,23 @@ impl Api {
     pub fn routes(&self) -> Router {
         let verbs = order::guarded(order::routes(), self);
         look::routes().merge(verbs).with_state(self.clone())
+    }
+
+    /// Shows and checks by another configuration from now on.
+    pub(crate) fn configure(&self, settings: &Settings) {
+        let new = Arc::new(Known::of(settings));
+        *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// Shows why the files hold a configuration that is not in force; `None` when they hold the one that is.
+    pub(crate) fn config_stale(&self, why: Option<&str>) {
+        self.now().config_stale = why.map(str::to_owned);
+    }
+
+    fn known(&self) -> Arc<Known> {
+        // the one change is an assignment, so a panic of another thread left nothing half done
+        let known = self.0.known.read();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn attach(&self, store: &Arc<dyn Store>, holder: &HolderId) {

@@ -64,8 +64,9 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response
 }
 
 fn allowed(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = &api.0.token else {
-        let error = "verbs are off: give the configuration `api: { token: \"${file:…}\" }` and start scaler again";
+    let known = api.known();
+    let Some(token) = &known.token else {
+        let error = "verbs are off: give the configuration `api: { token: \"${file:…}\" }`";
         return Err(Refusal::new(StatusCode::FORBIDDEN, error));
     };
     let token = token.read().map_err(|error| {
@@ -127,7 +128,7 @@ async fn pause(State(api): State<Api>, Path(name): Path<String>, body: Body) -> 
 async fn pin(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Answer {
     let order: shapes::Pinned = read(body)?;
     let pool = configured(&api, &name)?;
-    let max = api.0.pools.get(&pool).map_or(0, |facts| facts.max);
+    let max = api.known().pools.get(&pool).map_or(0, |facts| facts.max);
     if order.machines > max {
         let error = format!(
             "a pin stays within max: {pool} has max {max}, not {}",

@@ -19,6 +19,8 @@ pub struct Replica {
     pub fleet: String,
     /// The hash of the configuration in force here.
     pub config: String,
+    /// Why the files hold a configuration that is not in force here, while they do.
+    pub config_stale: Option<String>,
     /// This process.
     pub holder: String,
     /// Whether this replica acts for the fleet.

@@ -21,6 +21,11 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
     if let Some(why) = &now.trouble {
         doubts.push(format!("the last look failed: {why}"));
     }
+    if let Some(why) = &now.config_stale {
+        doubts.push(format!(
+            "the configuration on disk is not in force, the last good one is: {why}"
+        ));
+    }
     match (&now.looked, &active_holder) {
         (None, _) => doubts.push("this replica has not looked yet".to_owned()),
         _ if active => {}
@@ -36,7 +41,8 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
     }
     shapes::Replica {
         fleet: api.0.fleet.clone(),
-        config: api.0.config.clone(),
+        config: api.known().config.clone(),
+        config_stale: now.config_stale.clone(),
         holder,
         active,
         active_holder,
@@ -65,13 +71,15 @@ fn blind_spots(looked: &Looked) -> Vec<String> {
 
 /// Every configured pool, also those of which nothing is known.
 pub(super) fn pools(api: &Api, now: &Now) -> Vec<shapes::Pool> {
-    let pools = api.0.pools.keys();
+    let known = api.known();
+    let pools = known.pools.keys();
     pools.filter_map(|name| pool(api, now, name)).collect()
 }
 
 /// One pool, if it is configured.
 pub(super) fn pool(api: &Api, now: &Now, name: &PoolName) -> Option<shapes::Pool> {
-    let facts = api.0.pools.get(name)?;
+    let known = api.known();
+    let facts = known.pools.get(name)?;
     let mut shown = shapes::Pool {
         name: name.to_string(),
         emitter: facts.emitter.as_ref().map(ToString::to_string),
@@ -291,8 +299,9 @@ fn whole(at: jiff::Timestamp) -> jiff::Timestamp {
 
 /// Every CI server of the configured pools.
 pub(super) fn emitters(api: &Api, looked: Option<&Looked>) -> Vec<shapes::Emitter> {
+    let known = api.known();
     let mut pools: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for (name, facts) in &api.0.pools {
+    for (name, facts) in &known.pools {
         if let Some(emitter) = &facts.emitter {
             pools.entry(emitter).or_default().push(name.to_string());
         }

@@ -259,13 +259,13 @@ impl Sim {
                 }]),
             });
             let (fleet, config) = (parsed("acme"), ConfigHash::new("c"));
-            Polled {
+            Arc::new(Polled {
                 name: name.clone(),
                 emitter: Arc::new(ci.clone()),
                 mapper: Mapper::new(name.clone(), fleet, config, rules.collect()),
                 every: SECOND * 2,
                 timeout: SECOND * 5,
-            }
+            })
         });
         let probot = Probot {
             emitters: emitters.collect(),

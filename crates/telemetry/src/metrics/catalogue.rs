@@ -294,6 +294,20 @@ pub const ALL: &[Entry] = &[
         "Calls to the store that failed",
         "",
     ),
+    both(
+        "config_reloads",
+        Counter,
+        &["outcome"],
+        "Times the configuration was read again, by what came of it",
+        "`applied`; `unchanged` when it means what it meant; `invalid` or `needs_restart`: the last good one stays in force.",
+    ),
+    both(
+        "config_stale",
+        Gauge,
+        &[],
+        "1 while the files hold a configuration that is not in force",
+        "The log and `parmanu status` say why.",
+    ),
     // is it well?
     scaler(
         "leader",

@@ -1,0 +1,366 @@
+//! The configuration read again: when its files hold something else, and on SIGHUP.
+//!
+//! Whole or not at all. A new configuration is read, checked and made into plugins beside the one in force; only then do the
+//! loops get it, each between two of its turns. One that cannot be used changes nothing: the last good one stays in force, and
+//! the log, the metrics and whoever the loops tell say so until the files are mended. The service stays ready meanwhile, since
+//! it does its work.
+//!
+//! The files are looked at every few seconds and compared by content ([`config::Trace`] says why). Notifications of the file
+//! system would need that look all the same, for mounts that send none, and news of a configuration is not urgent: Kubernetes
+//! takes up to a minute to bring it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{LoadError, Registries, Settings, StoreSettings, Trace};
+use ports::Clock;
+use telemetry::metrics::Reloaded;
+use telemetry::{Metrics, chain};
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::Service;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A change is read when it has stood still for so long: a file may be half written.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Longest text of a failure that is passed on to be shown; the log has it whole.
+const SHOWN: usize = 2000;
+
+/// What takes a new configuration: the loops of one process.
+pub trait Configured: Send {
+    /// Makes what the loops need and hands it to them. Nothing may be handed over when any of it cannot be made.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin refuses its keys; the last good configuration stays in force.
+    fn configure(
+        &mut self,
+        settings: &Settings,
+        registries: &Registries,
+    ) -> Result<(), ports::PluginError>;
+
+    /// Is told why the files are not what is in force, and `None` when they are again.
+    fn stale(&mut self, why: Option<&str>) {
+        let _ = why;
+    }
+}
+
+/// What a running process cannot change: it is said, and nothing of the new configuration is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NeedsRestart {
+    /// It would own other machines.
+    #[error("`fleet` changed: start the services again to act for another fleet")]
+    Fleet,
+    /// Its leases are in the old one.
+    #[error("`store` changed: start probot and scaler again so that they meet at the new one")]
+    Store,
+}
+
+impl NeedsRestart {
+    /// What of a change a running process cannot take, if anything.
+    #[must_use]
+    pub fn of(before: &Settings, after: &Settings) -> Option<Self> {
+        if before.fleet != after.fleet {
+            return Some(NeedsRestart::Fleet);
+        }
+        (!same_store(&before.store, &after.store)).then_some(NeedsRestart::Store)
+    }
+}
+
+fn same_store(before: &StoreSettings, after: &StoreSettings) -> bool {
+    match (before, after) {
+        (StoreSettings::Memory, StoreSettings::Memory) => true,
+        (StoreSettings::Redis { url }, StoreSettings::Redis { url: other }) => url == other,
+        (StoreSettings::Memory | StoreSettings::Redis { .. }, _) => false,
+    }
+}
+
+/// Reads the configuration of one process again.
+#[derive(Debug)]
+pub struct Reloads {
+    path: PathBuf,
+    hangup: Signal,
+}
+
+impl Reloads {
+    pub(crate) fn new(path: PathBuf, hangup: Signal) -> Self {
+        Reloads { path, hangup }
+    }
+}
+
+impl Service {
+    /// Reads the configuration again until the service stops, each time that its files change or a SIGHUP comes.
+    pub async fn reload_into(&mut self, loops: impl Configured) {
+        let mut reloader = Reloader {
+            path: self.reloads.path.clone(),
+            in_force: self.settings.clone(),
+            registries: crate::registries(),
+            metrics: self.metrics.clone(),
+            said: None,
+            loops,
+        };
+        let stop = self.stop.clone();
+        let hangup = &mut self.reloads.hangup;
+        reloader.run(hangup, &*self.clock, &stop).await;
+    }
+}
+
+struct Reloader<L> {
+    path: PathBuf,
+    in_force: Settings,
+    registries: Registries,
+    metrics: Arc<Metrics>,
+    /// Why the files are not what is in force, as it was said last.
+    said: Option<String>,
+    loops: L,
+}
+
+impl<L: Configured> Reloader<L> {
+    async fn run(&mut self, hangup: &mut Signal, clock: &dyn Clock, stop: &CancellationToken) {
+        let mut seen = Trace::of(&self.path, &self.in_force);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(()) = hangup.recv() => true,
+                () = clock.sleep(LOOK_EVERY) => false,
+            };
+            let found = Trace::of(&self.path, &self.in_force);
+            // of a configuration that cannot be used it is not known which files it needs: it is read until it can
+            if !asked && found == seen && self.said.is_none() {
+                continue;
+            }
+            if !asked && found != seen {
+                clock.sleep(SETTLED).await;
+                if Trace::of(&self.path, &self.in_force) != found {
+                    continue;
+                }
+            }
+            if asked {
+                info!(config = %self.path.display(), "SIGHUP: the configuration is read again");
+            }
+            self.reload(asked || found != seen);
+            seen = Trace::of(&self.path, &self.in_force);
+        }
+    }
+
+    /// `is_news` when the files changed or somebody asked, and not when a file that failed is only tried again.
+    fn reload(&mut self, is_news: bool) {
+        let outcome = match config::load(&self.path, &self.registries) {
+            Ok((settings, warnings)) => self.take(settings, &warnings),
+            Err(error) => Err((Reloaded::Invalid, words(&error))),
+        };
+        match outcome {
+            Ok(outcome) => {
+                if is_news || self.said.is_some() {
+                    self.metrics.reloaded(outcome);
+                }
+                if self.said.take().is_some() {
+                    self.loops.stale(None);
+                    info!(config = %self.in_force.hash, "the files are what is in force again");
+                }
+            }
+            Err((outcome, why)) => {
+                let same = self.said.as_ref() == Some(&why);
+                if is_news || !same {
+                    self.metrics.reloaded(outcome);
+                    error!(
+                        config = %self.path.display(),
+                        in_force = %self.in_force.hash,
+                        error = why,
+                        "THE CONFIGURATION IS NOT TAKEN: the last good one stays in force; mend the files (`parmanu check` says the same)"
+                    );
+                    self.loops.stale(Some(shown(&why)));
+                }
+                self.said = Some(why);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        settings: Settings,
+        warnings: &config::Report,
+    ) -> Result<Reloaded, (Reloaded, String)> {
+        if settings.hash == self.in_force.hash {
+            info!(config = %settings.hash, "the configuration means what it meant: nothing changes");
+            return Ok(Reloaded::Unchanged);
+        }
+        if let Some(why) = NeedsRestart::of(&self.in_force, &settings) {
+            return Err((Reloaded::NeedsRestart, why.to_string()));
+        }
+        let made = self.loops.configure(&settings, &self.registries);
+        made.map_err(|error| (Reloaded::Invalid, chain(&error).to_string()))?;
+        for warning in &warnings.0 {
+            warn!(message = %warning.message, file = %warning.file, "configuration");
+        }
+        info!(before = %self.in_force.hash, config = %settings.hash, "a new configuration is in force");
+        self.in_force = settings;
+        Ok(Reloaded::Applied)
+    }
+}
+
+fn words(error: &LoadError) -> String {
+    match error {
+        LoadError::Invalid { report } => report.to_string(),
+        LoadError::Io { .. } => chain(error).to_string(),
+    }
+}
+
+/// The beginning of a long text, cut between two characters.
+fn shown(why: &str) -> &str {
+    let end = (0..=SHOWN.min(why.len())).rev();
+    let end = end.into_iter().find(|end| why.is_char_boundary(*end));
+    &why[..end.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::sync::Mutex;
+
+    use ports::PluginError;
+    use telemetry::metrics::Service as Half;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const FILE: &str = r#"
+version: 1
+fleet: acme
+store: { kind: memory }
+emitters: { ci: { kind: fake } }
+providers: { sim: { kind: fake } }
+machines: { m: { credential: shared, offers: [{ provider: sim }] } }
+pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 } }
+"#;
+
+    /// Notes what loops are told.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<String>>>);
+
+    impl Told {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.0.lock().unwrap())
+        }
+    }
+
+    impl Configured for Told {
+        fn configure(&mut self, settings: &Settings, _: &Registries) -> Result<(), PluginError> {
+            let max = settings
+                .pools
+                .values()
+                .map(|pool| pool.policy.max)
+                .sum::<u32>();
+            self.0.lock().unwrap().push(format!("max {max}"));
+            Ok(())
+        }
+
+        fn stale(&mut self, why: Option<&str>) {
+            let why = why.map_or("in force again", |why| why.lines().next().unwrap_or(why));
+            self.0.lock().unwrap().push(why.to_owned());
+        }
+    }
+
+    struct Case {
+        folder: TempDir,
+        told: Told,
+        reloader: Reloader<Told>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("parmanu.yaml");
+            std::fs::write(&path, FILE).unwrap();
+            let registries = crate::registries();
+            let told = Told::default();
+            let reloader = Reloader {
+                in_force: config::load(&path, &registries).unwrap().0,
+                path,
+                registries,
+                metrics: Arc::new(Metrics::new(Half::Scaler)),
+                said: None,
+                loops: told.clone(),
+            };
+            Case {
+                folder,
+                told,
+                reloader,
+            }
+        }
+
+        fn writes(&mut self, text: &str) -> Vec<String> {
+            std::fs::write(self.folder.path().join("parmanu.yaml"), text).unwrap();
+            self.reloader.reload(true);
+            self.told.take()
+        }
+
+        fn counted(&self, series: &str) -> bool {
+            let text = self.reloader.metrics.exposition();
+            text.lines().any(|line| line == format!("parmanu_{series}"))
+        }
+    }
+
+    #[test]
+    fn a_good_one_is_in_force() {
+        let mut case = Case::new();
+        assert_eq!(case.writes(&FILE.replace("max: 10", "max: 11")), ["max 11"]);
+        assert!(case.counted("config_reloads_total{outcome=\"applied\"} 1"));
+        assert!(case.counted("config_stale 0"));
+    }
+
+    #[test]
+    fn one_that_means_the_same_is_not_handed_over() {
+        let mut case = Case::new();
+        assert_eq!(case.writes(&format!("# why\n{FILE}")), [""; 0]);
+        assert!(case.counted("config_reloads_total{outcome=\"unchanged\"} 1"));
+    }
+
+    #[test]
+    fn an_invalid_one_leaves_the_last_good_one_and_is_said_once_until_it_is_mended() {
+        let mut case = Case::new();
+        let said = case.writes(&FILE.replace("max: 10", "maxx: 10"));
+        assert_eq!(said, ["error: missing the key `max`"]);
+        assert!(case.counted("config_stale 1"));
+        case.reloader.reload(false);
+        assert_eq!(case.told.take(), [""; 0], "it is tried again in silence");
+        assert!(case.counted("config_reloads_total{outcome=\"invalid\"} 1"));
+        assert_eq!(case.writes(FILE), ["in force again"]);
+        assert!(case.counted("config_stale 0"));
+    }
+
+    #[test]
+    fn of_another_fleet_or_store_nothing_is_taken() {
+        let mut case = Case::new();
+        for (changed, said) in [
+            (
+                FILE.replace("fleet: acme", "fleet: other"),
+                NeedsRestart::Fleet,
+            ),
+            (
+                FILE.replace("kind: memory", "kind: redis, url: \"${env:R}\""),
+                NeedsRestart::Store,
+            ),
+        ] {
+            let changed = changed.replace("max: 10", "max: 11");
+            assert_eq!(case.writes(&changed), [said.to_string()]);
+        }
+        assert!(case.counted("config_reloads_total{outcome=\"needs_restart\"} 2"));
+        assert_eq!(case.writes(FILE), ["in force again"]);
+    }
+
+    #[test]
+    fn a_long_failure_is_cut_between_characters() {
+        let why = "ß".repeat(SHOWN);
+        assert_eq!(shown(&why).len(), SHOWN);
+        assert_eq!(shown("x"), "x");
+    }
+}
