@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::SecretRef;
 
 /// The address of a store that several services share. Files are in PEM form.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAddress {
     /// The address; may carry a password.
     pub url: SecretRef,

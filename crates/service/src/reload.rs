@@ -76,7 +76,7 @@ impl NeedsRestart {
 fn same_store(before: &StoreSettings, after: &StoreSettings) -> bool {
     match (before, after) {
         (StoreSettings::Memory, StoreSettings::Memory) => true,
-        (StoreSettings::Redis { url }, StoreSettings::Redis { url: other }) => url == other,
+        (StoreSettings::Redis(one), StoreSettings::Redis(other)) => one == other,
         (StoreSettings::Memory | StoreSettings::Redis { .. }, _) => false,
     }
 }
