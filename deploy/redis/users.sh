@@ -23,8 +23,8 @@ set -C # an existing file is an error
 keys="~parmanu:v1:$fleet:*"
 wake="&parmanu:v1:$fleet:wake"
 hint="&parmanu:v1:$fleet:hint"
-probot="$keys $wake $hint +@read +@write +@scripting +@connection +publish +subscribe +time"
-scaler="$keys $wake +@read +@write +@scripting +@connection +publish +subscribe +time"
+probot="$keys $wake $hint +@read +@write +@scripting +@connection +publish +subscribe +time -@dangerous"
+scaler="$keys $wake +@read +@write +@scripting +@connection +publish +subscribe +time -@dangerous"
 
 user() { # user NAME RIGHTS: its line of the ACL file, and its address as a file
   password=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')

@@ -36,6 +36,7 @@ mod alerts;
 mod cell;
 mod chain;
 mod command;
+mod containers;
 mod hypervisor;
 mod image;
 mod judge;
@@ -46,6 +47,7 @@ mod proxies;
 mod report;
 mod run;
 mod server;
+mod units;
 
 use std::process::ExitCode;
 
@@ -75,7 +77,8 @@ enum Task {
         #[arg(value_enum)]
         judges: Vec<judge::Judge>,
     },
-    /// Holds the manifests of deploy/kubernetes against the schemas of Kubernetes, and against what Helm makes of the chart.
+    /// Holds the manifests of deploy/kubernetes against the schemas of Kubernetes and against what Helm makes of the chart, and the
+    /// units of deploy/systemd against systemd.
     Manifests {
         /// Renders them anew first, after a change of the chart. Needs Python 3.12 or later.
         #[arg(long)]
@@ -104,6 +107,16 @@ enum Task {
         #[arg(long)]
         lean: bool,
     },
+    /// The images of the Dockerfile and the demo of docker-compose in a real engine: built, run, killed, cut off. And the units of
+    /// deploy/systemd, started in a machine of LXD. Installs Docker and LXD where they are missing; needs root.
+    Containers {
+        /// A folder with `probot`, `scaler` (with the clouds' SDKs) and `parmanu`, instead of building them.
+        #[arg(long)]
+        binaries: Option<std::path::PathBuf>,
+    },
+    /// The part of `containers` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideTheContainers(containers::Scene),
     /// The part of `chain` that runs in namespaces of its own.
     #[command(hide = true)]
     InsideTheChain(chain::Scene),
@@ -117,6 +130,8 @@ fn main() -> ExitCode {
         Task::Manifests { write } => run::manifests(*write),
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
+        Task::Containers { binaries } => run::containers(binaries.as_deref()),
+        Task::InsideTheContainers(scene) => containers::inside(scene),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };
     match done {

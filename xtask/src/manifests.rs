@@ -183,7 +183,7 @@ mod tests {
         for (from, to) in COPIES {
             let [original, copy] =
                 [root().join(from), root().join(CHART).join(to)].map(|it| std::fs::read(it).ok());
-            assert!(original == copy, "{from}: `cargo xtask manifests --write`");
+            assert!(original == copy, "cp {from} {CHART}/{to}");
         }
     }
 

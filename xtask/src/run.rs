@@ -4,6 +4,8 @@
 //! features are switched on and compiles half of the tree a second time; tests are chosen by the
 //! runner's filters instead.
 
+mod trials;
+
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,18 +13,16 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::alerts;
-use crate::chain;
 use crate::command::{catch_interrupts, find, foreground, interrupted, line_of, now};
 use crate::hypervisor::Hypervisor;
 use crate::image::Image;
-use crate::judge::Judge;
 use crate::lab::Lab;
-use crate::manifests;
 use crate::parts;
 use crate::proxies::Proxies;
 use crate::report::{Outcome, Report};
 use crate::server::{Server, free_port};
+
+pub(crate) use trials::{containers, judges, manifests};
 
 /// The variables that tests read. They are removed first, so that a variable left over in the
 /// shell cannot point a test at somebody's real Redis.
@@ -114,43 +114,20 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
     run.started.clear();
     if built && runner.is_empty() {
         run.manifests();
+        run.units();
         run.alerts();
         run.chain(Image::Small);
         if extended {
             run.chart();
+            run.containers(None);
+            run.started_units(None);
             run.chain(Image::CloudInit);
-            for judge in Judge::ALL {
-                run.judge(judge);
-            }
+            run.all_judges();
         }
     }
     if !extended {
-        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, the chain with Debian machines that run systemd and cloud-init, ten thousand simulated lives, and more cases of each property";
+        let what = "--extended adds virtual machines of libvirt, proxies that break things, the clients of Amazon and Google that judge our fakes, Helm, the images and the demo in a Docker engine, the units under systemd, the chain with Debian machines that run systemd and cloud-init, ten thousand simulated lives, and more cases of each property";
         run.report.add("extended", Outcome::NotAsked, None, what);
-    }
-    Ok(run.finish())
-}
-
-/// Validates the manifests, and lets Helm render them where there is one; with `write` it must be there.
-pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
-    catch_interrupts()?;
-    let mut run = Run::new()?;
-    if write {
-        manifests::copy_into_chart(&run.places.root)?;
-        manifests::render(&run.places.root, true)?;
-    }
-    run.manifests();
-    run.chart();
-    Ok(run.finish())
-}
-
-/// Lets these judges work, or all of them; true when none found anything.
-pub(crate) fn judges(judges: &[Judge]) -> anyhow::Result<bool> {
-    catch_interrupts()?;
-    let mut run = Run::new()?;
-    let all = judges.is_empty().then_some(Judge::ALL);
-    for judge in all.iter().flatten().chain(judges) {
-        run.judge(*judge);
     }
     Ok(run.finish())
 }
@@ -403,58 +380,6 @@ impl Run {
         self.step("build", command, None)
     }
 
-    /// Both services between a real CI server and real machines.
-    fn chain(&mut self, image: Image) {
-        let name = format!("chain, {} image", image.name());
-        self.trial(&name, |places| chain::set_up(places, image), chain::play);
-    }
-
-    /// Somebody else's client judges a fake of ours.
-    fn judge(&mut self, judge: Judge) {
-        let hear = |court: crate::judge::Court| court.hear();
-        self.trial(judge.name(), |places| judge.set_up(places), hear);
-    }
-
-    /// The manifests of the repository against the schemas of Kubernetes.
-    fn manifests(&mut self) {
-        let tools = |places: &Places| parts::kubernetes().map(|_| places.root.clone());
-        self.trial("manifests", tools, |root| manifests::validate(&root));
-    }
-
-    /// Alert rules and dashboard in the hands of Prometheus.
-    fn alerts(&mut self) {
-        let tool = |places: &Places| Ok((parts::promtool()?, places.root.clone()));
-        self.trial("alerts", tool, |(tool, root)| alerts::check(&tool, &root));
-    }
-
-    /// The chart in the hands of the real Helm.
-    fn chart(&mut self) {
-        let tools = |places: &Places| parts::helm().map(|_| places.root.clone());
-        self.trial("chart", tools, |root| manifests::render(&root, false));
-    }
-
-    /// What is more than a run of the test runner. What it lacks makes it a missing part, what it shows a failure.
-    fn trial<T>(
-        &mut self,
-        name: &str,
-        set_up: impl FnOnce(&Places) -> anyhow::Result<T>,
-        play: impl FnOnce(T) -> anyhow::Result<String>,
-    ) {
-        eprintln!("\n== {name}");
-        let start = now();
-        let (outcome, detail) = match set_up(&self.places) {
-            _ if interrupted() => (Outcome::Missing, "interrupted".to_owned()),
-            Err(error) => (Outcome::Missing, format!("{error:#}")),
-            Ok(scene) => match play(scene) {
-                Ok(words) => (Outcome::Passed, words),
-                Err(error) => (Outcome::Failed, format!("{error:#}")),
-            },
-        };
-        self.report
-            .add(name, outcome, Some(start.elapsed()), detail);
-    }
-
-    /// All tests, with this profile of the runner.
     /// Thousands of simulated lives, for which the usual build is several times too slow.
     fn lives(&mut self) {
         if find("cargo-nextest").is_none() {
@@ -480,6 +405,7 @@ impl Run {
         self.step("ten thousand lives", command, Some(&junit));
     }
 
+    /// All tests, with this profile of the runner.
     fn tests(&mut self, profile: &str, runner: &[String]) {
         let words: Vec<&str> = runner.iter().map(String::as_str).collect();
         if find("cargo-nextest").is_some() {

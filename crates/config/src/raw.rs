@@ -5,6 +5,8 @@
 pub(crate) mod quantity;
 pub(crate) mod rules;
 
+use std::path::PathBuf;
+
 use model::{EmitterName, GroupName, MachineName, Share};
 use ports::SecretRef;
 use ports::units::Span;
@@ -62,6 +64,15 @@ pub(crate) struct Hook {
 pub(crate) struct RedisStore {
     /// Address, such as redis://redis:6379/ or rediss://…; usually ${env:REDIS_URL}.
     pub(crate) url: SecretRef,
+    /// The authority (PEM) that signed Redis' certificate, instead of those of the system. Only with rediss://.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate (PEM) that services show to a Redis which asks for one (`tls-auth-clients`).
+    #[serde(default)]
+    pub(crate) client_cert_file: Option<PathBuf>,
+    /// The key (PEM) of that certificate.
+    #[serde(default)]
+    pub(crate) client_key_file: Option<PathBuf>,
 }
 
 /// A store in one process; only for `parmanu up`.

@@ -8,7 +8,7 @@ use model::{
     ConfigHash, EmitterName, FleetId, FleetPolicy, JobRange, OfferId, Policy, PoolName,
     ProviderName,
 };
-use ports::{EmitterFacts, ProviderFacts, SecretRef};
+use ports::{EmitterFacts, ProviderFacts, SecretRef, StoreAddress};
 use serde_json::Value;
 
 use crate::template::Template;
@@ -38,10 +38,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub enum StoreSettings {
     /// Redis at this address.
-    Redis {
-        /// The address; may carry a password.
-        url: SecretRef,
-    },
+    Redis(StoreAddress),
     /// In this process.
     Memory,
 }

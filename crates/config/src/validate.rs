@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use model::{ConfigHash, FleetId};
+use ports::StoreAddress;
 use ports::strict::{self, Problem, Problems, Severity, Step, nearest};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -136,16 +137,38 @@ fn password(store: &Value, problems: &mut Problems) {
 fn store(document: &Value, problems: &mut Problems) -> Option<StoreSettings> {
     let Some(value) = document.get("store") else {
         // the address that compose and Kubernetes give both services
-        return Some(StoreSettings::Redis {
+        return Some(StoreSettings::Redis(StoreAddress {
             url: ports::SecretRef::Env("REDIS_URL".into()),
-        });
+            ca_file: None,
+            identity: None,
+        }));
     };
     let mut inner = Problems::default();
     let (kind, rest) = take_kind(value, ["memory", "redis"], &mut inner);
     let store = match kind.as_deref() {
         Some("redis") => strict::read::<raw::RedisStore>(&rest, &mut inner).map(|redis| {
             password(&rest, &mut inner);
-            StoreSettings::Redis { url: redis.url }
+            let identity = match (redis.client_cert_file, redis.client_key_file) {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                (Some(_), None) => {
+                    inner.error(
+                        ["client_cert_file".into()],
+                        "its key is missing: `client_key_file`",
+                    );
+                    None
+                }
+                (None, Some(_)) => {
+                    let message = "its certificate is missing: `client_cert_file`";
+                    inner.error(["client_key_file".into()], message);
+                    None
+                }
+            };
+            StoreSettings::Redis(StoreAddress {
+                url: redis.url,
+                ca_file: redis.ca_file,
+                identity,
+            })
         }),
         Some("memory") => {
             strict::read::<raw::MemoryStore>(&rest, &mut inner).map(|_| StoreSettings::Memory)

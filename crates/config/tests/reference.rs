@@ -3,11 +3,13 @@
 //! `UPDATE_EXPECT=1 cargo test -p config --test reference` writes it anew.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::fmt::Write;
 
 use expect_test::expect_file;
-use plugins::registries;
 use serde_json::{Map, Value};
+use support::registries;
 
 /// Deeper than any key lies; a condition may hold conditions without end.
 const DEEPEST: usize = 6;

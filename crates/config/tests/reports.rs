@@ -61,7 +61,7 @@ rules:
             6 |     kind: gitlab
               |     ^^^^
 
-            error: unknown key `tokn`; known are url, token, manage_token, scope, settle, rescan, budget
+            error: unknown key `tokn`; known are url, ca_file, token, manage_token, scope, settle, rescan, budget
              --> parmanu.yaml:8:5
               |
             8 |     tokn: "${env:GITLAB_TOKEN}"
@@ -185,7 +185,7 @@ fn an_unknown_key_is_told_at_each_level() {
               | ^^^^^
               = did you mean `fleet`?
 
-            error: unknown key `tokn`; known are url, token, manage_token, scope, settle, rescan, budget
+            error: unknown key `tokn`; known are url, ca_file, token, manage_token, scope, settle, rescan, budget
              --> parmanu.yaml:7:5
               |
             7 |     tokn: …

@@ -34,6 +34,7 @@ impl Client {
             keeps_connections: false,
             // a master has no limits of its own
             keeps_waits: false,
+            ca_file: config.ca_file.clone(),
             advice,
             ..Settings::of(KIND)
         };

@@ -33,6 +33,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct BuildbotConfig {
     /// Address of the master's web server, such as `http://buildbot:8010`.
     pub url: String,
+    /// A file of certificates (PEM) to trust beside those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Lets Parmanu hand out worker names, pause workers and let them go. Without it Parmanu only looks.
     #[serde(default)]
     pub manage: Option<Manage>,

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of jobs or runners.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ports::secret::SecretRef;
@@ -31,12 +32,14 @@ impl Client {
     pub(crate) fn new(
         base: Url,
         token: SecretRef,
+        ca_file: Option<PathBuf>,
         clock: Arc<dyn Clock>,
         budget: Option<Budget>,
     ) -> Result<Self, PluginError> {
         let purse = budget.map(|budget| Arc::new(Purse::of(budget)));
         let mut settings = Settings::of(KIND);
         settings.advice = advice;
+        settings.ca_file = ca_file;
         settings.toll = purse.clone().map(|purse| toll(purse, clock.clone()));
         Ok(Self {
             web: web::Client::new(base, clock.clone(), settings)?,

@@ -4,6 +4,7 @@
 //! learnt by probing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::PoolName;
@@ -48,6 +49,9 @@ const SHORTEST_SETTLE: Duration = Duration::from_secs(53);
 pub struct GitLabConfig {
     /// Address of the server, such as `https://gitlab.example.com`.
     pub url: String,
+    /// A file of certificates (PEM) to trust beside those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Token of scope read_api that may see the jobs of the scope: an administrator's for
     /// `instance`, a Reporter's (better: a Maintainer's, who sees runners too) for `groups` and `projects`.
     pub token: SecretRef,

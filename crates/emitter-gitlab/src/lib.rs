@@ -92,7 +92,13 @@ impl EmitterPlugin for GitLab {
             name: context.name.clone(),
             fleet: context.fleet.clone(),
             rescan: config.rescan(),
-            client: Client::new(base, config.token, context.clock.clone(), budget)?,
+            client: Client::new(
+                base,
+                config.token,
+                config.ca_file,
+                context.clock.clone(),
+                budget,
+            )?,
             roster: Mutex::new(Roster::default()),
             member_of: Mutex::default(),
             reach,
@@ -112,7 +118,9 @@ impl EmitterPlugin for GitLab {
         let Some(manage_token) = config.manage_token else {
             return Ok(None);
         };
-        let client = |base, token| Client::new(base, token, context.clock.clone(), None);
+        let ca_file = config.ca_file;
+        let client =
+            |base, token| Client::new(base, token, ca_file.clone(), context.clock.clone(), None);
         Ok(Some(Arc::new(GitLabControl {
             name: context.name.clone(),
             fleet: context.fleet.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of items or nodes. It follows no redirect: where JSON was asked for, one is a login page.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ports::secret::SecretRef;
@@ -25,10 +26,12 @@ impl Client {
         base: Url,
         user: String,
         token: SecretRef,
+        ca_file: Option<PathBuf>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PluginError> {
         let settings = Settings {
             advice,
+            ca_file,
             // Jenkins has no limits of its own, and its 503 is a start that is soon over
             keeps_waits: false,
             ..Settings::of(KIND)

@@ -1,6 +1,7 @@
 //! What an operator writes: the keys of an emitter of kind `jenkins`, and one entry of `serves:`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::PoolName;
@@ -34,6 +35,9 @@ const SHORTEST_SETTLE: Duration = Duration::from_secs(5);
 pub struct JenkinsConfig {
     /// Address of the controller, such as `https://jenkins.example.com` or `https://ci.example.com/jenkins`.
     pub url: String,
+    /// A file of certificates (PEM) to trust beside those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// The user whose API token is used.
     pub user: String,
     /// His API token; a password would need crumbs.

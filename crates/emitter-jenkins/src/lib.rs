@@ -125,5 +125,6 @@ fn client(config: &JenkinsConfig, context: &EmitterContext) -> Result<Client, Pl
         source: None,
     })?;
     let (user, token) = (config.user.clone(), config.token.clone());
-    Client::new(base, user, token, context.clock.clone())
+    let ca_file = config.ca_file.clone();
+    Client::new(base, user, token, ca_file, context.clock.clone())
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of builds or agents. It follows no redirect: where JSON was asked for, one is a login page.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,10 +29,12 @@ impl Client {
     pub(crate) fn new(
         base: Url,
         token: SecretRef,
+        ca_file: Option<PathBuf>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PluginError> {
         let settings = Settings {
             advice,
+            ca_file,
             ..Settings::of(KIND)
         };
         Ok(Self {

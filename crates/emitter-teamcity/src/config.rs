@@ -1,6 +1,7 @@
 //! What an operator writes: the keys of an emitter of kind `teamcity`, and one entry of `serves:`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::PoolName;
@@ -43,6 +44,9 @@ const SHORTEST_CORDON: Duration = Duration::from_secs(30 * 60);
 pub struct TeamCityConfig {
     /// Address of the server, such as `https://teamcity.example.com`.
     pub url: String,
+    /// A file of certificates (PEM) to trust beside those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Access token that may view the projects of the pools, and the details of agents.
     pub token: SecretRef,
     /// Lets Parmanu authorise, cordon and remove agents. Without it Parmanu only looks.

@@ -140,5 +140,5 @@ fn client(
         message,
         source: None,
     })?;
-    Client::new(base, token, context.clock.clone())
+    Client::new(base, token, config.ca_file.clone(), context.clock.clone())
 }

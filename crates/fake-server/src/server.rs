@@ -65,11 +65,22 @@ impl Server {
         fake: Arc<Mutex<F>>,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
+        Self::start_as(address, None, fake, now).await
+    }
+
+    /// Serves on this address and is told that it is reached at `base`, such as `http://gitlab:8080`: an address that stands for
+    /// all of a machine is none that a client can be sent to.
+    pub async fn start_as<F: Fake>(
+        address: SocketAddr,
+        base: Option<String>,
+        fake: Arc<Mutex<F>>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         fake.lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .listens_at(format!("http://{address}"));
+            .listens_at(base.unwrap_or_else(|| format!("http://{address}")));
         let shared = Arc::new(Shared {
             fake,
             now: Box::new(now),

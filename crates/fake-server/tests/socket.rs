@@ -71,6 +71,19 @@ async fn requests_and_answers_travel_whole() {
 }
 
 #[tokio::test]
+async fn a_fake_on_all_addresses_is_told_what_it_is_called() {
+    let echo = Arc::new(Mutex::new(Echo::default()));
+    let name = "http://gitlab:8080".to_owned();
+    let at = ([127, 0, 0, 1], 0).into();
+    let server = Server::start_as(at, Some(name), echo, || Timestamp::UNIX_EPOCH).await;
+    let answer = post(&server.unwrap(), "/a", Vec::new()).await.unwrap();
+    assert!(
+        answer.1.starts_with("POST http://gitlab:8080/a?"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn cut_and_lost_answers_were_carried_out_and_are_errors_at_the_client() {
     let (echo, server) = start().await;
     for target in ["/cut", "/lost"] {

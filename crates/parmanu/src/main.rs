@@ -84,6 +84,9 @@ enum Verb {
     Schema,
     /// Runs probot and scaler in one process on an in-memory store: no Redis, no containers.
     Up(service::Arguments),
+    /// Plays a GitLab and an EC2 on two ports, with people who push jobs and machines that run them, for a probot and a scaler
+    /// that run elsewhere: docker-compose.demo.yml. Nothing real belongs there.
+    World(demo::standing::Arguments),
     /// Shows the whole system at work, with no account anywhere: a fake CI server with a bursty queue, its real plugin
     /// and the real loops, a simulated cloud, faster than real time.
     Demo {
@@ -132,6 +135,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Up(arguments) => up::run(&arguments).await,
+        Verb::World(arguments) => demo::standing::run(&arguments).await,
         Verb::Demo {
             ci,
             seconds,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::{FleetId, InstallationId};
 use ports::{
-    Clock, EmitterRegistry, ProviderRegistry, SecretRef, Store, StoreError, StoreErrorKind,
+    Clock, EmitterRegistry, ProviderRegistry, Store, StoreAddress, StoreError, StoreErrorKind,
 };
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -36,36 +36,42 @@ pub fn providers() -> ProviderRegistry {
 
 /// The store behind this address, or one in this process without any.
 pub fn store(
-    url: Option<&SecretRef>,
+    address: Option<&StoreAddress>,
     fleet: &FleetId,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, StoreError> {
-    let Some(url) = url else {
+    let Some(address) = address else {
         return Ok(Arc::new(store_memory::MemoryStore::new(clock)));
     };
-    let url = url.read().map_err(|error| StoreError {
+    let url = address.url.read().map_err(|error| StoreError {
         kind: StoreErrorKind::Config,
         operation: "find its address",
         message: "check `store: { url: … }`".to_owned(),
         source: Some(Box::new(error)),
     })?;
-    Ok(Arc::new(store_redis::RedisStore::new(&url, fleet)?))
+    let tls = store_redis::Tls {
+        ca_file: address.ca_file.clone(),
+        identity: address.identity.clone(),
+    };
+    Ok(Arc::new(store_redis::RedisStore::new(&url, &tls, fleet)?))
 }
 
 /// The mark of this installation on its machines: made from the store's address without its credentials, so that all
 /// replicas of one installation have the same mark, it survives a wipe, and a second installation with the same fleet id
 /// but another store has another one.
-pub fn installation(url: Option<&SecretRef>) -> InstallationId {
-    let address = url.and_then(|url| url.read().ok()).map(|url| {
-        let text = url.expose_secret();
-        match text.split_once("://") {
-            Some((scheme, rest)) => {
-                let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-                format!("{scheme}://{host}")
+pub fn installation(address: Option<&StoreAddress>) -> InstallationId {
+    let address = address
+        .and_then(|address| address.url.read().ok())
+        .map(|url| {
+            let text = url.expose_secret();
+            match text.split_once("://") {
+                Some((scheme, rest)) => {
+                    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+                    format!("{scheme}://{host}")
+                }
+                None => String::new(),
             }
-            None => String::new(),
-        }
-    });
+        });
     let digest = Sha256::digest(address.unwrap_or_default().as_bytes());
     InstallationId::new(
         digest
@@ -82,7 +88,13 @@ mod tests {
 
     #[test]
     fn the_mark_of_an_installation_does_not_depend_on_the_password() {
-        let mark = |url: &str| installation(Some(&SecretRef::parse(url)));
+        let mark = |url: &str| {
+            installation(Some(&StoreAddress {
+                url: ports::SecretRef::parse(url),
+                ca_file: None,
+                identity: None,
+            }))
+        };
         assert_eq!(
             mark("redis://:a@redis:6379/"),
             mark("redis://user:b@redis:6379/")

@@ -14,6 +14,7 @@ pub mod provider;
 mod registry;
 pub mod secret;
 pub mod store;
+mod store_address;
 pub mod strict;
 pub mod units;
 
@@ -32,6 +33,7 @@ pub use store::{
     Acquired, EmitterStatus, FleetRecord, Lease, LeaseName, PoolCommit, PoolRecord, ProbeFailure,
     Store, StoreError, StoreErrorKind, Wake, WorkloadWrite,
 };
+pub use store_address::StoreAddress;
 
 /// Any error, as a source.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -25,17 +25,27 @@ const MAX_ANSWER: u64 = 4096;
 ///
 /// When nobody answers in time, or not that it lives.
 pub async fn health(arguments: &Arguments, defaults: Defaults) -> anyhow::Result<()> {
-    let address = here(arguments.listen(defaults));
-    let answer = ports::timeout(&SystemClock, LIMIT, status(address)).await;
     let name = defaults.name;
-    let seconds = LIMIT.as_secs();
-    let status = answer
-        .with_context(|| format!("{name} at {address} does not answer within {seconds} s"))?
-        .with_context(|| format!("{name} at {address} cannot be asked"))?;
+    let address = here(arguments.listen(defaults));
+    let status = answers(name, address).await?;
     if status.split_whitespace().nth(1) != Some("200") {
         bail!("{name} at {address} answers {status:?} to /healthz");
     }
     Ok(())
+}
+
+/// Asks what listens here for `/healthz`; gives the first line of the answer, whatever it is.
+///
+/// # Errors
+///
+/// When nobody answers in time.
+pub async fn answers(name: &str, listen: SocketAddr) -> anyhow::Result<String> {
+    let address = here(listen);
+    let answer = ports::timeout(&SystemClock, LIMIT, status(address)).await;
+    let seconds = LIMIT.as_secs();
+    answer
+        .with_context(|| format!("{name} at {address} does not answer within {seconds} s"))?
+        .with_context(|| format!("{name} at {address} cannot be asked"))
 }
 
 /// The same port on loopback, where a service listens on all addresses.

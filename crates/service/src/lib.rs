@@ -12,7 +12,7 @@ use anyhow::Context;
 use axum::Router;
 use config::{Registries, Settings, StoreSettings};
 use model::HolderId;
-use ports::{Clock, SecretRef};
+use ports::{Clock, StoreAddress};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use telemetry::logs::{self, LogFormat};
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 mod health;
 
-pub use health::health;
+pub use health::{answers, health};
 pub use telemetry::metrics::Service as Half;
 
 /// What every service is told at its start.
@@ -166,9 +166,9 @@ impl Service {
     /// # Errors
     ///
     /// When the configuration says that the store is in one process.
-    pub fn redis(&self) -> anyhow::Result<&SecretRef> {
+    pub fn redis(&self) -> anyhow::Result<&StoreAddress> {
         match &self.settings.store {
-            StoreSettings::Redis { url } => Ok(url),
+            StoreSettings::Redis(address) => Ok(address),
             StoreSettings::Memory => anyhow::bail!(
                 "store kind memory lives in one process: use `parmanu up`, or give both services one Redis"
             ),

@@ -165,6 +165,57 @@ fn compose_names_what_there_is() {
     }
 }
 
+/// The demo of Compose stands by itself: each secret that docker-compose.yml wants has a file in the repository, which is none.
+#[test]
+fn the_demo_brings_all_that_compose_wants_and_no_secret() {
+    let [base] = <[Value; 1]>::try_from(documents("docker-compose.yml")).unwrap();
+    let [demo] = <[Value; 1]>::try_from(documents("docker-compose.demo.yml")).unwrap();
+    let keys = |compose: &Value| -> BTreeSet<String> {
+        let secrets = compose["secrets"].as_object().unwrap();
+        secrets.keys().cloned().collect()
+    };
+    assert_eq!(keys(&demo), keys(&base));
+    for (name, secret) in demo["secrets"].as_object().unwrap() {
+        let file = text(&secret["file"]);
+        assert_eq!(file, format!("./deploy/demo/secrets/{name}"));
+        let words = read(file);
+        let known = ["demo-", "AKIAFAKE", "user default reset off"];
+        assert!(known.iter().any(|it| words.contains(it)), "{name}: {words}");
+    }
+    for (name, ..) in SERVICES {
+        let folder = &demo["services"][name]["volumes"][0];
+        assert_eq!(folder, "./deploy/demo:/etc/parmanu:ro", "{name}");
+    }
+    let world = &demo["services"]["world"];
+    assert_eq!(world["read_only"], true);
+    assert_eq!(world["cap_drop"][0], "ALL");
+    assert!(
+        world.get("ports").is_none(),
+        "nobody outside has a use for it"
+    );
+    let config = root().join("deploy/demo/parmanu.yaml");
+    let loaded = config::load(&config, &service::registries());
+    loaded.unwrap_or_else(|error| panic!("{error:?}"));
+    let named = secrets_of("deploy/demo/parmanu.yaml", "/run/secrets/");
+    assert_eq!(named, secrets_of("config/services.yaml", "/run/secrets/"));
+    rights_are_as_documented(&read("deploy/demo/secrets/redis_users.acl"), "demo");
+}
+
+/// Users of Redis, as `docs/redis.md` has them.
+fn rights_are_as_documented(users: &str, fleet: &str) {
+    for (name, ..) in SERVICES {
+        let document = read("docs/redis.md").replace("FLEET", fleet);
+        let documented = document
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let line = users
+            .lines()
+            .find(|line| line.starts_with(&format!("user {name} reset on #")));
+        assert!(line.unwrap().ends_with(documented.unwrap()), "{users}");
+    }
+    assert!(users.contains("user default reset off\n"), "{users}");
+}
+
 #[test]
 fn the_manifests_name_what_there_is() {
     is_usable("deploy/kubernetes/config/parmanu.yaml");
@@ -262,6 +313,88 @@ fn the_units_start_the_programs_with_flags_that_they_have() {
     secrets_are_as_the_configuration_says(given.try_into().unwrap(), &named);
 }
 
+/// What a newcomer copies out of the quick start can be used as it stands.
+#[test]
+fn the_configuration_of_the_quick_start_is_good() {
+    let page = read("docs/quick-start.md");
+    let block = page.split("```yaml\n").nth(1).unwrap();
+    let (yaml, _) = block.split_once("```").unwrap();
+    let config = root().join("config");
+    let (_, report) = config::check_text(yaml, "quick-start", &config, &service::registries())
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(report.0.is_empty(), "{report}");
+    for secret in yaml.split("/run/secrets/").skip(1) {
+        let name = secret.split('}').next().unwrap();
+        let made = [
+            format!("secrets/{name}"),
+            "deploy/redis/users.sh".to_owned(),
+        ];
+        assert!(made.iter().any(|it| page.contains(it)), "{name}");
+    }
+}
+
+/// Whoever sets up a plugin finds the smallest rights for it, by its name.
+#[test]
+fn every_plugin_has_its_smallest_rights_written_down() {
+    let registries = service::registries();
+    let emitters = registries.emitters.iter().map(|(kind, _)| kind);
+    let kinds = emitters.chain(registries.providers.iter().map(|(kind, _)| kind));
+    for kind in kinds.filter(|kind| *kind != "fake") {
+        let folder = match kind {
+            "ec2" => "aws",
+            other => other,
+        };
+        let place = root().join("deploy").join(folder);
+        let files = std::fs::read_dir(&place).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert!(files.count() > 0, "{kind}");
+    }
+}
+
+/// Directives whose absence would give a service a right that it has no use for. `systemd-analyze` judges the rest.
+#[test]
+fn the_units_give_nothing_that_is_not_needed() {
+    const WANTED: [&str; 22] = [
+        "DynamicUser=yes",
+        "CapabilityBoundingSet=",
+        "AmbientCapabilities=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "ProtectProc=invisible",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "PrivateUsers=yes",
+        "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectControlGroups=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "UMask=0077",
+    ];
+    for (name, ..) in SERVICES {
+        let unit = read(&format!("deploy/systemd/parmanu-{name}.service"));
+        let lines: Vec<&str> = unit.lines().collect();
+        for directive in WANTED {
+            assert!(lines.contains(&directive), "{name}: {directive}");
+        }
+        let root_owned = [
+            "User=root",
+            "PermissionsStartOnly",
+            "ExecStart=+",
+            "ExecStart=!",
+        ];
+        for never in root_owned {
+            assert!(!unit.contains(never), "{name}: {never}");
+        }
+    }
+}
+
 #[test]
 fn the_users_of_redis_have_the_rights_that_are_documented() {
     let folder = std::env::temp_dir().join(format!("parmanu-users-{}", std::process::id()));
@@ -273,15 +406,5 @@ fn the_users_of_redis_have_the_rights_that_are_documented() {
     assert!(made.unwrap().success());
     let users = std::fs::read_to_string(folder.join("redis_users.acl")).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    for (name, ..) in SERVICES {
-        let document = read("docs/redis.md").replace("FLEET", "acme-ci");
-        let documented = document
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        let line = users
-            .lines()
-            .find(|line| line.starts_with(&format!("user {name} reset on #")));
-        assert!(line.unwrap().ends_with(documented.unwrap()), "{users}");
-    }
-    assert!(users.contains("user default reset off\n"), "{users}");
+    rights_are_as_documented(&users, "acme-ci");
 }

@@ -19,6 +19,7 @@ mod wakes;
 mod write;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +31,11 @@ use ports::{
 };
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{Client, IntoConnectionInfo, RedisError, RedisResult};
+use redis::{
+    Client, ClientTlsConfig, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates,
+};
+// its feature brings the provider of the client above
+use rustls as _;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::debug;
 
@@ -46,6 +51,12 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long one call may take in all, whatever the client does meanwhile: the longest of the ways through connecting,
 /// trying once more and waiting for the answer that is still worth waiting for in a cycle of seconds.
 const CALL_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// What a file of certificates says of each.
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// Largest file of certificates: the bundle of a whole operating system has 0.3 MiB.
+const LARGEST_PEM: usize = 4 << 20;
 
 /// The largest epoch that is exact as a number of Lua, and far beyond every clock.
 const LARGEST_EPOCH: u64 = (1 << 53) - 2;
@@ -67,21 +78,83 @@ impl std::fmt::Debug for RedisStore {
     }
 }
 
+/// What an encrypted connection is made with; files in PEM form, read when the store is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authority that signed the server's certificate, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What this side shows of itself: its certificate, and the key of it.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    fn is_empty(&self) -> bool {
+        *self == Tls::default()
+    }
+
+    fn read(&self) -> Result<TlsCertificates, StoreError> {
+        let read = |file: &PathBuf, what: &str| {
+            let text = std::fs::read(file);
+            let text = text.and_then(|text| {
+                if text.len() > LARGEST_PEM {
+                    return Err(std::io::Error::other("it is too large"));
+                }
+                // the client takes a file without any for a list of none, and then trusts nobody
+                let has = text.windows(what.len()).any(|part| part == what.as_bytes());
+                has.then_some(text)
+                    .ok_or_else(|| std::io::Error::other(format!("no {what} in PEM form is in it")))
+            });
+            text.map_err(|error| StoreError {
+                kind: StoreErrorKind::Config,
+                operation: "read a certificate",
+                message: format!("{} cannot be used", file.display()),
+                source: Some(Box::new(error)),
+            })
+        };
+        let client_tls = match &self.identity {
+            Some((certificate, key)) => Some(ClientTlsConfig {
+                client_cert: read(certificate, CERTIFICATE)?,
+                client_key: read(key, "PRIVATE KEY")?,
+            }),
+            None => None,
+        };
+        let root_cert = self.ca_file.as_ref();
+        let root_cert = root_cert.map(|file| read(file, CERTIFICATE)).transpose()?;
+        Ok(TlsCertificates {
+            client_tls,
+            root_cert,
+        })
+    }
+}
+
 impl RedisStore {
     /// A store at `url` (`redis://` or `rediss://`). It connects at the first call, so that a service starts while Redis
     /// is away. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When the URL is not usable; its text is not repeated, since it may carry a password.
-    pub fn new(url: &SecretString, fleet: &FleetId) -> Result<Self, StoreError> {
+    /// When the URL is not usable; its text is not repeated, since it may carry a password. When certificates are given for a
+    /// connection that is not encrypted, or cannot be read.
+    pub fn new(url: &SecretString, tls: &Tls, fleet: &FleetId) -> Result<Self, StoreError> {
+        let certificates = tls.read()?;
+        if !tls.is_empty() && !url.expose_secret().starts_with("rediss://") {
+            return Err(StoreError {
+                kind: StoreErrorKind::Config,
+                operation: "use its address",
+                message: "certificates are configured, and the address does not begin with rediss://: nothing would be encrypted".into(),
+                source: None,
+            });
+        }
         let make = || -> RedisResult<(Client, ConnectionManager)> {
             let tcp = TcpSettings::default().set_nodelay(true);
             let address = url
                 .expose_secret()
                 .into_connection_info()?
                 .set_tcp_settings(tcp);
-            let client = Client::open(address)?;
+            let client = match tls.is_empty() {
+                true => Client::open(address)?,
+                false => Client::build_with_tls(address, certificates)?,
+            };
             // With the defaults one call hangs for up to 9 s while Redis is away and finds it again only after 1.4 s;
             // with these it fails within 60 ms and finds it at once (measured, Redis killed for 15 s).
             let config = ConnectionManagerConfig::new()
@@ -96,9 +169,17 @@ impl RedisStore {
         let (client, connection) = make().map_err(|_: RedisError| StoreError {
             kind: StoreErrorKind::Config,
             operation: "use its address",
-            message: "it is not a URL of the form redis://[user:password@]host[:port][/database] \
-                      or rediss://..."
-                .into(),
+            message: match tls.is_empty() {
+                true => {
+                    "it is not a URL of the form redis://[user:password@]host[:port][/database] \
+                     or rediss://..."
+                }
+                false => {
+                    "it is not a URL of the form rediss://[user:password@]host[:port][/database], \
+                     or the certificates are none in PEM form"
+                }
+            }
+            .into(),
             source: None,
         })?;
         Ok(RedisStore {

@@ -5,7 +5,9 @@
 
 mod ci;
 mod clock;
+mod cloud;
 mod show;
+pub(crate) mod standing;
 mod summary;
 mod world;
 
@@ -28,6 +30,9 @@ pub(crate) use ci::Platform;
 use ci::Played;
 use clock::FastClock;
 use world::World;
+
+/// How long a machine boots, in virtual time.
+const BOOT: Duration = Duration::from_secs(45);
 
 /// What the operator chose.
 pub(crate) struct Options {
@@ -100,7 +105,7 @@ fn start(played: Played, clock: &Arc<dyn Clock>, seed: u64) -> anyhow::Result<Ru
         "cloud".parse()?,
         clock.clone(),
         provider_fake::Options {
-            boot: Duration::from_secs(45),
+            boot: BOOT,
             lag: Duration::from_secs(5),
             capacity: u32::MAX,
         },
@@ -108,7 +113,7 @@ fn start(played: Played, clock: &Arc<dyn Clock>, seed: u64) -> anyhow::Result<Ru
     let stop = CancellationToken::new();
     let (view, shown) = watch::channel(FleetView::default());
     let services = services(&settings, &registries, clock, &cloud, &stop, view)?;
-    let world = World::new(played.ci, cloud, clock.clone(), seed);
+    let world = World::new(played.ci, Arc::new(cloud), clock.clone(), seed);
     let playing = tokio::spawn(world.clone().play(stop.clone()));
     Ok(Running {
         world,

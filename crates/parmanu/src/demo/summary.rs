@@ -18,9 +18,11 @@ pub(crate) struct Summary {
     pub(crate) killed: usize,
     waits: Vec<Duration>,
     machines: usize,
+    machines_now: usize,
     machine_time: Duration,
     busy_time: Duration,
     fixed_machines: usize,
+    boot: Duration,
 }
 
 impl Summary {
@@ -40,7 +42,7 @@ impl Summary {
             }
         }
         waits.sort();
-        let ever = world.cloud.ever();
+        let ever = world.cloud.ever(now);
         Summary {
             length: age(began, ended),
             jobs: jobs.len(),
@@ -49,10 +51,21 @@ impl Summary {
             killed: world.ci().killed(),
             waits,
             machines: ever.len(),
-            machine_time: ever.iter().map(|(_, time)| *time).sum(),
+            machines_now: world.cloud.guests(now).len(),
+            machine_time: ever.iter().sum(),
             busy_time,
             fixed_machines: world.most_busy(),
+            boot: world.cloud.boot(),
         }
+    }
+
+    /// How the jobs fare, in one line.
+    pub(crate) fn line(&self) -> String {
+        let running = self.jobs - self.finished - self.waiting;
+        format!(
+            "jobs: {} pushed, {} waiting, {running} running, {} finished, {} killed; {} machines now, {} ever",
+            self.jobs, self.waiting, self.finished, self.killed, self.machines_now, self.machines
+        )
     }
 
     fn wait(&self, share: f64) -> u64 {
@@ -85,10 +98,11 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "  waits     mean {mean:.0} s, median {} s, 95th {} s, longest {} s (a machine boots in 45 s)",
+            "  waits     mean {mean:.0} s, median {} s, 95th {} s, longest {} s (a machine boots in {} s)",
             self.wait(0.5),
             self.wait(0.95),
-            self.wait(1.0)
+            self.wait(1.0),
+            self.boot.as_secs()
         )?;
         writeln!(
             f,

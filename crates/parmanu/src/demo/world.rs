@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{InstanceName, PoolName};
 use ports::Clock;
-use provider_fake::{FakeCloud, FakeMachine};
 use tokio_util::sync::CancellationToken;
 
 use super::ci::{Ci, Kind};
+use super::cloud::{Cloud, Guest};
 
 /// How often the world moves.
 const STEP: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ pub(crate) struct Job {
 #[derive(Debug)]
 struct Play {
     random: fastrand::Rng,
+    /// Jobs and pauses are so many times shorter.
+    pace: u32,
     /// What each agent runs.
     agents: BTreeMap<InstanceName, Option<u64>>,
     jobs: BTreeMap<u64, Job>,
@@ -50,16 +52,22 @@ struct Play {
 #[derive(Clone)]
 pub(crate) struct World {
     ci: Arc<Mutex<Box<dyn Ci>>>,
-    pub(crate) cloud: FakeCloud,
+    pub(crate) cloud: Arc<dyn Cloud>,
     clock: Arc<dyn Clock>,
     play: Arc<Mutex<Play>>,
 }
 
 impl World {
-    pub(crate) fn new(ci: Box<dyn Ci>, cloud: FakeCloud, clock: Arc<dyn Clock>, seed: u64) -> Self {
+    pub(crate) fn new(
+        ci: Box<dyn Ci>,
+        cloud: Arc<dyn Cloud>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Self {
         let now = clock.now();
         let play = Play {
             random: fastrand::Rng::with_seed(seed),
+            pace: 1,
             agents: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_burst: now,
@@ -74,6 +82,12 @@ impl World {
             clock,
             play: Arc::new(Mutex::new(play)),
         }
+    }
+
+    /// The same with jobs and pauses so many times shorter.
+    pub(crate) fn at_pace(self, pace: u32) -> Self {
+        self.lock().pace = pace.max(1);
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Play> {
@@ -124,7 +138,7 @@ impl World {
         if play.ended.is_some() {
             return;
         }
-        let machines = self.cloud.machines();
+        let machines = self.cloud.guests(now);
         let mut ci = self.ci();
         push_jobs(&mut play, ci.as_mut(), now);
         lose_machines(&mut play, ci.as_mut(), &machines, now);
@@ -146,12 +160,14 @@ impl World {
 
 /// A steady trickle, and every few minutes somebody pushes a branch with a whole pipeline.
 fn push_jobs(play: &mut Play, ci: &mut dyn Ci, now: Timestamp) {
-    let passed = model::age(play.last_step, now).as_secs_f64();
+    let pace = play.pace;
+    let passed = model::age(play.last_step, now).as_secs_f64() * f64::from(pace);
     let mut jobs = usize::from(play.random.f64() < passed / 40.0);
     if now >= play.next_burst {
         jobs += play.random.usize(6..18);
         let pause = play.random.i64(240..540);
-        play.next_burst = now + jiff::SignedDuration::from_secs(pause);
+        play.next_burst =
+            now + jiff::SignedDuration::from_secs(pause) / i32::try_from(pace).unwrap_or(1);
     }
     for _ in 0..jobs {
         let mut dice = play.random.f64();
@@ -165,15 +181,15 @@ fn push_jobs(play: &mut Play, ci: &mut dyn Ci, now: Timestamp) {
             queued: now,
             started: None,
             ended: None,
-            length: Duration::from_secs(play.random.u64(*shortest..*longest)),
+            length: Duration::from_secs(play.random.u64(*shortest..*longest)) / pace,
         };
         play.jobs.insert(id, job);
     }
 }
 
 /// A machine that is gone takes its job with it: the promise of the product is that this never happens.
-fn lose_machines(play: &mut Play, ci: &mut dyn Ci, machines: &[FakeMachine], now: Timestamp) {
-    let alive = |name: &InstanceName| machines.iter().any(|m| m.instance.name == *name);
+fn lose_machines(play: &mut Play, ci: &mut dyn Ci, machines: &[Guest], now: Timestamp) {
+    let alive = |name: &InstanceName| machines.iter().any(|guest| guest.name == *name);
     play.agents.retain(|name, _| {
         let alive = alive(name);
         if !alive {
@@ -184,12 +200,11 @@ fn lose_machines(play: &mut Play, ci: &mut dyn Ci, machines: &[FakeMachine], now
 }
 
 /// What the boot script does: it starts an agent with what stands in it for this machine.
-fn start_agents(play: &mut Play, ci: &mut dyn Ci, machines: &[FakeMachine], now: Timestamp) {
+fn start_agents(play: &mut Play, ci: &mut dyn Ci, machines: &[Guest], now: Timestamp) {
     for machine in machines {
-        let name = &machine.instance.name;
-        let running = machine.instance.state == model::InstanceState::Running;
-        if running && !play.agents.contains_key(name) {
-            let line = machine.user_data.0.lines().last().unwrap_or_default();
+        let name = &machine.name;
+        if machine.running && !play.agents.contains_key(name) {
+            let line = machine.user_data.lines().last().unwrap_or_default();
             let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
             ci.join(name, &arguments, now);
             play.agents.insert(name.clone(), None);

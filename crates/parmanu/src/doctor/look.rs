@@ -86,10 +86,11 @@ async fn probe(polled: &Polled, clock: &dyn Clock) -> Result<Snapshot, String> {
 }
 
 async fn read(settings: &Settings, clock: &Arc<dyn Clock>) -> Option<Result<FleetRecord, String>> {
-    let StoreSettings::Redis { url } = &settings.store else {
+    let StoreSettings::Redis(address) = &settings.store else {
         return None;
     };
-    let store: Arc<dyn Store> = match plugins::store(Some(url), &settings.fleet, clock.clone()) {
+    let store: Arc<dyn Store> = match plugins::store(Some(address), &settings.fleet, clock.clone())
+    {
         Ok(store) => store,
         Err(error) => return Some(Err(format!("{error:#}"))),
     };

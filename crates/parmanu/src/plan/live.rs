@@ -63,12 +63,16 @@ impl Reader {
 /// Reads the world at this moment.
 pub(crate) async fn read(settings: &Settings, now: Timestamp) -> anyhow::Result<FleetObservation> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let StoreSettings::Redis { url } = &settings.store else {
+    let StoreSettings::Redis(address) = &settings.store else {
         anyhow::bail!(
             "a store in memory cannot be read from here: describe the world with --world"
         );
     };
-    let store = Reader(plugins::store(Some(url), &settings.fleet, clock.clone())?);
+    let store = Reader(plugins::store(
+        Some(address),
+        &settings.fleet,
+        clock.clone(),
+    )?);
     let record = store.read(settings).await?;
     let mut overrides = Overrides::of(&record.orders, now);
     scaler::drains::resolve(

@@ -12,3 +12,4 @@ mod outage;
 mod own_server;
 mod permissions;
 mod shared;
+mod tls;

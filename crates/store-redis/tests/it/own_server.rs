@@ -40,9 +40,24 @@ impl OwnServer {
 
     /// Starts it and waits until it accepts connections.
     pub(crate) async fn start(&mut self) {
+        let port = self.address.port().to_string();
+        self.start_with(&["--port", &port].map(str::to_owned)).await;
+    }
+
+    /// Starts it with encrypted connections only.
+    pub(crate) async fn start_encrypted(&mut self, options: &[String]) {
+        let port = self.address.port().to_string();
+        let mut all = ["--port", "0", "--tls-port", &port]
+            .map(str::to_owned)
+            .to_vec();
+        all.extend_from_slice(options);
+        self.start_with(&all).await;
+    }
+
+    async fn start_with(&mut self, options: &[String]) {
         let child = Command::new(&self.program)
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--port", &self.address.port().to_string()])
+            .args(options)
             .args(&self.options)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use model::{Epoch, HolderId};
 use ports::{Acquired, LeaseName, PoolCommit, Store, StoreErrorKind, Wake, WorkloadWrite};
 use secrecy::SecretString;
-use store_redis::RedisStore;
+use store_redis::{RedisStore, Tls};
 
 use crate::formats::{create, workload};
 use crate::own_server::OwnServer;
@@ -32,7 +32,12 @@ async fn store_as(server: &OwnServer, service: &str, fleet: &str) -> RedisStore 
         .await
         .unwrap();
     let url = format!("redis://{service}:pass@{}/", server.address);
-    RedisStore::new(&SecretString::from(url), &fleet.parse().unwrap()).unwrap()
+    RedisStore::new(
+        &SecretString::from(url),
+        &Tls::default(),
+        &fleet.parse().unwrap(),
+    )
+    .unwrap()
 }
 
 async fn take(store: &RedisStore, lease: &LeaseName) -> Epoch {
@@ -96,10 +101,61 @@ async fn the_documented_permissions_are_enough() {
 
     // Another fleet's keys are out of reach.
     let url = format!("redis://scaler:pass@{}/", server.address);
-    let foreign = RedisStore::new(&SecretString::from(url), &"other".parse().unwrap()).unwrap();
+    let foreign = RedisStore::new(
+        &SecretString::from(url),
+        &Tls::default(),
+        &"other".parse().unwrap(),
+    )
+    .unwrap();
     let error = foreign
         .read(&pools, &[])
         .await
         .expect_err("it is another fleet");
     assert_eq!(error.kind, StoreErrorKind::Config, "{error:?}");
+}
+
+/// What a stolen password of a service is good for: its fleet's keys, and nothing that reaches beyond them.
+#[tokio::test]
+async fn a_service_can_do_nothing_to_the_server_or_to_others() {
+    let mut server = own_server_or_skip!("a_service_can_do_nothing_to_the_server", &[]);
+    server.start().await;
+    for service in ["probot", "scaler"] {
+        store_as(&server, service, "acme").await;
+        let url = format!("redis://{service}:pass@{}/", server.address);
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        for words in [
+            "FLUSHALL",
+            "FLUSHDB",
+            "KEYS *",
+            "CONFIG GET requirepass",
+            "CONFIG SET maxmemory 1",
+            "ACL LIST",
+            "ACL SETUSER probot allkeys",
+            "SHUTDOWN NOSAVE",
+            "MONITOR",
+            "REPLICAOF 127.0.0.1 1",
+            "SAVE",
+            "SWAPDB 0 1",
+            "CLIENT KILL TYPE normal",
+            "GET parmanu:v1:other:linux:workload",
+            "SET somebody-elses 1",
+            "DEL parmanu:v1:other:scaler:lease",
+            "EVAL return(redis.call('get',KEYS[1])) 1 somebody-elses",
+            "PUBLISH elsewhere 1",
+            "SUBSCRIBE elsewhere",
+        ] {
+            let mut words = words.split(' ');
+            let mut command = redis::cmd(words.next().unwrap());
+            command.arg(&words.collect::<Vec<_>>());
+            let answered: redis::RedisResult<redis::Value> =
+                command.query_async(&mut connection).await;
+            let refused = answered.expect_err("it must be refused");
+            let text = refused.to_string();
+            assert!(
+                text.to_lowercase().contains("noperm") || text.contains("permission"),
+                "{service}: {command:?}: {text}"
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use model::FleetId;
 use redis::aio::MultiplexedConnection;
 use secrecy::SecretString;
-use store_redis::RedisStore;
+use store_redis::{RedisStore, Tls};
 
 /// One fleet on the shared server.
 pub(crate) struct Fleet {
@@ -25,8 +25,8 @@ impl Fleet {
         let url = std::env::var("PARMANU_TEST_REDIS_URL")
             .map_err(|_| "PARMANU_TEST_REDIS_URL is not set".to_owned())?;
         let fleet = random_fleet();
-        let store =
-            RedisStore::new(&SecretString::from(url.as_str()), &fleet).expect("the URL is usable");
+        let store = RedisStore::new(&SecretString::from(url.as_str()), &Tls::default(), &fleet)
+            .expect("the URL is usable");
         let client = redis::Client::open(url).expect("the URL is usable");
         let redis = client.get_multiplexed_async_connection().await;
         Ok(Fleet {

@@ -1,6 +1,7 @@
 //! GitLab: each machine is a runner, and asks for work with its own token.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fake_gitlab::{GitLab, JobId, ProjectId, RunnerId, Scope, Server};
@@ -32,8 +33,18 @@ pub(crate) async fn start(
     gitlab: Arc<Mutex<GitLab>>,
     clock: &Arc<dyn Clock>,
 ) -> std::io::Result<Played> {
+    start_on(([127, 0, 0, 1], 0).into(), None, gitlab, clock).await
+}
+
+/// Serves on this address; `base` is what it calls itself, if that is another.
+pub(crate) async fn start_on(
+    address: SocketAddr,
+    base: Option<String>,
+    gitlab: Arc<Mutex<GitLab>>,
+    clock: &Arc<dyn Clock>,
+) -> std::io::Result<Played> {
     let now = clock.clone();
-    let server = Server::start(gitlab.clone(), move || now.now()).await?;
+    let server = Server::start_as(address, base, gitlab.clone(), move || now.now()).await?;
     let url = server.url();
     Ok(Played {
         ci: Box::new(Demo {
