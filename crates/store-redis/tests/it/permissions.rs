@@ -70,7 +70,7 @@ async fn says(redis: &mut redis::aio::MultiplexedConnection, command: &str) -> S
 
 /// What nobody but an administrator may do: a service that was taken over must not end every fleet on this Redis, read what
 /// others keep, or make itself more rights.
-const REFUSED_TO_ALL: [&str; 17] = [
+const REFUSED_TO_ALL: [&str; 22] = [
     "FLUSHALL",
     "FLUSHDB",
     "SWAPDB 0 1",
@@ -88,6 +88,11 @@ const REFUSED_TO_ALL: [&str; 17] = [
     "FUNCTION FLUSH",
     "GET parmanu:v1:other:linux:memory",
     "EVAL return(redis.call('DEL',KEYS[1])) 1 parmanu:v1:other:scaler:lease",
+    "SAVE",
+    "ACL SETUSER probot allkeys",
+    "SET somebody-elses 1",
+    "DEL parmanu:v1:other:scaler:lease",
+    "PUBLISH elsewhere 1",
 ];
 
 /// What is the scaler's alone: with it somebody could forge an order to drain, or forget what was begun.
@@ -190,50 +195,4 @@ async fn the_documented_permissions_are_enough() {
         .await
         .expect_err("it is another fleet");
     assert_eq!(error.kind, StoreErrorKind::Config, "{error:?}");
-}
-
-/// What a stolen password of a service is good for: its fleet's keys, and nothing that reaches beyond them.
-#[tokio::test]
-async fn a_service_can_do_nothing_to_the_server_or_to_others() {
-    let mut server = own_server_or_skip!("a_service_can_do_nothing_to_the_server", &[]);
-    server.start().await;
-    for service in ["probot", "scaler"] {
-        store_as(&server, service, "acme").await;
-        let url = format!("redis://{service}:pass@{}/", server.address);
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        for words in [
-            "FLUSHALL",
-            "FLUSHDB",
-            "KEYS *",
-            "CONFIG GET requirepass",
-            "CONFIG SET maxmemory 1",
-            "ACL LIST",
-            "ACL SETUSER probot allkeys",
-            "SHUTDOWN NOSAVE",
-            "MONITOR",
-            "REPLICAOF 127.0.0.1 1",
-            "SAVE",
-            "SWAPDB 0 1",
-            "CLIENT KILL TYPE normal",
-            "GET parmanu:v1:other:linux:workload",
-            "SET somebody-elses 1",
-            "DEL parmanu:v1:other:scaler:lease",
-            "EVAL return(redis.call('get',KEYS[1])) 1 somebody-elses",
-            "PUBLISH elsewhere 1",
-            "SUBSCRIBE elsewhere",
-        ] {
-            let mut words = words.split(' ');
-            let mut command = redis::cmd(words.next().unwrap());
-            command.arg(&words.collect::<Vec<_>>());
-            let answered: redis::RedisResult<redis::Value> =
-                command.query_async(&mut connection).await;
-            let refused = answered.expect_err("it must be refused");
-            let text = refused.to_string();
-            assert!(
-                text.to_lowercase().contains("noperm") || text.contains("permission"),
-                "{service}: {command:?}: {text}"
-            );
-        }
-    }
 }
