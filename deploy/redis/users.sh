@@ -21,10 +21,12 @@ set -C # an existing file is an error
 
 # The rights are those of docs/redis.md.
 keys="~parmanu:v1:$fleet:*"
+looks="~parmanu:v1:$fleet:emitter:* ~parmanu:v1:$fleet:*:workload"
 wake="&parmanu:v1:$fleet:wake"
 hint="&parmanu:v1:$fleet:hint"
-probot="$keys $wake $hint +@read +@write +@scripting +@connection +publish +subscribe +time -@dangerous"
-scaler="$keys $wake +@read +@write +@scripting +@connection +publish +subscribe +time -@dangerous"
+verbs="+@read +@write +@connection -@dangerous -@scripting +evalsha +script|load +publish +subscribe +time"
+probot="$looks $wake $hint $verbs"
+scaler="$keys $wake $verbs"
 
 user() { # user NAME RIGHTS: its line of the ACL file, and its address as a file
   password=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')

@@ -198,7 +198,7 @@ impl Context<'_> {
                     }
                 }
                 (Phase::Idle { .. } | Phase::Busy { .. }, Some(_)) => {
-                    self.give_up(machine, LIFTED, plan)
+                    self.give_up(machine, LIFTED, plan);
                 }
                 (Phase::Cordoned { epoch, .. }, None) => {
                     let (instance, epoch) = (machine.name.clone(), *epoch);

@@ -76,8 +76,8 @@ impl NeedsRestart {
 fn same_store(before: &StoreSettings, after: &StoreSettings) -> bool {
     match (before, after) {
         (StoreSettings::Memory, StoreSettings::Memory) => true,
-        (StoreSettings::Redis(address), StoreSettings::Redis(other)) => address == other,
-        (StoreSettings::Memory | StoreSettings::Redis(_), _) => false,
+        (StoreSettings::Redis(one), StoreSettings::Redis(other)) => one == other,
+        (StoreSettings::Memory | StoreSettings::Redis { .. }, _) => false,
     }
 }
 

@@ -97,7 +97,7 @@ fn a_scrape_shows_what_the_catalogue_says_and_nothing_else() {
 /// `UPDATE_EXPECT=1 cargo test -p telemetry --test catalogue` writes it anew.
 #[test]
 fn the_page_is_the_one_of_this_catalogue() {
-    let mut page = include_str!("metrics.head.md").to_owned();
+    let mut page = include_str!("metrics-head.txt").to_owned();
     for entry in ALL {
         let labels: Vec<String> = entry
             .labels

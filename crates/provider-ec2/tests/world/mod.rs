@@ -129,6 +129,16 @@ impl Provider for Patient {
         self.clock.passing(renewed).await
     }
 
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        why: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        let asked = self.provider.ask_guests(instances, why, call);
+        self.clock.passing(asked).await
+    }
+
     async fn console(
         &self,
         instance: &Instance,

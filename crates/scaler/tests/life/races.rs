@@ -10,15 +10,16 @@
 //! | taken out | where | seen by |
 //! |---|---|---|
 //! | both strong reads; also the second alone | `act.rs`, `verify`, `delete` | `a_job_comes_at_every_place_…`, `…_is_seen_by_the_second` |
+//! | the first read alone | `act.rs`, `verify` | `a_read_that_lies_now_and_then_…` |
 //! | a job in the read is busy | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…`, `a_job_promised_before_…` |
 //! | a cordon that is gone forbids it | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
+//! | unknown is busy | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
 //! | the settle time | `engine`, `leave.rs`, `settle` | `a_job_promised_before_…`, `…_is_seen_by_the_second` |
 //! | the cordon | `act.rs`, `cordon` | all: nothing leaves, since the reads find no cordon |
 //! | the end of a call with its lease | `lease.rs`, `Term::call` | `a_job_comes_at_every_place_…` |
 //! | the pause is read last | `emitter-gitlab`, `control.rs`, `certain` | `a_job_comes_at_every_place_…_gitlab` |
 //!
-//! Written for a protection and not yet seen without it: `a_read_that_lies_now_and_then_…` for the first read alone, the race
-//! `ThenDown` for *unknown is busy*, `a_deletion_that_outlives_…` for cordons that are one-way across epochs.
+//! Written for a protection and not yet seen without it: `a_deletion_that_outlives_…` for cordons that are one-way across epochs.
 
 use std::time::Duration;
 
