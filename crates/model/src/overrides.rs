@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, OfferId, PoolName};
+use crate::{ConfigHash, InstanceName, OfferId, PoolName};
 
 /// What is ordered. One of each [`Directive::id`] can be in force: a second one takes the place of the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,13 @@ pub enum Directive {
         /// The zone, as the provider's listing and the offers name it.
         zone: String,
     },
+    /// What a changed configuration lets go of these pools may go.
+    Confirm {
+        /// That configuration; under another one it says nothing.
+        config: ConfigHash,
+        /// The pools.
+        pools: BTreeSet<PoolName>,
+    },
 }
 
 impl Directive {
@@ -55,6 +62,7 @@ impl Directive {
             Directive::DrainMachine { instance } => format!("drain-machine:{instance}"),
             Directive::DrainImage { image } => format!("drain-image:{image}"),
             Directive::DrainZone { zone } => format!("drain-zone:{zone}"),
+            Directive::Confirm { .. } => "confirm".to_owned(),
         }
     }
 
@@ -64,6 +72,8 @@ impl Directive {
             Directive::Pause { pool } | Directive::Pin { pool, .. } => pool == of,
             Directive::DrainMachine { instance } => instance.pool() == of,
             Directive::DrainImage { .. } | Directive::DrainZone { .. } => true,
+            // it takes away what keeps machines, before there is a plan
+            Directive::Confirm { .. } => false,
         }
     }
 }
@@ -76,6 +86,11 @@ impl fmt::Display for Directive {
             Directive::DrainMachine { instance } => write!(f, "drain machine {instance}"),
             Directive::DrainImage { image } => write!(f, "drain image {image}"),
             Directive::DrainZone { zone } => write!(f, "drain zone {zone}"),
+            Directive::Confirm { config, pools } => {
+                let pools: Vec<&str> = pools.iter().map(PoolName::as_str).collect();
+                let pools = pools.join(", ");
+                write!(f, "confirm what configuration {config} lets go of {pools}")
+            }
         }
     }
 }
@@ -216,7 +231,7 @@ impl Overrides {
             Directive::DrainMachine { instance } => instance == name,
             Directive::DrainImage { .. } => made_from.is_some_and(|id| it.offers.contains(id)),
             Directive::DrainZone { zone: drained } => zone == Some(drained),
-            Directive::Pause { .. } | Directive::Pin { .. } => false,
+            Directive::Pause { .. } | Directive::Pin { .. } | Directive::Confirm { .. } => false,
         })
     }
 

@@ -71,6 +71,8 @@ enum Verb {
     Pin(ask::Pin),
     /// Empties a machine, an image or a zone for a while. Ends no job.
     Drain(ask::Drain),
+    /// Lets a changed configuration let many machines go; until then they stay. Ends no job.
+    Confirm(ask::Confirm),
     /// Shows what operators ordered, or takes one order back.
     Overrides(ask::Overrides),
     /// Prints the completions of a shell, to be read by it at its start.
@@ -122,6 +124,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Verb::Resume(resume) => resume.run().await,
         Verb::Pin(pin) => pin.run().await,
         Verb::Drain(drain) => drain.run().await,
+        Verb::Confirm(confirm) => confirm.run().await,
         Verb::Overrides(overrides) => overrides.run().await,
         Verb::Completions { shell } => {
             let mut command = Arguments::command();

@@ -24,9 +24,10 @@ pub fn resolve<'a>(
                 own.contains(&zone.as_str())
                     && own.iter().all(|own| zones.iter().any(|zone| zone == own))
             }
-            Directive::Pause { .. } | Directive::Pin { .. } | Directive::DrainMachine { .. } => {
-                false
-            }
+            Directive::Pause { .. }
+            | Directive::Pin { .. }
+            | Directive::DrainMachine { .. }
+            | Directive::Confirm { .. } => false,
         };
         let offers = offers.clone().into_iter();
         let taken = offers.filter(|(_, spec)| takes_out(spec));

@@ -7,6 +7,7 @@
 //! - `lease.rs` holds the term, `lister.rs` one listing loop per provider, `observe.rs` puts together what is known;
 //! - `tick.rs` is one pass: read, plan, check, commit, dispatch. It never waits for a CI server or a cloud;
 //! - `reload.rs` makes the parts of a changed configuration, which the next tick goes on with;
+//! - `held.rs` keeps what a changed configuration would let go at once until an operator confirms it;
 //! - `api/` shows what was seen last and takes an operator's orders;
 //! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
 //!   `ledger.rs` and so into the next tick.
@@ -19,6 +20,7 @@ pub mod api;
 mod bootstrap;
 mod consoles;
 pub mod drains;
+mod held;
 mod lease;
 mod ledger;
 mod lister;

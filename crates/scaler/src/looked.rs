@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use model::{EmitterName, Overrides, PoolName};
 use ports::EmitterStatus;
 
+use crate::held::Waiting;
+
 /// The fleet as one replica saw it at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Looked {
@@ -17,6 +19,8 @@ pub(crate) struct Looked {
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     pub(crate) emitters: BTreeMap<EmitterName, EmitterStatus>,
     pub(crate) overrides: Overrides,
+    /// What waits for an operator, of what the configuration lets go.
+    pub(crate) waiting: Option<Waiting>,
 }
 
 /// One pool of it.

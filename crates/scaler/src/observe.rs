@@ -183,6 +183,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         unreadable,
         emitters: record.emitters,
         overrides,
+        waiting: None,
     }
 }
 

@@ -404,6 +404,7 @@ impl Scaler {
             rival: None,
             orphans: Orphans::default(),
             said_of_orphans: String::new(),
+            held: crate::held::Held::default(),
             unreadable: BTreeMap::new(),
             api: None,
             overlooked: None,

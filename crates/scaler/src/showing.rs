@@ -25,13 +25,19 @@ impl Ticker {
         let due = self
             .overlooked
             .is_none_or(|last| now.saturating_sub(last) >= self.fleet.timing.sweep);
-        let Some(api) = self.api.as_ref().filter(|_| due) else {
+        let Some(api) = self.api.clone().filter(|_| due) else {
             return;
         };
+        let orphans = std::mem::take(&mut self.orphans);
+        self.orphans = orphans.now(&self.fleet, self.fleet.clock.now());
         match self.read().await {
             Ok(record) => {
                 let now = self.fleet.clock.now();
-                api.looked(overlook(&self.fleet, record, now), &[]);
+                let mut looked = overlook(&self.fleet, record, now);
+                self.held
+                    .judge(&self.fleet, &self.orphans, &looked.overrides);
+                looked.waiting.clone_from(&self.held.waiting);
+                api.looked(looked, &[]);
             }
             Err(error) => api.looked_in_vain(chain(&error).to_string()),
         }
@@ -67,6 +73,7 @@ impl Ticker {
             unreadable: self.unreadable.clone(),
             emitters,
             overrides,
+            waiting: self.held.waiting.clone(),
         };
         api.looked(looked, &changed);
     }

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::act::{self, Job};
 use crate::api::Api;
+use crate::held::Held;
 use crate::lease::Term;
 use crate::ledger::Changes;
 use crate::lister::Listers;
@@ -57,6 +58,8 @@ pub(crate) struct Ticker {
     /// Machines of pools that are not configured.
     pub(crate) orphans: Orphans,
     pub(crate) said_of_orphans: String,
+    /// What of the fleet a configuration lets go, and waits for an operator.
+    pub(crate) held: Held,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     /// Who is shown what was seen.
@@ -215,6 +218,8 @@ impl Ticker {
             now,
         );
         let overrides = observed.fleet.overrides.clone();
+        self.held.judge(&self.fleet, &self.orphans, &overrides);
+        self.held.keep(&mut observed.fleet, now);
         self.report_unreadable(&observed);
         self.fleet
             .names
@@ -338,11 +343,13 @@ impl Ticker {
             seen.intents_lost_at = observed.lost_at.get(name).copied().flatten();
         }
         let pools = self.fleet.pools.values().chain(self.orphans.pools.values());
-        let policies = pools.map(|pool| &pool.policy);
-        let mut plans = engine::plan_fleet(split, policies, &self.fleet.limits, now);
+        let policies: BTreeMap<&PoolName, Policy> = pools
+            .map(|pool| (&pool.policy.pool, self.held.policy(&pool.policy)))
+            .collect();
+        let mut plans = engine::plan_fleet(split, policies.values(), &self.fleet.limits, now);
         self.judge_growth(&mut plans, now);
         let judged = plans.into_iter().filter_map(|planned| {
-            let policy = &self.pool(&planned.plan.pool)?.policy;
+            let policy = policies.get(&planned.plan.pool)?;
             Some(self.judged(planned, policy, now))
         });
         judged.collect()
@@ -453,7 +460,7 @@ impl Ticker {
         let record = Record {
             now,
             seen: pool.seen.clone(),
-            policy: settings.policy.clone(),
+            policy: self.held.policy(&settings.policy),
             grant: pool.grant.clone(),
         };
         let Ok(text) = serde_json::to_string(&record) else {

@@ -284,6 +284,7 @@ pub struct ScalerMetrics {
     actions: Counters<3>,
     provider_calls: Counters<3>,
     tick: Histogram,
+    held: Gauge,
     leader: Gauge,
     epoch: Gauge,
     violations: Counters<1>,
@@ -309,6 +310,7 @@ impl ScalerMetrics {
             // 1 ms to 65 s: a tick that only decides is in the first buckets, one that waits for a
             // slow cloud in the last.
             tick: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+            held: Gauge::default(),
             leader: Gauge::default(),
             epoch: Gauge::default(),
             violations: Family::default(),
@@ -335,6 +337,7 @@ impl ScalerMetrics {
         register(registry, "action", self.actions.clone());
         register(registry, "provider_calls", self.provider_calls.clone());
         register(registry, "tick_duration_seconds", self.tick.clone());
+        register(registry, "config_held_departures", self.held.clone());
         register(registry, "leader", self.leader.clone());
         register(registry, "epoch", self.epoch.clone());
         register(registry, "invariant_violations", self.violations.clone());
@@ -422,6 +425,11 @@ impl ScalerMetrics {
         self.max.clear();
         self.oldest_wait.clear();
         self.look_age.clear();
+    }
+
+    /// Machines that a changed configuration would let go and that wait for an operator.
+    pub fn set_held(&self, machines: usize) {
+        self.held.set(i64::try_from(machines).unwrap_or(i64::MAX));
     }
 
     /// A plan was made; called once for each of its reason codes.

@@ -36,6 +36,7 @@ fn filled(service: Service) -> Metrics {
     scaler.called_provider("aws", "list", "ok");
     scaler.ticked(A_WHILE);
     scaler.set_lease(Some(7));
+    scaler.set_held(0);
     scaler.watches(&["I1"]);
     metrics.store_error();
     metrics.reloaded(Reloaded::Invalid);

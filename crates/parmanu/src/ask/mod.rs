@@ -1,4 +1,4 @@
-//! The verbs that speak with a running scaler: `status`, `why`, `pause`, `resume`, `pin`, `drain`, `overrides`.
+//! The verbs that speak with a running scaler: `status`, `why`, `pause`, `resume`, `pin`, `drain`, `confirm`, `overrides`.
 //!
 //! They know nothing but its API (docs/api/openapi.json), so they need neither the configuration nor a cloud's credentials.
 //! Where no scaler answers they say what was tried and which verbs look by themselves.
@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-pub(crate) use orders::{Drain, Overrides, Pause, Pin, Resume};
+pub(crate) use orders::{Confirm, Drain, Overrides, Pause, Pin, Resume};
 pub(crate) use status::Status;
 pub(crate) use why::Why;
 

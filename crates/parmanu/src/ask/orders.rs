@@ -82,6 +82,23 @@ struct Drained {
     because: Because,
 }
 
+/// Lets a changed configuration let many machines go.
+#[derive(clap::Args)]
+pub(crate) struct Confirm {
+    /// The hash that `parmanu status` shows with the machines.
+    hash: String,
+    /// How long it holds; what has not begun to leave by then waits again. At most 168h.
+    #[arg(long = "for", value_name = "TIME", default_value = "24h")]
+    lasts: Span,
+    /// Why: for the audit.
+    #[arg(long)]
+    because: String,
+    #[command(flatten)]
+    author: Author,
+    #[command(flatten)]
+    asked: Asked,
+}
+
 /// Shows the overrides in force, or takes one back.
 #[derive(clap::Args)]
 pub(crate) struct Overrides {
@@ -98,6 +115,20 @@ impl Pause {
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
         let path = ["pools", &self.pool, "pause"];
         give(&path, &self.because, json!({})).await
+    }
+}
+
+impl Confirm {
+    /// Exit code 4 when nothing waits, 1 when something else does.
+    pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
+        let body = json!({
+            "who": self.author.who()?,
+            "because": self.because,
+            "for": format!("{}s", self.lasts.0.as_secs()),
+        });
+        let client = Client::with(&self.asked, &self.author)?;
+        let path = ["confirmations", &self.hash];
+        say(&self.asked, client.post(&path, &body).await?)
     }
 }
 

@@ -57,7 +57,7 @@ const fn verb(
     }
 }
 
-const ROUTES: [Route; 15] = [
+const ROUTES: [Route; 16] = [
     look(
         "/api/v1/pools",
         "Every pool in numbers.",
@@ -127,6 +127,11 @@ const ROUTES: [Route; 15] = [
     verb(
         "/api/v1/machines/{name}/drain",
         "The machine leaves, after its job.",
+        shape::<shapes::Ordered>,
+    ),
+    verb(
+        "/api/v1/confirmations/{hash}",
+        "What waits under this hash may leave: machines that a changed configuration lets go.",
         shape::<shapes::Ordered>,
     ),
     verb(

@@ -221,7 +221,7 @@ fn shown_overrides(api: &Api, now: &Now) -> shapes::Overrides {
     }
 }
 
-fn has_looked(now: &Now) -> Result<&Arc<Looked>, Refusal> {
+pub(super) fn has_looked(now: &Now) -> Result<&Arc<Looked>, Refusal> {
     now.looked.as_ref().ok_or_else(|| {
         let why = now.trouble.as_deref().unwrap_or("it has just started");
         let error = format!("this replica has not seen the fleet yet: {why}; /readyz says more");

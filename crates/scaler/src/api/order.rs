@@ -21,8 +21,9 @@ use serde::de::DeserializeOwned;
 use telemetry::chain;
 use tracing::{info, warn};
 
-use super::look::{configured, machine_name};
+use super::look::{configured, has_looked, machine_name};
 use super::{Api, Refusal, shapes, show};
+use crate::held::confirmed;
 
 /// Longest body: an order with the longest texts is below 4 KiB.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/v1/pools/{name}/pin", post(pin))
         .route("/api/v1/machines/{name}/drain", post(drain_machine))
         .route("/api/v1/drains", post(drain))
+        .route("/api/v1/confirmations/{hash}", post(confirm))
         .route("/api/v1/overrides/{*id}", delete(remove))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
@@ -179,6 +181,36 @@ async fn drain(State(api): State<Api>, body: Body) -> Answer {
         _ => return Err(unprocessable("give exactly one of `image` and `zone`")),
     };
     give(&api, what, order.who, order.because, order.lasts.0).await
+}
+
+/// Lets go what waits, if it is what the hash was shown for.
+async fn confirm(State(api): State<Api>, Path(hash): Path<String>, body: Body) -> Answer {
+    let shapes::Ordered {
+        who,
+        because,
+        lasts,
+    } = read(body)?;
+    let looked = has_looked(&api.now())?.clone();
+    let Some(waiting) = &looked.waiting else {
+        let error = "nothing waits for a confirmation here";
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+    };
+    if waiting.hash != hash {
+        let error = format!(
+            "what waits is another change now, {}: {}; look at it and confirm that",
+            waiting.hash,
+            waiting.in_words()
+        );
+        return Err(Refusal::new(StatusCode::CONFLICT, error));
+    }
+    // what was confirmed of the same configuration before stays so
+    let mut pools = confirmed(&looked.overrides, &waiting.config);
+    pools.extend(waiting.pools.keys().cloned());
+    let what = Directive::Confirm {
+        config: waiting.config.clone(),
+        pools,
+    };
+    give(&api, what, who, because, lasts.0).await
 }
 
 async fn resume(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Answer {

@@ -34,6 +34,32 @@ pub struct Replica {
     pub looked_at: Option<Timestamp>,
     /// What this replica cannot see or vouch for, in words.
     pub doubts: Vec<String>,
+    /// Departures that the configuration asks for and that wait for a confirmation, if there are any.
+    pub waiting: Option<Waiting>,
+}
+
+/// What a changed configuration would let go at once, and keeps until it is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// What is confirmed with `POST /api/v1/confirmations/{hash}`. Another change has another hash.
+    pub hash: String,
+    /// How many machines.
+    pub machines: u32,
+    /// Pool by pool.
+    pub pools: Vec<WaitingPool>,
+}
+
+/// What one pool would lose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitingPool {
+    /// Its name.
+    pub pool: String,
+    /// Why.
+    pub why: String,
+    /// How many machines.
+    pub machines: u32,
+    /// The machines of the pool, of which so many would go; the first hundred.
+    pub of: Vec<String>,
 }
 
 /// One pool in numbers.

@@ -6,6 +6,7 @@ use engine::Phase;
 use model::{ExecutorState, Instance, InstanceName, LeaveStep, PoolName, Seen, age};
 
 use super::{Api, Now, Standing, shapes};
+use crate::held::Waiting;
 use crate::looked::{Looked, PoolLooked};
 
 /// Who answers, with all that this replica cannot vouch for.
@@ -39,6 +40,15 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
     if let Some(looked) = &now.looked {
         doubts.extend(blind_spots(looked));
     }
+    let waiting = now.looked.as_ref().and_then(|it| it.waiting.as_ref());
+    if let Some(waiting) = waiting {
+        doubts.push(format!(
+            "{} machines stay although the configuration would let them go, until `parmanu confirm {}`: {}",
+            waiting.machines(),
+            waiting.hash,
+            waiting.in_words()
+        ));
+    }
     shapes::Replica {
         fleet: api.0.fleet.clone(),
         config: api.known().config.clone(),
@@ -49,6 +59,28 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
         epoch,
         looked_at: now.looked.as_ref().map(|looked| looked.at),
         doubts,
+        waiting: waiting.map(shown_waiting),
+    }
+}
+
+/// Machines of one pool that are named: the others can be asked for.
+const MOST_NAMED: usize = 100;
+
+fn shown_waiting(waiting: &Waiting) -> shapes::Waiting {
+    let number = |machines| u32::try_from(machines).unwrap_or(u32::MAX);
+    let pools = waiting
+        .pools
+        .iter()
+        .map(|(pool, departure)| shapes::WaitingPool {
+            pool: pool.to_string(),
+            why: departure.why.to_string(),
+            machines: number(departure.machines),
+            of: departure.of.iter().take(MOST_NAMED).cloned().collect(),
+        });
+    shapes::Waiting {
+        hash: waiting.hash.clone(),
+        machines: number(waiting.machines()),
+        pools: pools.collect(),
     }
 }
 

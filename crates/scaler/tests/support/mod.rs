@@ -18,7 +18,7 @@ use ports::{Clock, EmitterPlugin, ExecutorControl, Provider, Store};
 use probot::mapping::{Mapper, PoolRule};
 use probot::{Polled, Probot};
 use provider_fake::{FakeCloud, Options};
-use scaler::{FleetView, Pool, Scaler, Timing};
+use scaler::{FleetView, Parts, Pool, Scaler, Timing};
 use store_memory::MemoryStore;
 use telemetry::metrics::Service;
 use telemetry::{Metrics, Readiness};
@@ -316,7 +316,56 @@ impl Sim {
         store: Arc<dyn Store>,
         api: Option<scaler::Api>,
     ) -> Running {
+        let (_keep, changes) = watch::channel(None);
+        self.scaler_reloaded(holder, store, api, changes)
+    }
+
+    /// A scaler that goes on with what `changes` brings.
+    pub(crate) fn scaler_reloaded(
+        &self,
+        holder: &str,
+        store: Arc<dyn Store>,
+        api: Option<scaler::Api>,
+        changes: watch::Receiver<Option<Arc<Parts>>>,
+    ) -> Running {
         let mut running = Running::new(Service::Scaler);
+        let Parts {
+            config,
+            pools,
+            limits,
+            providers,
+            controls,
+            settles,
+        } = self.parts();
+        let scaler = Scaler {
+            id: parsed("acme"),
+            installation: InstallationId::new("installation"),
+            config,
+            pools,
+            limits,
+            providers,
+            controls,
+            settles,
+            store,
+            clock: shared(&self.clock),
+            metrics: running.metrics.clone(),
+            readiness: running.readiness.clone(),
+            holder: HolderId::new(holder),
+            timing: Timing {
+                list_every: SECOND * 5,
+                ..Timing::default()
+            },
+        };
+        let (view, seen) = watch::channel(FleetView::default());
+        running.view = seen;
+        let stop = running.stop.clone();
+        running.with(tokio::spawn(
+            scaler.run_reloadable(stop, view, api, changes),
+        ))
+    }
+
+    /// What the pools of this setup are for a scaler.
+    pub(crate) fn parts(&self) -> Parts {
         let world = self.world();
         let providers = world.clouds.iter().map(|(name, cloud)| {
             let provider: Arc<dyn Provider> = Arc::new(cloud.clone());
@@ -333,9 +382,7 @@ impl Sim {
             (name.clone(), control)
         });
         let pools = self.setup.pools.iter().map(|pool| self.pool(pool));
-        let scaler = Scaler {
-            id: parsed("acme"),
-            installation: InstallationId::new("installation"),
+        Parts {
             config: ConfigHash::new("c"),
             pools: pools.collect(),
             limits: model::FleetPolicy::default(),
@@ -346,20 +393,7 @@ impl Sim {
                 .keys()
                 .map(|name| (name.clone(), SETTLE))
                 .collect(),
-            store,
-            clock: shared(&self.clock),
-            metrics: running.metrics.clone(),
-            readiness: running.readiness.clone(),
-            holder: HolderId::new(holder),
-            timing: Timing {
-                list_every: SECOND * 5,
-                ..Timing::default()
-            },
-        };
-        let (view, seen) = watch::channel(FleetView::default());
-        running.view = seen;
-        let stop = running.stop.clone();
-        running.with(tokio::spawn(scaler.run_with(stop, view, api)))
+        }
     }
 
     fn pool(&self, pool: &PoolSetup) -> (PoolName, Pool) {

@@ -308,6 +308,13 @@ pub const ALL: &[Entry] = &[
         "1 while the files hold a configuration that is not in force",
         "The log and `parmanu status` say why.",
     ),
+    scaler(
+        "config_held_departures",
+        Gauge,
+        &[],
+        "Machines that the configuration would let go and that stay until an operator confirms it",
+        "`parmanu status` shows them with the hash for `parmanu confirm`.",
+    ),
     // is it well?
     scaler(
         "leader",

@@ -1,0 +1,300 @@
+//! Departures that nothing but a changed configuration asks for, and that an operator has to confirm when they are many.
+//!
+//! A pool that was removed or renamed, or a `max` far below what runs, would let a great part of the fleet go because of one
+//! line of a file. So they are counted before anything begins: more than [`MOST`] machines, or more than [`SHARE`] per cent of
+//! a fleet, wait until an operator has said `parmanu confirm` with the hash of exactly this. All else of the new configuration
+//! is in force meanwhile, and a pool that waits may shrink as its jobs do, by its own rules.
+//!
+//! What would leave is told from what there is: machines of pools that nobody configured, and pools with more machines than
+//! they may have. No record of an earlier configuration is needed, so that it holds as well for a scaler that was stopped,
+//! given another file and started again, and for a store that was wiped. A replacement of machines whose image changed is not
+//! held: its pool stays as large as it is, one machine tries the new image first, and `reuse.at_once` bounds the rest.
+//!
+//! Nothing here lets a machine go, and nothing here ends a job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::FleetObservation;
+use jiff::Timestamp;
+use model::{
+    ConfigHash, Directive, Instance, InstanceState, Order, Override, Overrides, Policy, PoolName,
+    Seen,
+};
+use sha2::{Digest, Sha256};
+use tracing::{error, info};
+
+use crate::orphans::Orphans;
+use crate::run::Fleet;
+
+/// So many machines may leave because of a configuration without a question.
+const MOST: usize = 20;
+
+/// So great a part of the fleet, in per cent, ...
+const SHARE: usize = 30;
+
+/// ... if it is more than so many machines: a third of a fleet of six is no accident worth a call at night.
+const FEW: usize = 5;
+
+/// Why machines of one pool would leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    /// It was removed or has another name now.
+    NotConfigured,
+    /// It may have fewer than it has.
+    AboveMax {
+        /// How many.
+        max: u32,
+    },
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::NotConfigured => f.write_str("it is not configured any more"),
+            Cause::AboveMax { max } => write!(f, "its max is {max}"),
+        }
+    }
+}
+
+/// What one pool would lose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Departure {
+    pub(crate) why: Cause,
+    /// How many machines.
+    pub(crate) machines: usize,
+    /// All machines of the pool, of which so many would go.
+    pub(crate) of: Vec<String>,
+}
+
+/// What waits for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// What he confirms: these pools, for these reasons, under this configuration.
+    pub(crate) hash: String,
+    pub(crate) config: ConfigHash,
+    pub(crate) pools: BTreeMap<PoolName, Departure>,
+}
+
+impl Waiting {
+    /// How many machines.
+    pub(crate) fn machines(&self) -> usize {
+        self.pools.values().map(|it| it.machines).sum()
+    }
+
+    /// Pool by pool.
+    pub(crate) fn in_words(&self) -> String {
+        let pools = self.pools.iter().map(|(pool, departure)| {
+            let Departure { why, machines, .. } = departure;
+            format!("{machines} of {pool} ({why})")
+        });
+        pools.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is held back in one process.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// What waits now.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+impl Held {
+    /// Counts what the configuration in force would let go, and holds it if it is much and not confirmed. What is held once
+    /// stays held until it is confirmed, the configuration is another one, or nothing is left of it.
+    pub(crate) fn judge(&mut self, fleet: &Fleet, orphans: &Orphans, ordered: &Overrides) {
+        let mut alive = 0;
+        let mut by_pool: BTreeMap<PoolName, Vec<String>> = BTreeMap::new();
+        let listings = fleet.listings.since(Timestamp::MIN);
+        let machines = listings.values().filter_map(Seen::any).flatten();
+        for machine in machines.filter(|machine| counts(machine, fleet)) {
+            alive += 1;
+            let names = by_pool.entry(machine.pool().clone()).or_default();
+            names.push(machine.name.to_string());
+        }
+        let confirmed = confirmed(ordered, &fleet.config);
+        let mut pools = BTreeMap::new();
+        for (pool, names) in by_pool {
+            let departure = departure(fleet, orphans, &pool, names);
+            if let Some(departure) = departure.filter(|_| !confirmed.contains(&pool)) {
+                pools.insert(pool, departure);
+            }
+        }
+        let machines: usize = pools.values().map(|it| it.machines).sum();
+        let before = self.waiting.take();
+        let held = before
+            .as_ref()
+            .is_some_and(|before| before.config == fleet.config);
+        if machines > 0 && (held || is_much(machines, alive)) {
+            self.waiting = Some(Waiting {
+                hash: hash_of(&fleet.config, &pools),
+                config: fleet.config.clone(),
+                pools,
+            });
+        }
+        self.say(before.as_ref());
+        let waiting = self.waiting.as_ref().map_or(0, Waiting::machines);
+        fleet.metrics.scaler.set_held(waiting);
+    }
+
+    /// Says once what waits, and that nothing does any more.
+    fn say(&self, before: Option<&Waiting>) {
+        match (&self.waiting, before) {
+            (Some(waiting), before) if before.is_none_or(|it| it.hash != waiting.hash) => {
+                error!(
+                    hash = waiting.hash,
+                    machines = waiting.machines(),
+                    pools = waiting.in_words(),
+                    "THE CONFIGURATION WOULD LET MANY MACHINES GO AT ONCE: they stay until `parmanu confirm {}`, or until it is changed back",
+                    waiting.hash
+                );
+            }
+            (None, Some(before)) => {
+                info!(
+                    hash = before.hash,
+                    "no departure waits for a confirmation any more"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps what waits, in the words of a plan: a pool that nobody configured is paused, and one with more machines than it may
+    /// have makes none.
+    pub(crate) fn keep(&self, seen: &mut FleetObservation, now: Timestamp) {
+        let Some(waiting) = &self.waiting else { return };
+        let why = format!(
+            "many machines would leave at once: `parmanu confirm {}` lets them",
+            waiting.hash
+        );
+        for (pool, departure) in &waiting.pools {
+            match departure.why {
+                Cause::NotConfigured => seen.overrides.in_force.push(pause(pool, &why, now)),
+                Cause::AboveMax { .. } => {
+                    if let Some(seen) = seen.pools.get_mut(pool) {
+                        seen.creation_held = Some(why.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a pool is planned with: while its departures wait, none leaves because of its `max`.
+    pub(crate) fn policy(&self, policy: &Policy) -> Policy {
+        let waiting = self.waiting.as_ref();
+        let held = waiting.and_then(|waiting| waiting.pools.get(&policy.pool));
+        let all = held.map_or(0, |departure| departure.of.len());
+        Policy {
+            max: policy.max.max(u32::try_from(all).unwrap_or(u32::MAX)),
+            ..policy.clone()
+        }
+    }
+}
+
+fn pause(pool: &PoolName, why: &str, now: Timestamp) -> Override {
+    Override {
+        order: Order {
+            what: Directive::Pause { pool: pool.clone() },
+            who: "parmanu".to_owned(),
+            why: why.to_owned(),
+        },
+        since: now,
+        until: Timestamp::MAX,
+        offers: BTreeSet::new(),
+    }
+}
+
+/// Whether a machine is one of the fleet's that has not begun to end.
+fn counts(machine: &Instance, fleet: &Fleet) -> bool {
+    let ends = machine.state.is_gone() || matches!(machine.state, InstanceState::Stopping);
+    !ends && machine.owner.fleet == fleet.id
+}
+
+/// What a pool with these machines would lose.
+fn departure(
+    fleet: &Fleet,
+    orphans: &Orphans,
+    pool: &PoolName,
+    names: Vec<String>,
+) -> Option<Departure> {
+    let (why, machines) = match fleet.pools.get(pool) {
+        Some(configured) => {
+            let max = configured.policy.max;
+            let more = names.len().saturating_sub(usize::try_from(max).ok()?);
+            (Cause::AboveMax { max }, more)
+        }
+        // of those that are left alone nothing leaves anyway
+        None if orphans.pools.contains_key(pool) => (Cause::NotConfigured, names.len()),
+        None => return None,
+    };
+    (machines > 0).then_some(Departure {
+        why,
+        machines,
+        of: names,
+    })
+}
+
+/// The pools whose departures an operator confirmed, under this configuration.
+pub(crate) fn confirmed(ordered: &Overrides, config: &ConfigHash) -> BTreeSet<PoolName> {
+    let orders = ordered.in_force.iter().map(|it| &it.order.what);
+    let pools = orders.filter_map(|what| match what {
+        Directive::Confirm { config: of, pools } if of == config => Some(pools),
+        _ => None,
+    });
+    pools.flatten().cloned().collect()
+}
+
+fn is_much(machines: usize, alive: usize) -> bool {
+    machines > MOST || (machines > FEW && machines * 100 > alive * SHARE)
+}
+
+/// Known by the configuration, the pools and why: not by the machines, since these become fewer while they leave.
+fn hash_of(config: &ConfigHash, pools: &BTreeMap<PoolName, Departure>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(config.as_str());
+    for (pool, departure) in pools {
+        digest.update(format!("\n{pool}: {}", departure.why));
+    }
+    let digest = digest.finalize();
+    digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn much_is_more_than_twenty_or_than_three_of_ten_if_they_are_more_than_five() {
+        for (machines, alive, much) in [
+            (0, 0, false),
+            (5, 5, false),
+            (6, 6, true),
+            (6, 20, false),
+            (7, 20, true),
+            (20, 100, false),
+            (21, 1000, true),
+        ] {
+            assert_eq!(is_much(machines, alive), much, "{machines} of {alive}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_of_pools_and_reasons_and_not_of_machines() {
+        let departure = |why, machines| Departure {
+            why,
+            machines,
+            of: vec!["m".to_owned(); machines],
+        };
+        let of = |config: &str, why, machines| {
+            let pools = [("old".parse().expect("a name"), departure(why, machines))];
+            hash_of(&ConfigHash::new(config), &pools.into())
+        };
+        let hash = of("c", Cause::NotConfigured, 30);
+        assert_eq!(hash, of("c", Cause::NotConfigured, 12));
+        assert_ne!(hash, of("d", Cause::NotConfigured, 30));
+        assert_ne!(hash, of("c", Cause::AboveMax { max: 3 }, 30));
+    }
+}
