@@ -9,8 +9,11 @@ use telemetry::metrics::catalogue::{ALL, Entry, Kind};
 use crate::shop::{Shop, TOKEN, skip_without_parts};
 
 /// What is there and stands still while all is well.
-const RESTS: [&str; 6] = [
+const RESTS: [&str; 9] = [
     "build",
+    "config_held_departures",
+    "config_reloads",
+    "config_stale",
     "invariant_violations",
     "jobs_passed_over",
     "pool_max_machines",
