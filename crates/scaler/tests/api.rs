@@ -8,7 +8,7 @@ use axum::http::{Request, StatusCode, header};
 use expect_test::expect_file;
 use scaler::Api;
 use serde_json::{Value, json};
-use support::{SECOND, Setup, Sim, World, shared, simulate};
+use support::{LINUX, PoolSetup, SECOND, Setup, Sim, World, shared, simulate};
 use tower_service::Service as _;
 
 const TOKEN: &str = "not-a-secret-but-long-enough";
@@ -162,11 +162,11 @@ fn every_route_of_the_document_is_there_and_no_good_answer_has_a_field_that_is_n
                     _ => body,
                 };
                 let (status, answer) = asked.say(&method.to_uppercase(), &place, body).await;
-                // what the order before took back is not there any more
+                // what the order before took back is not there any more, and nothing waits to be confirmed
                 let gone = status == StatusCode::NOT_FOUND
                     && answer["error"]
                         .as_str()
-                        .is_some_and(|it| it.contains("override"));
+                        .is_some_and(|it| it.contains("override") || it.contains("confirmation"));
                 assert!(
                     status == StatusCode::OK || gone,
                     "{method} {place}: {status} {answer}"
@@ -523,6 +523,62 @@ fn a_pin_is_kept_without_jobs_and_never_ends_one() {
         let gone = |world: &World| world.all_alive() == 0;
         sim.until("they leave when they are done", SECOND * 600, gone)
             .await;
+    });
+}
+
+#[test]
+fn what_waits_is_shown_with_a_hash_and_goes_when_exactly_that_is_confirmed() {
+    let mac = PoolSetup {
+        name: "mac",
+        min: 8,
+        ..LINUX
+    };
+    let setup = Setup {
+        pools: vec![LINUX, mac],
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        let _probot = sim.probot("p");
+        let before = sim.scaler("before");
+        sim.until("eight stand", SECOND * 60, |world| {
+            world.alive("mac").len() == 8
+        })
+        .await;
+        before.stop().await;
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        let asked = shown(&after, "after");
+        sim.pass(SECOND * 1200).await;
+        let waiting = asked.good("/api/v1/pools").await["replica"].clone();
+        let doubts = waiting["doubts"].to_string();
+        let waiting = &waiting["waiting"];
+        assert_eq!(waiting["machines"], 8, "{waiting}");
+        assert_eq!(waiting["pools"][0]["pool"], "mac");
+        let hash = waiting["hash"].as_str().expect("a hash");
+        assert!(
+            doubts.contains(&format!("parmanu confirm {hash}")),
+            "{doubts}"
+        );
+        let order = json!({ "who": "ann", "because": "it moved", "for": "24h" });
+        let (status, answer) = asked
+            .say("POST", "/api/v1/confirmations/000000000000", order.clone())
+            .await;
+        assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+        let path = format!("/api/v1/confirmations/{hash}");
+        let (status, _) = asked.say_as("POST", &path, order.to_string(), None).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        sim.pass(SECOND * 600).await;
+        assert_eq!(sim.world().alive("mac").len(), 8, "nothing was confirmed");
+        let (status, answer) = asked.say("POST", &path, order).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        sim.until("they have left", SECOND * 900, |world| {
+            world.alive("mac").is_empty()
+        })
+        .await;
+        assert_eq!(
+            asked.good("/api/v1/pools").await["replica"]["waiting"],
+            Value::Null
+        );
     });
 }
 

@@ -123,7 +123,8 @@ struct Reloader<L> {
 
 impl<L: Configured> Reloader<L> {
     async fn run(&mut self, hangup: &mut Signal, clock: &dyn Clock, stop: &CancellationToken) {
-        let mut seen = Trace::of(&self.path, &self.in_force);
+        // nothing yet: the files may have changed since they were read at the start
+        let mut seen = None;
         loop {
             let asked = tokio::select! {
                 biased;
@@ -131,22 +132,22 @@ impl<L: Configured> Reloader<L> {
                 Some(()) = hangup.recv() => true,
                 () = clock.sleep(LOOK_EVERY) => false,
             };
-            let found = Trace::of(&self.path, &self.in_force);
+            let found = Some(Trace::of(&self.path, &self.in_force));
             // of a configuration that cannot be used it is not known which files it needs: it is read until it can
             if !asked && found == seen && self.said.is_none() {
                 continue;
             }
             if !asked && found != seen {
                 clock.sleep(SETTLED).await;
-                if Trace::of(&self.path, &self.in_force) != found {
+                if Some(Trace::of(&self.path, &self.in_force)) != found {
                     continue;
                 }
             }
             if asked {
                 info!(config = %self.path.display(), "SIGHUP: the configuration is read again");
             }
-            self.reload(asked || found != seen);
-            seen = Trace::of(&self.path, &self.in_force);
+            self.reload(asked || (seen.is_some() && found != seen));
+            seen = Some(Trace::of(&self.path, &self.in_force));
         }
     }
 
@@ -158,8 +159,12 @@ impl<L: Configured> Reloader<L> {
         };
         match outcome {
             Ok(outcome) => {
-                if is_news || self.said.is_some() {
+                if is_news || self.said.is_some() || outcome == Reloaded::Applied {
                     self.metrics.reloaded(outcome);
+                }
+                if is_news && outcome == Reloaded::Unchanged {
+                    let config = &self.in_force.hash;
+                    info!(%config, "the configuration means what it meant: nothing changes");
                 }
                 if self.said.take().is_some() {
                     self.loops.stale(None);
@@ -189,7 +194,6 @@ impl<L: Configured> Reloader<L> {
         warnings: &config::Report,
     ) -> Result<Reloaded, (Reloaded, String)> {
         if settings.hash == self.in_force.hash {
-            info!(config = %settings.hash, "the configuration means what it meant: nothing changes");
             return Ok(Reloaded::Unchanged);
         }
         if let Some(why) = NeedsRestart::of(&self.in_force, &settings) {

@@ -23,8 +23,9 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
         doubts.push(format!("the last look failed: {why}"));
     }
     if let Some(why) = &now.config_stale {
+        let first = why.lines().next().unwrap_or_default();
         doubts.push(format!(
-            "the configuration on disk is not in force, the last good one is: {why}"
+            "the configuration on disk is not in force, the last good one is: {first}"
         ));
     }
     match (&now.looked, &active_holder) {
