@@ -1,24 +1,32 @@
 //! `parmanu check FILE`: what is wrong with a configuration, all at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use config::{LoadError, Report, Settings};
 use model::Policy;
 use model::rules::PRECEDENCE;
 
-/// Checks a file and prints what is wrong with it.
-pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
+/// Checks files, each a configuration of its own, and prints what is wrong with them.
+pub(crate) fn run(files: &[PathBuf], strict: bool) -> anyhow::Result<ExitCode> {
+    let mut good = true;
+    for file in files {
+        good &= one(file, strict)?;
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether a file can be used.
+fn one(file: &Path, strict: bool) -> anyhow::Result<bool> {
     match config::load(file, &service::registries()) {
         Ok((settings, report)) => {
             print!("{report}");
             print_summary(&settings, &report);
-            let refused = strict && !report.0.is_empty();
-            Ok(if refused {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            })
+            Ok(!strict || report.0.is_empty())
         }
         Err(LoadError::Invalid { report }) => {
             print!("{report}");
@@ -29,7 +37,7 @@ pub(crate) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
                 count(errors, "error"),
                 count(warnings, "warning")
             );
-            Ok(ExitCode::FAILURE)
+            Ok(false)
         }
         Err(error @ LoadError::Io { .. }) => Err(error.into()),
     }

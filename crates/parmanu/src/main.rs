@@ -34,10 +34,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Checks a configuration: every error at once, with its line. Exit code 0 when it can be used, 1 when not.
+    /// Checks a configuration: every error at once, with its line. Exit code 0 when it can be used, 1 when not. Of several,
+    /// each is a configuration of its own.
     Check {
         /// A YAML file, or a directory of them.
-        file: PathBuf,
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         /// Treat warnings as errors.
         #[arg(long)]
         strict: bool,
@@ -113,7 +115,7 @@ enum Verb {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
-        Verb::Check { file, strict } => check::run(&file, strict),
+        Verb::Check { files, strict } => check::run(&files, strict),
         Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
         Verb::Probe(arguments) => probe::run(&arguments).await,
         Verb::Doctor(arguments) => doctor::run(&arguments).await,
