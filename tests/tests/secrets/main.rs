@@ -393,28 +393,46 @@ fn binaries(name: &str) -> Option<PathBuf> {
     Some(binaries.into())
 }
 
-/// Waits until the servers have heard what is expected of all callers, and both services have acted on the answers.
+/// Waits until every server has heard every kind of credential, and both services have told of the answers.
 async fn until_all_was_sent(scene: &Scene) {
-    let heard_from_all = || {
-        let heard: Vec<String> = scene.echoes.iter().map(Echo::heard).collect();
-        let needed = [
-            "PRIVATE-TOKEN",
-            "AUTHORIZATION: BASIC",
-            "AUTHORIZATION: BEARER",
-            "RUNINSTANCES",
-        ];
-        heard.iter().all(|heard| {
-            let heard = heard.to_uppercase();
-            needed.iter().filter(|part| heard.contains(*part)).count() >= 3
-        })
+    const CREDENTIALS: [&str; 4] = [
+        "private-token: ",
+        "authorization: basic",
+        "authorization: bearer",
+        "authorization: aws4-hmac",
+    ];
+    let missing = || -> Vec<String> {
+        let of = |(manner, echo): (Manner, &Echo)| {
+            let heard = echo.heard().to_lowercase();
+            let unheard = CREDENTIALS
+                .into_iter()
+                .filter(move |part| !heard.contains(part));
+            unheard.map(move |part| format!("{}: {part}", manner.word()))
+        };
+        let all = Manner::ALL.into_iter().zip(&scene.echoes);
+        all.flat_map(of).collect()
     };
     let wait = async {
-        while !heard_from_all() {
+        while !missing().is_empty() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(90), wait).await;
-    assert!(waited.is_ok(), "not everything was sent");
+    if tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .is_err()
+    {
+        let log = |program: &str| {
+            let text = std::fs::read_to_string(scene.log(program)).unwrap_or_default();
+            let end: Vec<&str> = text.lines().rev().take(15).collect();
+            end.into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        panic!(
+            "{:?} was not sent\nprobot: {}\nscaler: {}",
+            missing(),
+            log("probot"),
+            log("scaler")
+        );
+    }
     // the answers come, are told, and are tried again
     tokio::time::sleep(Duration::from_secs(5)).await;
 }
