@@ -227,7 +227,7 @@ impl Scene {
         config["pools"]["talks"] = json!({ "emitter": "well", "serves": [{ "tags": ["talks"] }], "machine": "m-talks", "min": 1, "max": 2 });
         std::fs::write(
             folder.path().join("boot.j2"),
-            "#!/bin/sh\necho {{ executor | tojson }}\n",
+            "#!/bin/sh\necho {{ executor }}\n",
         )
         .unwrap();
         std::fs::write(folder.path().join("parmanu.yaml"), config.to_string()).unwrap();
@@ -423,8 +423,12 @@ async fn until_all_was_sent(scene: &Scene) {
     {
         let log = |program: &str| {
             let text = std::fs::read_to_string(scene.log(program)).unwrap_or_default();
-            let end: Vec<&str> = text.lines().rev().take(15).collect();
-            end.into_iter().rev().collect::<Vec<_>>().join("\n")
+            // why it does not run, or what it did last
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.len().saturating_sub(6).max(12.min(lines.len()));
+            let errors = lines.iter().filter(|line| line.starts_with("error"));
+            let told = errors.take(12).chain(&lines[last..]);
+            told.copied().collect::<Vec<_>>().join("\n")
         };
         panic!(
             "{:?} was not sent\nprobot: {}\nscaler: {}",
@@ -507,7 +511,7 @@ async fn no_planted_secret_is_found_anywhere() {
     for program in ["probot", "scaler"] {
         let log = std::fs::read_to_string(scene.log(program)).unwrap();
         assert!(
-            log.len() > 100_000,
+            log.len() > 10_000,
             "{program} says everything: {} bytes",
             log.len()
         );
