@@ -58,6 +58,7 @@ impl Up {
     }
 
     /// The next line with this message.
+    #[expect(clippy::disallowed_methods, reason = "a process lives in real time")]
     fn says(&self, message: &str) -> Value {
         let until = Instant::now() + DEADLINE;
         loop {

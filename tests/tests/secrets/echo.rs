@@ -99,12 +99,7 @@ fn answer(stream: TcpStream, manner: Manner, hears: &Mutex<String>) -> Option<()
             json.to_string(),
             String::new(),
         ),
-        Manner::Forbidden => (
-            "403 Forbidden",
-            "text/plain",
-            request.clone(),
-            String::new(),
-        ),
+        Manner::Forbidden => ("403 Forbidden", "text/plain", request, String::new()),
         Manner::Broken => (
             "500 Internal Server Error",
             "text/html",
