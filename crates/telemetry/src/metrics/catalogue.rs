@@ -67,40 +67,6 @@ pub(super) fn help(name: &str) -> &'static str {
     found.map_or("", |entry| entry.help)
 }
 
-const fn probot(
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-    help: &'static str,
-    more: &'static str,
-) -> Entry {
-    Entry {
-        name,
-        kind,
-        service: Service::Probot,
-        labels,
-        help,
-        more,
-    }
-}
-
-const fn scaler(
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-    help: &'static str,
-    more: &'static str,
-) -> Entry {
-    Entry {
-        name,
-        kind,
-        service: Service::Scaler,
-        labels,
-        help,
-        more,
-    }
-}
-
 const fn both(
     name: &'static str,
     kind: Kind,
@@ -116,6 +82,30 @@ const fn both(
         help,
         more,
     }
+}
+
+const fn of(service: Service, entry: Entry) -> Entry {
+    Entry { service, ..entry }
+}
+
+const fn probot(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    more: &'static str,
+) -> Entry {
+    of(Service::Probot, both(name, kind, labels, help, more))
+}
+
+const fn scaler(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    more: &'static str,
+) -> Entry {
+    of(Service::Scaler, both(name, kind, labels, help, more))
 }
 
 use Kind::{Counter, Gauge, Histogram, Info};
