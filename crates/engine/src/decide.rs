@@ -329,6 +329,7 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
+    offers::learn_taken_back(memory, supply, now);
     let failed = boots::remember(memory, seen, supply, policy, now);
     offers::learn_boots(memory, supply, &failed, now);
     let mut idle = std::collections::BTreeMap::new();
