@@ -681,14 +681,9 @@ impl Context<'_> {
             }
             let ghost = self.supply.ghosts.iter().find(|g| g.instance == *instance);
             match (ghost, executor) {
-                (None, _) if looked || executor.is_none() => {
-                    plan.end.push(IntentKey::Leave(instance.clone()));
-                    let what = "it is gone".to_owned();
-                    plan.reasons.push(Reason::Departing {
-                        instance: instance.clone(),
-                        what,
-                    });
-                }
+                // one that names no executor has nothing to remove; what came up in the last moment is watched as any ghost
+                (_, None) => self.is_over(instance, plan),
+                (None, _) if looked => self.is_over(instance, plan),
                 (Some(ghost), Some(executor))
                     if looked
                         && !ghost.busy
@@ -702,6 +697,15 @@ impl Context<'_> {
             }
         }
         self.remove_ghosts(looked, plan);
+    }
+
+    /// Ends a departure of which nothing is left.
+    fn is_over(&self, instance: &InstanceName, plan: &mut Plan) {
+        plan.end.push(IntentKey::Leave(instance.clone()));
+        plan.reasons.push(Reason::Departing {
+            instance: instance.clone(),
+            what: "it is gone".to_owned(),
+        });
     }
 
     fn remove(

@@ -483,6 +483,25 @@ fn a_machine_that_never_joined_is_known_as_such_whatever_came_between() {
     assert!(steps(&plan(&after)).is_empty());
 }
 
+/// Seed 526 of the simulated lives found it: an agent that came up just as its machine, which had never joined, was deleted. The
+/// departure named no executor, so nothing removed the agent; and as long as it stood, nothing watched the agent either.
+#[test]
+fn an_executor_that_came_up_in_the_last_moment_is_watched_and_removed() {
+    let mut world = in_step("idle", LeaveStep::Deleting, "40s", false);
+    let name = world.instances[0].name.clone();
+    world.instances.clear();
+    let ended = plan(&world);
+    assert_eq!(ended.end, [IntentKey::Leave(name.clone())], "{ended}");
+    world.intents.clear();
+    world.memory = plan(&world).memory;
+    assert!(world.memory.ghosts.contains_key(&name));
+    let watched = world.memory.ghosts.get_mut(&name).unwrap();
+    *watched = support::ago(200);
+    let removes = plan(&world);
+    let is_removal = |action: &Action| matches!(action, Action::RemoveExecutor { .. });
+    assert!(removes.actions.iter().any(is_removal), "{removes}");
+}
+
 /// A cordon that never came: by the time it would be asked for once more a job is there, and whoever begins to leave is idle.
 /// What has to leave whatever it does is cordoned all the same.
 #[test]
