@@ -150,11 +150,7 @@ fn width(line: &str, column: usize) -> usize {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        writeln!(f, "{word}: {}", self.message)?;
+        writeln!(f, "{}: {}", self.severity.as_str(), self.message)?;
         match (self.place, &self.excerpt) {
             (Some((line, column)), Some(excerpt)) => {
                 let gutter = line.to_string();

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::status::{say_overrides, say_replica};
-use super::{Asked, NOT_FOUND, Output, code, print_json};
+use super::{Asked, NOT_FOUND, code};
+use crate::output::{Output, print_json};
 use crate::tables::table;
 
 /// What is asked about.
