@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::words::visible;
 use ports::strict::{Problem, Severity};
 
 use crate::load::Source;
@@ -112,25 +113,6 @@ impl Excerpt {
         let underline = (column, width);
         Some(Excerpt { line, underline })
     }
-}
-
-/// Text that changes nothing on a terminal but its letters.
-fn visible(text: &str, most: usize) -> String {
-    let harmless = |c: char| match c {
-        '\t' | '\n' | '\r' => ' ',
-        // directions and joins can make a line read like another one
-        c if c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-        {
-            '·'
-        }
-        c => c,
-    };
-    let mut shown: String = text.chars().take(most).map(harmless).collect();
-    if text.chars().nth(most).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// The word at the column; the whole text if it is in quotes.

@@ -149,6 +149,7 @@ async fn the_documented_permissions_are_enough() {
         workloads: vec![workload()],
         unmatched: vec![],
         unmatched_total: 0,
+        named: vec![],
     };
     probot.put_workloads(&write).await.unwrap();
     probot
