@@ -175,8 +175,11 @@ impl Account {
         let key = &made["AccessKey"];
         let text = |name: &str| key[name].as_str().with_context(|| format!("no {name}"));
         self.log_in(text("AccessKeyId")?, text("SecretAccessKey")?)?;
+        // from the next request on; its own framework would eat a form
+        let plain = ["--header", "Content-Type: text/plain", "--data", "0"];
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--fail", "--output", "/dev/null", "--data", "0"]);
+        curl.args(["--silent", "--fail", "--output", "/dev/null"])
+            .args(plain);
         must(curl.arg(format!("{AWS}/moto-api/reset-auth")))
     }
 
