@@ -122,11 +122,12 @@ pub(crate) fn in_a_cell<'a>(
     let status = cell.wait();
     drop(cell);
     let words = std::fs::read_to_string(output.path()).context("its words are lost")?;
-    if !status?.success() {
-        bail!("{}", words.trim());
-    }
     eprint!("{words}");
-    Ok(words.lines().last().unwrap_or_default().to_owned())
+    let last = words.lines().last().unwrap_or_default();
+    if !status?.success() {
+        bail!("{last}");
+    }
+    Ok(last.to_owned())
 }
 
 /// What happens inside the cell.
