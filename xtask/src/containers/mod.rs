@@ -125,7 +125,9 @@ pub(crate) fn in_a_cell<'a>(
     eprint!("{words}");
     let last = words.lines().last().unwrap_or_default();
     if !status?.success() {
-        bail!("{last}");
+        // what a command printed may follow in many lines, which stand above
+        let error = words.lines().rfind(|line| line.starts_with("error: "));
+        bail!("{}", error.unwrap_or(last));
     }
     Ok(last.to_owned())
 }

@@ -66,8 +66,12 @@ impl Shell {
         Ok(printed)
     }
 
-    /// Types a command that does not end by itself, and Ctrl-C once it has printed all of `wanted`.
-    pub(super) fn watch(&mut self, command: &str, wanted: &[&str]) -> anyhow::Result<String> {
+    /// Types a command that does not end by itself, and Ctrl-C once what it printed is enough.
+    pub(super) fn watch(
+        &mut self,
+        command: &str,
+        enough: fn(&str) -> bool,
+    ) -> anyhow::Result<String> {
         let files = self.files(command, "")?;
         let group = files.of("group");
         let line = files.line();
@@ -76,14 +80,12 @@ impl Shell {
             "{{ {line}; }} & echo $! > '{}'",
             group.display()
         )?;
-        let what = format!("`{command}` that says {wanted:?}");
+        let what = format!("`{command}` that says enough");
         let seen = wait_until(&what, LIMIT, || {
             if let Some(status) = files.status() {
                 bail!("`{command}` ended with {status}: {}", files.printed());
             }
-            let printed = files.printed();
-            let all = wanted.iter().all(|words| printed.contains(words));
-            Ok(all.then_some(()))
+            Ok(enough(&files.printed()).then_some(()))
         });
         let printed = files.printed();
         let group = std::fs::read_to_string(group).context("its process is not known")?;
@@ -152,7 +154,9 @@ mod tests {
         assert_eq!(shell.run("cat", "typed\n").unwrap(), "typed\n");
         let failed = shell.run("echo oh; false", "").unwrap_err().to_string();
         assert!(failed.ends_with("ended with 1: oh"), "{failed}");
-        let seen = shell.watch("say more; sleep 600", &["more"]).unwrap();
+        let seen = shell
+            .watch("say more; sleep 600", |words| words.contains("more"))
+            .unwrap();
         assert_eq!(seen, "said more\n");
     }
 }

@@ -31,11 +31,21 @@ const TYPED: [(&str, &str); 2] = [
 ];
 
 /// Commands that go on until Ctrl-C, and what must have been seen by then.
-const WATCHED: [(&str, &[&str]); 3] = [
-    ("logs --follow world", &[" finished, 0 killed"]),
-    ("parmanu status --watch", &["linux"]),
-    ("docker compose logs --follow scaler", &["plan changed"]),
+const WATCHED: [(&str, fn(&str) -> bool); 3] = [
+    ("logs --follow world", jobs_end),
+    ("parmanu status --watch", |words| words.contains("linux")),
+    ("docker compose logs --follow scaler", |words| {
+        words.contains("plan changed")
+    }),
 ];
+
+/// "jobs: 41 pushed, 4 waiting, 28 running, 9 finished, 0 killed; ..."
+fn jobs_end(words: &str) -> bool {
+    let has = |line: &str| line.contains(", 0 killed") && !line.contains(" 0 finished");
+    words
+        .lines()
+        .any(|line| line.contains("jobs: ") && has(line))
+}
 
 /// What the others must print.
 const SAYS: [(&str, &[&str]); 1] = [("curl -s http://127.0.0.1:9642/readyz", &["ready"])];
@@ -85,6 +95,14 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
     let (count, seconds) = (reader.count, start.elapsed().as_secs());
     println!("{count} commands of the page in {seconds} s, a job built on a machine of its own");
     Ok(())
+}
+
+/// The line of a table that speaks of this command.
+fn of<T: Copy>(table: &[(&'static str, T)], command: &str) -> Option<(&'static str, T)> {
+    table
+        .iter()
+        .find(|(part, _)| command.contains(part))
+        .copied()
 }
 
 /// Puts something in the place of the image that compiles: its `cargo` gives out programs that were built before.
@@ -201,23 +219,21 @@ impl<'a> Reader<'a> {
 
     fn type_one(&mut self, command: &str) -> anyhow::Result<String> {
         self.count += 1;
-        let mut of = |table: &[(&'static str, &'static [&'static str])]| {
-            let found = table.iter().find(|(part, _)| command.contains(part));
-            found.map(|(part, words)| {
-                self.met.insert(part);
-                *words
-            })
-        };
-        if let Some(wanted) = of(&WATCHED) {
-            return self.shell.watch(command, wanted);
-        }
-        let wanted = of(&SAYS).unwrap_or_default();
-        let typed = TYPED.into_iter().find(|(part, _)| command.contains(part));
+        let watched = of(&WATCHED, command);
+        let wanted = of(&SAYS, command);
+        let typed = of(&TYPED, command);
+        self.met.extend(watched.map(|(part, _)| part));
+        self.met.extend(wanted.map(|(part, _)| part));
         self.met.extend(typed.map(|(part, _)| part));
-        let words = typed.map_or(String::new(), |(_, words)| format!("{words}\n"));
-        let printed = self.shell.run(command, &words)?;
+        let printed = match watched {
+            Some((_, seen)) => self.shell.watch(command, seen)?,
+            None => {
+                let words = typed.map(|(_, words)| format!("{words}\n"));
+                self.shell.run(command, &words.unwrap_or_default())?
+            }
+        };
         println!("$ {command}\n{}", printed.trim_end());
-        for words in wanted {
+        for words in wanted.map(|(_, words)| words).unwrap_or_default() {
             ensure!(
                 printed.contains(words),
                 "`{command}` does not say {words:?}: {printed}"
