@@ -1,6 +1,6 @@
 //! The CI server itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ struct State {
     /// Why nobody may cordon, if so, and how often that was said.
     no_cordon: Option<String>,
     refused: u32,
+    /// Executors that this token may not cordon, whatever it may else.
+    not_ours_to_cordon: BTreeSet<ExecutorId>,
     /// What the next agent that is asked to go is given instead.
     stays_for: Option<Vec<String>>,
     /// How long a request takes, there and back.
@@ -321,6 +323,16 @@ impl FakeCi {
         self.lock().no_cordon = why.map(str::to_owned);
     }
 
+    /// The cordon of this executor is forbidden, or allowed again: one that was locked, or moved to somebody else's project.
+    pub fn forbid_cordon_of(&self, executor: &ExecutorId, forbidden: bool) {
+        let mut state = self.lock();
+        if forbidden {
+            state.not_ours_to_cordon.insert(executor.clone());
+        } else {
+            state.not_ours_to_cordon.remove(executor);
+        }
+    }
+
     /// How many cordons were forbidden.
     pub fn forbidden(&self) -> u32 {
         self.lock().refused
@@ -565,7 +577,9 @@ impl FakeCi {
     fn cordon_now(&self, executor: &ExecutorId, epoch: Epoch) -> Result<(), EmitterError> {
         let operation = "cordon an executor";
         let mut state = self.up(operation)?;
-        if let Some(why) = state.no_cordon.clone() {
+        let locked = state.not_ours_to_cordon.contains(executor);
+        let locked = locked.then(|| format!("{executor} is locked"));
+        if let Some(why) = state.no_cordon.clone().or(locked) {
             state.refused += 1;
             return Err(self.error(EmitterErrorKind::Forbidden, operation, why));
         }

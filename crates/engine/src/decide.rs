@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{ExecutorMode, FleetPolicy, Learned, Policy, Recommendations, age};
+use model::{ExecutorMode, FleetPolicy, Learned, Policy, PoolMemory, Recommendations, age};
 
 use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
@@ -15,7 +15,7 @@ use crate::rules::when::Facts;
 use crate::rules::{
     self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
 };
-use crate::supply::{Phase, Supply};
+use crate::supply::{Does, Machine, Phase, Supply};
 use crate::trust::{self, Trust};
 use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers, orders};
 
@@ -329,6 +329,7 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
+    offers::learn_taken_back(memory, supply, now);
     let failed = boots::remember(memory, seen, supply, policy, now);
     offers::learn_boots(memory, supply, &failed, now);
     let mut idle = std::collections::BTreeMap::new();
@@ -344,7 +345,8 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
                 let known = memory.idle_since.get(&name).copied();
                 idle.insert(name, known.unwrap_or(now));
             }
-            phase if phase.is_coming() => {
+            // whatever hides it for a while, it was still never seen to join
+            phase if phase.is_coming() || still_to_join(machine, memory) => {
                 coming.insert(name);
             }
             Phase::Requested
@@ -381,4 +383,10 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);
     memory.departures.retain(|at| age(*at, now) < window);
+}
+
+/// Whether a machine that was coming up at the last tick has shown no executor by now.
+fn still_to_join(machine: &Machine, memory: &PoolMemory) -> bool {
+    let does = machine.agent.map(|agent| agent.does);
+    memory.booting.contains(&machine.name) && matches!(does, None | Some(Does::NeverJoined))
 }

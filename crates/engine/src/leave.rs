@@ -158,7 +158,7 @@ impl Context<'_> {
             });
         let stays = machine.listed.is_some_and(|listed| !listed.noticed)
             && retire::due(machine, self.policy, self.now).is_none()
-            && !retire::is_spent(self.seen, self.policy, machine.jobs.as_ref());
+            && !retire::is_spent(self.seen, self.policy, &machine.name, machine.jobs.as_ref());
         alive && running && stays && may && machine.executor_ref.is_some()
     }
 
@@ -451,6 +451,7 @@ impl Context<'_> {
             });
             return;
         }
+        self.say_refused(plan);
         if surplus == 0 {
             return;
         }
@@ -554,12 +555,28 @@ impl Context<'_> {
                 .is_none_or(|at| age(at, self.now) < least_age(self.policy, machine.offer.as_ref()))
         });
         !young
+            && !self.is_refused(machine)
             && age(since, self.now) >= self.idle_for()
             && !departs
             && self.listing_is_whole(machine)
             && is_running(machine)
             && (machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None)
             && (self.way() != Some(Way::BestEffort) || self.was_just_idle(machine))
+    }
+
+    /// Whether the CI server lately refused to have this machine's own executor cordoned.
+    fn is_refused(&self, machine: &Machine) -> bool {
+        self.seen.seen.cordon_refused.contains_key(&machine.name)
+    }
+
+    fn say_refused(&self, plan: &mut Plan) {
+        let refused = self.seen.seen.cordon_refused.iter();
+        let there = refused.filter(|(name, _)| self.supply.machine(name).is_some());
+        plan.reasons
+            .extend(there.map(|(name, why)| Reason::CordonRefused {
+                instance: name.clone(),
+                why: why.clone(),
+            }));
     }
 
     /// `is_replaced` says that the pool has what it wants without the machines that are taken back, and has it up.
@@ -579,7 +596,10 @@ impl Context<'_> {
             };
             let has_cordon = machine.executor_ref.is_some();
             let may = match self.way() {
-                Some(Way::Cordon) => !has_cordon || self.seen.seen.control_refused.is_none(),
+                Some(Way::Cordon) if !has_cordon => true,
+                Some(Way::Cordon) => {
+                    self.seen.seen.control_refused.is_none() && !self.is_refused(machine)
+                }
                 Some(Way::AskGuest) => is_running(machine),
                 // what does not answer may run a build all the same
                 Some(Way::BestEffort) => self.was_just_idle(machine),
@@ -607,7 +627,11 @@ impl Context<'_> {
             machine.executor_ref.is_some() || self.policy.executors == ExecutorMode::None;
         let controlled =
             controlled && (self.way() != Some(Way::BestEffort) || self.was_just_idle(machine));
-        !departs && controlled && is_running(machine) && self.listing_is_whole(machine)
+        !departs
+            && controlled
+            && !self.is_refused(machine)
+            && is_running(machine)
+            && self.listing_is_whole(machine)
     }
 
     /// Whether it leaves whatever it runs, which is left to finish.
@@ -681,14 +705,9 @@ impl Context<'_> {
             }
             let ghost = self.supply.ghosts.iter().find(|g| g.instance == *instance);
             match (ghost, executor) {
-                (None, _) if looked || executor.is_none() => {
-                    plan.end.push(IntentKey::Leave(instance.clone()));
-                    let what = "it is gone".to_owned();
-                    plan.reasons.push(Reason::Departing {
-                        instance: instance.clone(),
-                        what,
-                    });
-                }
+                // one that names no executor has nothing to remove; what came up in the last moment is watched as any ghost
+                (_, None) => self.is_over(instance, plan),
+                (None, _) if looked => self.is_over(instance, plan),
                 (Some(ghost), Some(executor))
                     if looked
                         && !ghost.busy
@@ -702,6 +721,15 @@ impl Context<'_> {
             }
         }
         self.remove_ghosts(looked, plan);
+    }
+
+    /// Ends a departure of which nothing is left.
+    fn is_over(&self, instance: &InstanceName, plan: &mut Plan) {
+        plan.end.push(IntentKey::Leave(instance.clone()));
+        plan.reasons.push(Reason::Departing {
+            instance: instance.clone(),
+            what: "it is gone".to_owned(),
+        });
     }
 
     fn remove(

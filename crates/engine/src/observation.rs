@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Epoch, FleetId, Instance, OfferId, Overrides, PoolMemory, PoolName, ProviderName,
-    Seen, Share, StoredIntent, Workload,
+    ConfigHash, Epoch, FleetId, Instance, InstanceName, OfferId, Overrides, PoolMemory, PoolName,
+    ProviderName, Seen, Share, StoredIntent, Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct PoolSeen {
     /// leave, as in the read-only mode.
     #[serde(default)]
     pub control_refused: Option<String>,
+    /// Machines whose own executors it lately refused to have cordoned, and why: they do not begin to leave, others do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cordon_refused: BTreeMap<InstanceName, String>,
     /// How creations of this pool ended since its memory was written.
     #[serde(default)]
     pub offer_news: Vec<OfferNews>,

@@ -90,19 +90,14 @@ pub(crate) fn learn(
             met_quota(memory, entry, there, &refusal.why, now);
             continue;
         }
-        // what was asked before it stepped aside is answered by the same refusal
-        if offer.until.is_some_and(|until| until > now) {
-            continue;
-        }
-        offer.refusals = offer.refusals.saturating_add(1).min(MANY);
-        let wait = match refusal.kind {
+        match refusal.kind {
             RefusalKind::NoCapacity | RefusalKind::Quota => {
-                longer(NO_CAPACITY, offer.refusals, LONGEST)
+                step_aside(offer, NO_CAPACITY, LONGEST, &refusal.why, now);
             }
-            RefusalKind::Wait { wait } => longer(wait, offer.refusals, LONGEST_TROUBLE),
-        };
-        offer.until = Some(after(now, wait));
-        offer.why = line(&refusal.why);
+            RefusalKind::Wait { wait } => {
+                step_aside(offer, wait, LONGEST_TROUBLE, &refusal.why, now);
+            }
+        }
     }
     // what is long over is no news any more
     memory
@@ -113,6 +108,39 @@ pub(crate) fn learn(
     }
     while memory.quotas.len() > MOST {
         memory.quotas.pop_first();
+    }
+}
+
+/// Its machines go elsewhere for a while, for longer each time in a row.
+fn step_aside(
+    offer: &mut OfferMemory,
+    first: Duration,
+    longest: Duration,
+    why: &str,
+    now: Timestamp,
+) {
+    // what was asked before it stepped aside is answered by the same refusal
+    if offer.until.is_some_and(|until| until > now) {
+        return;
+    }
+    offer.refusals = offer.refusals.saturating_add(1).min(MANY);
+    offer.until = Some(after(now, longer(first, offer.refusals, longest)));
+    offer.why = line(why);
+}
+
+/// An offer whose machine is taken back before it joined has no capacity, whatever it answered: asked again at once, it would
+/// give the next one that is paid for and serves nobody. The image is not to blame, so no breaker counts it. Called before
+/// `launched` is brought up to this tick, which is how each machine counts once.
+pub(crate) fn learn_taken_back(memory: &mut PoolMemory, supply: &Supply, now: Timestamp) {
+    for machine in &supply.machines {
+        if let Phase::Preempted { notice, .. } = &machine.phase
+            && memory.launched.contains(&machine.name)
+            && let Some(id) = &machine.offer
+        {
+            let why = format!("a machine of it was taken back before it joined: {notice}");
+            let offer = memory.offers.entry(id.clone()).or_default();
+            step_aside(offer, NO_CAPACITY, LONGEST, &why, now);
+        }
     }
 }
 

@@ -271,6 +271,11 @@ impl Plan {
                 (Some(instance), format!("beginning to leave: {why}"))
             }
             Reason::Unclear { instance, why } => (Some(instance), format!("left alone: {why}")),
+            Reason::CordonRefused { instance, why } => {
+                let what =
+                    format!("kept, since the CI server refuses to keep them from new jobs: {why}");
+                (Some(instance), what)
+            }
             Reason::ForeignCordon { instance } => {
                 let why = "left alone: somebody else keeps them from taking jobs";
                 (Some(instance), why.to_owned())

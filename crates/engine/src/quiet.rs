@@ -99,6 +99,7 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
         && seen.unavailable.is_empty()
         && seen.seen.creation_held.is_none()
         && seen.seen.control_refused.is_none()
+        && seen.seen.cordon_refused.is_empty()
         && seen
             .listings
             .values()

@@ -443,6 +443,13 @@ pub enum Reason {
         /// Machines more than wanted.
         surplus: u32,
     },
+    /// The CI server refuses to have this machine's executor cordoned, and not those of others.
+    CordonRefused {
+        /// The machine.
+        instance: InstanceName,
+        /// What it said, and what is missing.
+        why: String,
+    },
     /// A departure goes on.
     Departing {
         /// The machine.
@@ -601,6 +608,7 @@ impl Reason {
             | Reason::Departing { instance, .. }
             | Reason::Adopted { instance, .. }
             | Reason::Unclear { instance, .. }
+            | Reason::CordonRefused { instance, .. }
             | Reason::ForeignCordon { instance }
             | Reason::Preempted { instance, .. }
             | Reason::Ghost { instance } => Some(instance),
@@ -663,6 +671,7 @@ impl Reason {
             Reason::Departing { .. } => "departing",
             Reason::Adopted { .. } => "adopted",
             Reason::Unclear { .. } => "unclear",
+            Reason::CordonRefused { .. } => "cordon_refused",
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
@@ -1015,6 +1024,10 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::Unclear { instance, why } => write!(f, "{instance} is left alone: {why}"),
+            Reason::CordonRefused { instance, why } => write!(
+                f,
+                "{instance} stays, since the CI server refuses to keep it from new jobs: {why}"
+            ),
             Reason::ForeignCordon { instance } => {
                 write!(
                     f,

@@ -46,11 +46,17 @@ pub(crate) fn jobs_run(
 }
 
 /// Whether a machine that ran so many jobs may run no further one, and can be kept from it. Where it cannot, it serves on.
-pub(crate) fn is_spent(seen: &Observation, policy: &Policy, jobs: Option<&JobsRun>) -> bool {
+pub(crate) fn is_spent(
+    seen: &Observation,
+    policy: &Policy,
+    name: &InstanceName,
+    jobs: Option<&JobsRun>,
+) -> bool {
     let most = policy.reuse.max_jobs.unwrap_or(u32::MAX);
     jobs.is_some_and(|jobs| jobs.count >= most)
         && policy.executors != ExecutorMode::None
         && can_leave(seen, policy)
+        && !seen.seen.cordon_refused.contains_key(name)
 }
 
 /// Whether a machine was made from what no offer of its pool says any more. Of one that does not say what it was made
@@ -115,7 +121,10 @@ impl Replacement {
             return None;
         }
         let why = |machine: &Machine| due(machine, policy, now);
-        let is_due = |machine: &Machine| machine.phase.serves() && why(machine).is_some();
+        let is_refused = |machine: &Machine| seen.seen.cordon_refused.contains_key(&machine.name);
+        let is_due = |machine: &Machine| {
+            machine.phase.serves() && why(machine).is_some() && !is_refused(machine)
+        };
         let due = supply.count(is_due);
         if due == 0 {
             return None;

@@ -316,7 +316,7 @@ impl Supply {
             let look = Look {
                 instance,
                 executor,
-                spent: retire::is_spent(seen, policy, jobs.as_ref()),
+                spent: retire::is_spent(seen, policy, &instance.name, jobs.as_ref()),
                 leaving: leaving.as_ref(),
                 registered: executor_ref.is_some(),
                 seen,

@@ -435,6 +435,73 @@ fn a_machine_whose_executor_was_never_made_goes_after_one_more_look() {
     assert!(deletes("60s", &registered).is_empty());
 }
 
+/// Seed 350 of the simulated lives found it: whatever hides for a while that a machine is on its way up (a notice that comes
+/// to nothing, a CI server that is down when its time is over, a state that means nothing to us), it was still never seen to
+/// join. Forgotten, it would be one that may have joined, and be paid for ever.
+#[test]
+fn a_machine_that_never_joined_is_known_as_such_whatever_came_between() {
+    let mut coming = World::parse("max 9 | queued 0 | absent");
+    coming.policy.executors_appear = true;
+    coming.instances[0].created_at = Some(support::ago(30));
+    let name = coming.instances[0].name.clone();
+    coming.memory = plan(&coming).memory;
+    assert!(coming.memory.booting.contains(&name));
+    let old = Some(support::ago(9_000));
+    let between: [(&str, &dyn Fn(&mut World)); 4] = [
+        ("a notice", &|world| {
+            world.instances[0].notice = Some("spot".into());
+        }),
+        ("a look with a hole", &|world| {
+            world.instances[0].created_at = old;
+            world.workload.completeness.doubt("a page is missing");
+        }),
+        ("a listing that is old", &|world| {
+            world.instances[0].created_at = old;
+            world.listing = "old";
+        }),
+        ("a strange state", &|world| {
+            let what = "rebooting".into();
+            world.instances[0].state = InstanceState::Unknown { what };
+        }),
+    ];
+    for (what, change) in between {
+        let mut then = coming.clone();
+        change(&mut then);
+        let mut after = coming.clone();
+        after.memory = plan(&then).memory;
+        after.instances[0].created_at = old;
+        assert_eq!(steps(&plan(&after)), [LeaveStep::Cordoning], "{what}");
+    }
+    // it came, and its agent is hidden since: absent is not idle
+    let mut joined = coming.clone();
+    let idle = ExecutorState::Idle { since: None };
+    let agent = support::executor(&name, idle);
+    joined.workload.executors.push(agent);
+    let mut after = coming.clone();
+    after.memory = plan(&joined).memory;
+    after.instances[0].created_at = old;
+    assert!(steps(&plan(&after)).is_empty());
+}
+
+/// Seed 526 of the simulated lives found it: an agent that came up just as its machine, which had never joined, was deleted. The
+/// departure named no executor, so nothing removed the agent; and as long as it stood, nothing watched the agent either.
+#[test]
+fn an_executor_that_came_up_in_the_last_moment_is_watched_and_removed() {
+    let mut world = in_step("idle", LeaveStep::Deleting, "40s", false);
+    let name = world.instances[0].name.clone();
+    world.instances.clear();
+    let ended = plan(&world);
+    assert_eq!(ended.end, [IntentKey::Leave(name.clone())], "{ended}");
+    world.intents.clear();
+    world.memory = plan(&world).memory;
+    assert!(world.memory.ghosts.contains_key(&name));
+    let watched = world.memory.ghosts.get_mut(&name).unwrap();
+    *watched = support::ago(200);
+    let removes = plan(&world);
+    let is_removal = |action: &Action| matches!(action, Action::RemoveExecutor { .. });
+    assert!(removes.actions.iter().any(is_removal), "{removes}");
+}
+
 /// A cordon that never came: by the time it would be asked for once more a job is there, and whoever begins to leave is idle.
 /// What has to leave whatever it does is cordoned all the same.
 #[test]

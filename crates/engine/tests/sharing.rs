@@ -740,3 +740,45 @@ fn machines_of_removed_pools_count_against_the_caps() {
     "#]],
     );
 }
+
+/// Spot capacity that is taken back before a machine of it joined was replaced from the same offer at once, for ever: each
+/// one paid for, and none that ran a job.
+#[test]
+fn an_offer_whose_machine_is_taken_back_before_it_joined_steps_aside() {
+    let mut linux = pool("linux", "max 10 offers 2 | queued 1 | booting 20s");
+    linux.instances[0].offer = Some(support::offer(0, "aws").id);
+    let taken_back = |linux: &World| {
+        let mut then = linux.clone();
+        then.instances[0].notice = Some("spot".into());
+        then
+    };
+    // nobody watched it: it may have served before
+    assert!(taken_back(&linux).plan().memory.offers.is_empty());
+    linux.memory = linux.plan().memory;
+    let mut then = taken_back(&linux);
+    then.memory = then.plan().memory;
+    let offer = then.memory.offers.values().next().unwrap();
+    assert_eq!(offer.refusals, 1);
+    assert_eq!(
+        offer.why,
+        "a machine of it was taken back before it joined: spot"
+    );
+    assert!(then.memory.broken.is_empty(), "the image is not to blame");
+    // it counts once, however long the notice stands
+    let again = then.plan().memory;
+    assert_eq!(again.offers.values().next().unwrap().refusals, 1);
+    check(
+        &[then],
+        &FleetPolicy::default(),
+        expect![[r#"
+            linux:
+            create linux-9-1: 1 machine at aws from linux-m/1
+            cordon linux-7-1-0: its provider takes it back
+              demand: 1 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              offer linux-m/0 steps aside: a machine of it was taken back before it joined: spot
+              grows by 1 machine from linux-m/1
+              linux-7-1-0 serves no longer, since its provider takes it back: spot
+              linux-7-1-0 begins to leave: its provider takes it back
+        "#]],
+    );
+}

@@ -935,6 +935,31 @@ fn a_pool_whose_cordons_are_refused_grows_and_lets_nothing_begin_to_leave() {
     );
 }
 
+/// One executor that is locked kept all others of its pool from leaving, for ever: it was the longest idle, and was asked for
+/// first each time.
+#[test]
+fn an_executor_whose_cordon_is_refused_keeps_no_other() {
+    check(
+        "max 10 | queued 0 | idle 40m, idle 30m | odd 403 Forbidden",
+        expect![[r#"
+            cordon linux-7-2-0: idle for long enough
+              demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
+              linux-7-1-0 stays, since the CI server refuses to keep it from new jobs: 403 Forbidden
+              linux-7-2-0 begins to leave: idle for long enough
+        "#]],
+    );
+    // it is not replaced for its age, and not counted as one that ran its jobs: nothing could come of it
+    check(
+        "max 10 max-age 10m | queued 0 running 1 | busy | odd 403 Forbidden",
+        expect![[r#"
+            nothing to do
+              demand: 0 queued, 1 running; 1 machine with work, 0 slots free elsewhere, 1 slot per machine -> 1
+              linux-7-1-0 stays, since the CI server refuses to keep it from new jobs: 403 Forbidden
+              steady at 1 machine
+        "#]],
+    );
+}
+
 /// Servers that nothing counted any more, and a big bill (drone#129).
 #[test]
 fn nodes_that_join_no_server_leave_when_they_are_too_many() {

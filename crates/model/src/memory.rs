@@ -25,7 +25,7 @@ pub struct PoolMemory {
     pub missing: BTreeMap<BatchId, Missing>,
     /// When machines of this pool began to leave, newest last; bounded by the window of the scale-in rule.
     pub departures: Vec<Timestamp>,
-    /// Machines that were coming up at the last tick.
+    /// Machines that were seen coming up and have not shown an executor since.
     pub booting: BTreeSet<InstanceName>,
     /// Those of them that a listing showed: one that is gone without having joined has failed.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]

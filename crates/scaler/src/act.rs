@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use engine::{Action, DeleteProof, LeaveWhy, OfferNews, Refusal, RefusalKind};
 use model::{
-    Cordon, CreateBatch, ExecutorRef, Instance, Intent, IntentKey, LeaveStep, Overrides, Policy,
-    ProviderName, Reading, Work,
+    Cordon, CreateBatch, ExecutorRef, Instance, InstanceName, Intent, IntentKey, LeaveStep,
+    Overrides, Policy, ProviderName, Reading, Work,
 };
 use ports::{
     Call, EmitterError, EmitterErrorKind, ExecutorControl, Outcome, ProviderError,
@@ -24,6 +24,7 @@ use crate::consoles;
 use crate::drains;
 use crate::lease::Term;
 use crate::ledger::Update;
+use crate::refusals::{Meaning, Refusals};
 use crate::run::{Fleet, Pool};
 
 /// Longest time one control verb may take; a CI server that needs longer is asked again at a later tick.
@@ -32,10 +33,6 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(20);
 const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
 /// After an answer that only an operator can change, it is asked again after this.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
-/// After the CI server refused to cordon an executor, the pool is read-only for so long. Shorter, and each machine that is
-/// too many is a refused request (and a line in the audit of the CI server) every few seconds; longer, and an operator who
-/// has mended the token waits for machines to leave.
-const CONTROL_WAIT: Duration = Duration::from_secs(300);
 /// After an answer that time may change.
 const SHORT_WAIT: Duration = Duration::from_secs(10);
 
@@ -132,7 +129,9 @@ async fn carry_out(fleet: &Fleet, pool: &Pool, job: Job) -> Done {
     }
     match &job.action {
         Action::Create { .. } => create(fleet, pool, &job, &call).await,
-        Action::Cordon { executor, .. } => cordon(fleet, pool, executor, &job, &call).await,
+        Action::Cordon {
+            instance, executor, ..
+        } => cordon(fleet, pool, instance, executor, &job, &call).await,
         Action::AskGuest { provider, why, .. } => {
             ask_guest(fleet, provider, *why, &job, &call).await
         }
@@ -220,6 +219,7 @@ fn ended(job: &Job) -> Vec<Update> {
 async fn cordon(
     fleet: &Fleet,
     pool: &Pool,
+    instance: &InstanceName,
     executor: &ExecutorRef,
     job: &Job,
     call: &Call,
@@ -230,16 +230,24 @@ async fn cordon(
     let name = &pool.policy.pool;
     match bounded(call, control.cordon(&executor.id, job.term.epoch)).await {
         Ok(()) => {
-            if fleet.ledger.grant_control(name) {
+            let granted = |refusals: &mut Refusals| refusals.grant(name, instance);
+            if fleet.ledger.refusals(granted) {
                 info!(pool = %name, "its executors can be cordoned again");
             }
             Done::ok(stepped(job, LeaveStep::Settling))
         }
         Err((Some(EmitterErrorKind::Conflict), why)) => Done::refused(why, ended(job)),
         Err((Some(EmitterErrorKind::Forbidden | EmitterErrorKind::Unauthorized), why)) => {
-            let until = fleet.clock.boottime() + CONTROL_WAIT;
-            if fleet.ledger.refuse_control(name, &why, until) {
-                warn!(pool = %name, error = why, "read-only for now: no machine with an executor begins to leave");
+            let now = fleet.clock.boottime();
+            let refused = |refusals: &mut Refusals| refusals.refuse(name, instance, &why, now);
+            match fleet.ledger.refusals(refused) {
+                Meaning::Pool => {
+                    warn!(pool = %name, error = why, "read-only for now: no machine with an executor begins to leave");
+                }
+                Meaning::Machine => {
+                    warn!(pool = %name, %instance, error = why, "its executor cannot be cordoned, those of others can");
+                }
+                Meaning::Nothing => {}
             }
             // the machine serves on
             Done::refused(why, ended(job))

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use model::{InstanceName, Intent, IntentKey, PoolName, StoredIntent, age};
 use tokio::sync::Notify;
 
+use crate::refusals::Refusals;
+
 /// How long it is remembered that a machine was called back: longer than any look is waited for.
 const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
 
@@ -50,9 +52,7 @@ struct State {
     news: BTreeMap<u64, (PoolName, OfferNews)>,
     next_news: u64,
     held: BTreeMap<PoolName, (String, Duration)>,
-    /// What a CI server said when it refused to cordon an executor of the pool, and until when it is not asked again. Kept
-    /// beyond that, so that the same refusal is said once.
-    refused: BTreeMap<PoolName, (String, Duration)>,
+    refusals: Refusals,
 }
 
 /// Shared by the tick and the actions it began.
@@ -193,23 +193,9 @@ impl Ledger {
         }
     }
 
-    /// The CI server refused to cordon an executor of the pool. True when it had not said so before.
-    pub(crate) fn refuse_control(&self, pool: &PoolName, why: &str, until: Duration) -> bool {
-        let news = (why.to_owned(), until);
-        let before = self.lock().refused.insert(pool.clone(), news);
-        before.is_none_or(|(said, _)| said != why)
-    }
-
-    /// It let one be cordoned. True when it had refused that before.
-    pub(crate) fn grant_control(&self, pool: &PoolName) -> bool {
-        self.lock().refused.remove(pool).is_some()
-    }
-
-    /// Why no executor of the pool can be cordoned now, if so.
-    pub(crate) fn control_refused(&self, pool: &PoolName, boottime: Duration) -> Option<String> {
-        let state = self.lock();
-        let (why, until) = state.refused.get(pool)?;
-        (*until > boottime).then(|| why.clone())
+    /// What the CI server refuses to have cordoned.
+    pub(crate) fn refusals<T>(&self, look: impl FnOnce(&mut Refusals) -> T) -> T {
+        look(&mut self.lock().refusals)
     }
 
     /// Why nothing can be created for a pool now, if so.

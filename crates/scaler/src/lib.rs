@@ -29,6 +29,7 @@ mod measure;
 mod names;
 mod observe;
 mod orphans;
+mod refusals;
 mod reload;
 mod run;
 mod showing;

@@ -91,7 +91,8 @@ pub(crate) fn observe(
             memory: stored.memory.unwrap_or_default(),
             next_sequence: sequences.get(name).copied().unwrap_or_default(),
             creation_held: fleet.ledger.held(name, boottime),
-            control_refused: fleet.ledger.control_refused(name, boottime),
+            control_refused: fleet.ledger.refusals(|all| all.of_pool(name, boottime)),
+            cordon_refused: fleet.ledger.refusals(|all| all.of_machines(name, boottime)),
             offer_news: learned.news_of(name),
         };
         pools.insert(name.clone(), seen);
@@ -150,6 +151,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
             next_sequence: 0,
             creation_held: None,
             control_refused: None,
+            cordon_refused: BTreeMap::new(),
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

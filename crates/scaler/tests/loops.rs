@@ -767,6 +767,29 @@ fn a_pool_whose_cordons_are_refused_serves_on_and_shrinks_when_they_are_not() {
     });
 }
 
+/// One executor that this token may not cordon, as a runner that was locked or moved: the others leave without it.
+#[test]
+fn a_machine_whose_cordon_is_refused_keeps_no_other() {
+    simulate(Setup::default(), |sim| async move {
+        let _loops = start(&sim, 3, 20);
+        sim.until("three idle machines", SECOND * 120, idle(3))
+            .await;
+        let executors = sim.world().executors();
+        let locked = &executors.first().expect("three").id;
+        sim.ci("ci").forbid_cordon_of(locked, true);
+        let alone = |world: &World| world.all_alive() == 1;
+        sim.until("the others leave", SECOND * 600, alone).await;
+        sim.pass(SECOND * 3_000).await;
+        let asked = sim.ci("ci").forbidden();
+        assert!((2..=7).contains(&asked), "{asked} refused cordons");
+        push(&sim, 1, 20);
+        sim.until("it serves on", SECOND * 60, run(1)).await;
+        sim.ci("ci").forbid_cordon_of(locked, false);
+        sim.until_settled(SECOND * 1_000).await;
+        assert_eq!(sim.world().ever(), 3);
+    });
+}
+
 fn uncontrolled(leave: UncontrolledLeave) -> Setup {
     let uncontrolled = Some(leave);
     with(|setup| {

@@ -283,6 +283,8 @@ pub struct World {
     pub overrides: Overrides,
     pub held: Option<String>,
     pub refused: Option<String>,
+    /// Machines whose own executors may not be cordoned: the first, with `odd why`.
+    pub odd: BTreeMap<InstanceName, String>,
     pub news: Vec<OfferNews>,
     pub next_sequence: u32,
     /// Whether there is a policy for it.
@@ -306,6 +308,7 @@ impl World {
             overrides: Overrides::default(),
             held: None,
             refused: None,
+            odd: BTreeMap::new(),
             news: vec![],
             next_sequence: 1,
             configured: true,
@@ -639,6 +642,10 @@ impl World {
                 }
                 ("held", why) => self.held = Some(why.to_owned()),
                 ("refused", why) => self.refused = Some(why.to_owned()),
+                ("odd", why) => {
+                    let name = self.instances[0].name.clone();
+                    self.odd.insert(name, why.to_owned());
+                }
                 ("paused", "") => {
                     let pool = self.policy.pool.clone();
                     self.order(Directive::Pause { pool });
@@ -752,6 +759,7 @@ impl World {
             next_sequence: self.next_sequence,
             creation_held: self.held.clone(),
             control_refused: self.refused.clone(),
+            cordon_refused: self.odd.clone(),
             offer_news: self.news.clone(),
         }
     }

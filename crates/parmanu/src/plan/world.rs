@@ -254,6 +254,7 @@ impl Pool {
             next_sequence: 1,
             creation_held: None,
             control_refused: None,
+            cordon_refused: std::collections::BTreeMap::new(),
             offer_news: Vec::new(),
         })
     }
