@@ -44,6 +44,7 @@ mod lab;
 mod manifests;
 mod parts;
 mod proxies;
+mod quick_start;
 mod report;
 mod run;
 mod server;
@@ -114,6 +115,16 @@ enum Task {
         #[arg(long)]
         binaries: Option<std::path::PathBuf>,
     },
+    /// docs/quick-start.md word for word, in an empty home: on a GitLab that is played and moto, with the real Docker engine, Compose,
+    /// Redis and `aws`. Installs them where they are missing; needs root. Only what is committed is tried.
+    QuickStart {
+        /// A folder with `probot`, `scaler` and `parmanu` (both with the clouds' SDKs), instead of building them.
+        #[arg(long)]
+        binaries: Option<std::path::PathBuf>,
+    },
+    /// The part of `quick-start` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideTheQuickStart(quick_start::Scene),
     /// The part of `containers` that runs in namespaces of its own.
     #[command(hide = true)]
     InsideTheContainers(containers::Scene),
@@ -131,6 +142,8 @@ fn main() -> ExitCode {
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
         Task::Containers { binaries } => run::containers(binaries.as_deref()),
+        Task::QuickStart { binaries } => run::quick_start(binaries.as_deref()),
+        Task::InsideTheQuickStart(scene) => quick_start::inside(scene),
         Task::InsideTheContainers(scene) => containers::inside(scene),
         Task::InsideTheChain(scene) => chain::inside(scene),
     };

@@ -16,6 +16,9 @@ use crate::command::{find, is_program, must};
 /// meet them, and a newer one may have others.
 const MOTO: &str = "moto[server,ec2]==5.2.5";
 
+/// Amazon's command, apart from moto: each of the two wants its own version of Amazon's client.
+const AWS: &str = "awscli==1.46.3";
+
 /// Google's clients, which drive and judge the fake Compute Engine. The second ships the discovery document. The judge uses a
 /// private attribute of the first.
 const GOOGLE: &str = "google-cloud-compute==1.57.0 google-api-python-client==2.202.0";
@@ -48,6 +51,11 @@ pub(crate) fn redis() -> anyhow::Result<PathBuf> {
 /// A `moto_server` of the expected version.
 pub(crate) fn moto() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-moto", MOTO)?.join("bin/moto_server"))
+}
+
+/// Amazon's command.
+pub(crate) fn aws() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-aws", AWS)?.join("bin/aws"))
 }
 
 /// A proxy of somebody else's that can be told to break things.

@@ -124,18 +124,18 @@ async fn main() -> anyhow::Result<ExitCode> {
             strict,
             output,
         } => check::run(&files, strict, output),
-        Verb::Plan { config, world } => plan::run(&config, world.as_deref()).await,
-        Verb::Probe(arguments) => probe::run(&arguments).await,
-        Verb::Doctor(arguments) => doctor::run(&arguments).await,
-        Verb::Reap(arguments) => reap::run(&arguments).await,
-        Verb::Status(status) => status.run().await,
-        Verb::Why(why) => why.run().await,
-        Verb::Pause(pause) => pause.run().await,
-        Verb::Resume(resume) => resume.run().await,
-        Verb::Pin(pin) => pin.run().await,
-        Verb::Drain(drain) => drain.run().await,
-        Verb::Confirm(confirm) => confirm.run().await,
-        Verb::Overrides(overrides) => overrides.run().await,
+        Verb::Plan { config, world } => until_told(plan::run(&config, world.as_deref())).await,
+        Verb::Probe(arguments) => until_told(probe::run(&arguments)).await,
+        Verb::Doctor(arguments) => until_told(doctor::run(&arguments)).await,
+        Verb::Reap(arguments) => until_told(reap::run(&arguments)).await,
+        Verb::Status(status) => until_told(status.run()).await,
+        Verb::Why(why) => until_told(why.run()).await,
+        Verb::Pause(pause) => until_told(pause.run()).await,
+        Verb::Resume(resume) => until_told(resume.run()).await,
+        Verb::Pin(pin) => until_told(pin.run()).await,
+        Verb::Drain(drain) => until_told(drain.run()).await,
+        Verb::Confirm(confirm) => until_told(confirm.run()).await,
+        Verb::Overrides(overrides) => until_told(overrides.run()).await,
         Verb::Completions { shell } => {
             let mut command = Arguments::command();
             clap_complete::generate(shell, &mut command, "parmanu", &mut std::io::stdout());
@@ -166,6 +166,21 @@ async fn main() -> anyhow::Result<ExitCode> {
             })
             .await
         }
+    }
+}
+
+/// What a shell reports of a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// A verb that asks over the network, until Ctrl-C or SIGTERM. Not left to the kernel: the first process of a container, which this
+/// is there, is not ended by a signal that it does not handle, and a `status --watch` would go on for ever.
+async fn until_told(
+    verb: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let told = telemetry::process::stop_signal()?;
+    tokio::select! {
+        done = verb => done,
+        () = told => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 

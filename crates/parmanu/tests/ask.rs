@@ -265,6 +265,12 @@ async fn a_watch_goes_on_while_no_scaler_answers() {
         panic!("it ended");
     };
     tokio::time::timeout(limit, away).await.unwrap();
+    // by a handler of its own: the first process of a container is not ended by a signal that it does not handle
+    let id = watch.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(sent.unwrap().success());
+    let ended = tokio::time::timeout(limit, watch.wait()).await.unwrap();
+    assert_eq!(ended.unwrap().code(), Some(130));
 }
 
 #[tokio::test]

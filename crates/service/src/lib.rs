@@ -126,7 +126,7 @@ impl Service {
         let registries = registries();
         let (settings, report) = config::load(&arguments.config, &registries)?;
         for warning in &report.0 {
-            warn!(message = %warning.message, file = %warning.file, "configuration");
+            warn!(warning = %warning.message, file = %warning.file, "configuration");
         }
         let listen = arguments.listen(defaults);
         let listener = http::bind(listen)

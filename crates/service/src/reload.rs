@@ -202,7 +202,7 @@ impl<L: Configured> Reloader<L> {
         let made = self.loops.configure(&settings, &self.registries);
         made.map_err(|error| (Reloaded::Invalid, chain(&error).to_string()))?;
         for warning in &warnings.0 {
-            warn!(message = %warning.message, file = %warning.file, "configuration");
+            warn!(warning = %warning.message, file = %warning.file, "configuration");
         }
         info!(before = %self.in_force.hash, config = %settings.hash, "a new configuration is in force");
         self.in_force = settings;

@@ -146,6 +146,15 @@ fn compose_names_what_there_is() {
     }
     let named = secrets_of("config/services.yaml", "/run/secrets/");
     secrets_are_as_the_configuration_says(given.try_into().unwrap(), &named);
+    // whoever looks must see what the scaler sees, or its doubts are not the scaler's
+    let [scaler, operator] = ["scaler", "parmanu"].map(|name| &compose["services"][name]);
+    for key in ["secrets", "volumes", "networks"] {
+        assert_eq!(operator[key], scaler[key], "{key}");
+    }
+    assert_eq!(
+        operator["profiles"][0], "operator",
+        "`up` would start a command that ends"
+    );
     for (name, service) in compose["services"].as_object().unwrap() {
         assert_eq!(service["read_only"], true, "{name}");
         assert_eq!(service["cap_drop"][0], "ALL", "{name}");
@@ -182,7 +191,8 @@ fn the_demo_brings_all_that_compose_wants_and_no_secret() {
         let known = ["demo-", "AKIAFAKE", "user default reset off"];
         assert!(known.iter().any(|it| words.contains(it)), "{name}: {words}");
     }
-    for (name, ..) in SERVICES {
+    let services = SERVICES.map(|(name, ..)| name);
+    for name in services.into_iter().chain(["parmanu"]) {
         let folder = &demo["services"][name]["volumes"][0];
         assert_eq!(folder, "./deploy/demo:/etc/parmanu:ro", "{name}");
     }

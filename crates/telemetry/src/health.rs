@@ -27,7 +27,7 @@ pub struct Condition {
 /// The body of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
-    /// True when every condition is.
+    /// True when every condition is, and there is one: before the first the service has just begun.
     pub ready: bool,
     /// What is not ready: name to reason.
     pub waiting_for: BTreeMap<String, String>,
@@ -60,9 +60,13 @@ impl Readiness {
         let missing = conditions
             .iter()
             .filter_map(|(name, why)| Some((name, why.as_ref()?)));
-        let waiting_for: BTreeMap<_, _> = missing
+        let mut waiting_for: BTreeMap<_, _> = missing
             .map(|(name, why)| (name.clone(), why.clone()))
             .collect();
+        if conditions.is_empty() {
+            // a service that has not come to name what it needs has not got it
+            waiting_for.insert("start".to_owned(), "it has just begun".to_owned());
+        }
         let holds = conditions.iter().filter(|(_, why)| why.is_none());
         ReadinessReport {
             ready: waiting_for.is_empty(),
@@ -102,6 +106,9 @@ mod tests {
     #[test]
     fn ready_means_every_condition() {
         let readiness = Readiness::default();
+        let begun = readiness.report();
+        assert!(!begun.ready, "nothing is known yet");
+        assert_eq!(begun.waiting_for["start"], "it has just begun");
         let store = readiness.condition("store");
         let file = readiness.condition("configuration");
         store.ready();

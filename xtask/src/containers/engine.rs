@@ -1,16 +1,16 @@
 //! A Docker engine, and what is asked of it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::Scene;
+use crate::cell::Network;
 use crate::command::{stopped_with_us, wait_until};
 
 /// The daemon needs two seconds on a machine that does nothing else.
@@ -18,19 +18,67 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Whoever answers does so in milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) struct Engine<'a> {
-    scene: &'a Scene,
-    socket: PathBuf,
+/// Its programs, and where it keeps all that it makes. Gone with the folder.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Tools {
+    /// The folder of the engine.
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    #[arg(long)]
+    dockerd: PathBuf,
+    #[arg(long)]
+    pub(crate) docker: PathBuf,
+    #[arg(long)]
+    pub(crate) compose: PathBuf,
+}
+
+impl Tools {
+    /// Finds them, or installs them.
+    pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
+        let docker = crate::parts::docker()?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            dockerd: docker.daemon,
+            docker: docker.client,
+            compose: docker.compose,
+        })
+    }
+
+    /// The same as arguments of a program.
+    pub(crate) fn arguments(&self) -> [(&'static str, &Path); 4] {
+        [
+            ("--folder", &self.folder),
+            ("--dockerd", &self.dockerd),
+            ("--docker", &self.docker),
+            ("--compose", &self.compose),
+        ]
+    }
+
+    /// Where the engine listens, as clients are told.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.folder.join("docker.sock").display())
+    }
+}
+
+pub(crate) struct Engine<'a> {
+    tools: &'a Tools,
+    /// Where the client stands.
+    here: &'a Path,
     // ends with the cell
     _daemon: Child,
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn start(scene: &'a Scene) -> anyhow::Result<Self> {
-        let folder = &scene.folder;
-        let socket = folder.join("docker.sock");
+    /// Starts it in a cell with such a network. In the host's it leaves the host's rules and bridges alone, and containers have no
+    /// network but that one.
+    pub(crate) fn start(
+        tools: &'a Tools,
+        here: &'a Path,
+        network: Network,
+    ) -> anyhow::Result<Self> {
+        let folder = &tools.folder;
         let log = File::create(folder.join("dockerd.log"))?;
-        let mut command = stopped_with_us(&scene.dockerd);
+        let mut command = stopped_with_us(&tools.dockerd);
         command
             .arg("--data-root")
             .arg(folder.join("data"))
@@ -38,16 +86,18 @@ impl<'a> Engine<'a> {
             .arg(folder.join("exec"))
             .arg("--pidfile")
             .arg(folder.join("docker.pid"))
-            .arg("--host")
-            .arg(format!("unix://{}", socket.display()))
+            .args(["--host", &tools.address()])
             .args(["--storage-driver", "overlay2", "--ip6tables=false"])
             .args(["--cgroup-parent", &group_of_the_cell()?])
             .stdout(log.try_clone()?)
             .stderr(log);
+        if matches!(network, Network::Host) {
+            command.args(["--bridge=none", "--iptables=false"]);
+        }
         let daemon = command.spawn().context("could not start dockerd")?;
         let engine = Self {
-            scene,
-            socket,
+            tools,
+            here,
             _daemon: daemon,
         };
         let ready = || Ok(engine.docker(["version"]).ok().map(drop));
@@ -60,19 +110,32 @@ impl<'a> Engine<'a> {
     }
 
     /// Docker's client; gives what it printed.
-    pub(super) fn docker<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    pub(crate) fn docker<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
         &self,
         arguments: I,
     ) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.scene.docker);
+        let mut command = Command::new(&self.tools.docker);
         // the Dockerfile mounts caches, which the engine's older builder cannot
         command.args(arguments).env("DOCKER_BUILDKIT", "1");
         self.run(command)
     }
 
+    /// Makes an image of an archive of files, with such lines of a Dockerfile.
+    pub(crate) fn import(
+        &self,
+        archive: &Path,
+        image: &str,
+        changes: &[String],
+    ) -> anyhow::Result<()> {
+        let changes = changes.iter().flat_map(|line| ["--change", line]);
+        let words = std::iter::once("import").chain(changes).map(OsString::from);
+        self.docker(words.chain([archive.into(), image.into()]))
+            .map(drop)
+    }
+
     /// Compose, on both of the repository's files.
     pub(super) fn compose(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.scene.compose);
+        let mut command = Command::new(&self.tools.compose);
         command
             .args(["-f", "docker-compose.yml", "-f", "docker-compose.demo.yml"])
             .args(["--ansi", "never", "--progress", "quiet"])
@@ -82,8 +145,8 @@ impl<'a> Engine<'a> {
 
     fn run(&self, mut command: Command) -> anyhow::Result<String> {
         let output = command
-            .current_dir(&self.scene.repository)
-            .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+            .current_dir(self.here)
+            .env("DOCKER_HOST", self.tools.address())
             .output()
             .with_context(|| format!("could not start {:?}", command.get_program()))?;
         let words = [&output.stdout[..], &output.stderr[..]].concat();
@@ -96,7 +159,7 @@ impl<'a> Engine<'a> {
     }
 
     /// One field of a container or an image.
-    pub(super) fn field(&self, name: &str, field: &str) -> anyhow::Result<String> {
+    pub(crate) fn field(&self, name: &str, field: &str) -> anyhow::Result<String> {
         let format = format!("{{{{{field}}}}}");
         let words = self.docker(["inspect", "--format", &format, name])?;
         Ok(words.trim().to_owned())

@@ -6,14 +6,16 @@
 //!
 //! This file is outside of the cell; [`story`] is what happens inside.
 
-mod engine;
-mod story;
+pub(crate) mod engine;
+pub(crate) mod story;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
+
+use engine::Tools;
 
 use crate::cell::{Cell, Network};
 use crate::command::{catch_interrupts, must};
@@ -31,18 +33,11 @@ pub(crate) struct Scene {
     /// The top of the repository.
     #[arg(long)]
     repository: PathBuf,
-    /// The folder of the engine, gone afterwards.
-    #[arg(long)]
-    folder: PathBuf,
     /// The folder with the archives of the bases.
     #[arg(long)]
     bases: PathBuf,
-    #[arg(long)]
-    dockerd: PathBuf,
-    #[arg(long)]
-    docker: PathBuf,
-    #[arg(long)]
-    compose: PathBuf,
+    #[command(flatten)]
+    tools: Tools,
 }
 
 /// A run that has all it needs.
@@ -58,30 +53,38 @@ pub(crate) struct Set {
 /// When a part is missing and cannot be installed.
 pub(crate) fn set_up(places: &Places, binaries: Option<&Path>) -> anyhow::Result<Set> {
     Cell::possible()?;
-    let docker = parts::docker()?;
-    let bases = parts::in_cache("image-bases", BASES.trim(), |folder| {
-        parts::program("mmdebstrap", "mmdebstrap")?;
-        std::fs::create_dir_all(folder)?;
-        eprintln!("making the images that ours stand on, about a minute");
-        must(
-            Command::new("bash")
-                .args(["-c", BASES, "bases.sh"])
-                .arg(folder),
-        )
-    })?;
-    let folder = tempfile::Builder::new()
-        .prefix("parmanu-containers-")
-        .tempdir()?;
+    let bases = bases()?;
+    let folder = folder()?;
     let scene = Scene {
         binaries: binaries.map_or_else(|| places.binaries(), Path::to_owned),
         repository: places.root.clone(),
-        folder: folder.path().to_owned(),
         bases,
-        dockerd: docker.daemon,
-        docker: docker.client,
-        compose: docker.compose,
+        tools: Tools::find(folder.path())?,
     };
     Ok(Set { scene, folder })
+}
+
+/// Where an engine keeps all that is its own.
+pub(crate) fn folder() -> anyhow::Result<TempDir> {
+    let mut named = tempfile::Builder::new();
+    let folder = named.prefix("parmanu-containers-").tempdir();
+    folder.context("no temporary folder")
+}
+
+/// The folder with the archives of the images that ours stand on.
+pub(crate) fn bases() -> anyhow::Result<PathBuf> {
+    archives("image-bases", BASES)
+}
+
+/// A folder of archives that a script makes out of Debian's packages, once.
+fn archives(name: &str, script: &str) -> anyhow::Result<PathBuf> {
+    parts::in_cache(name, script.trim(), |folder| {
+        parts::program("mmdebstrap", "mmdebstrap")?;
+        std::fs::create_dir_all(folder)?;
+        eprintln!("making images that ours stand on, about a minute");
+        let mut bash = Command::new("bash");
+        must(bash.args(["-c", script, name]).arg(folder))
+    })
 }
 
 /// One run; gives its last words.
@@ -91,17 +94,42 @@ pub(crate) fn set_up(places: &Places, binaries: Option<&Path>) -> anyhow::Result
 /// With all that was said, when something is not as it should be.
 pub(crate) fn play(set: Set) -> anyhow::Result<String> {
     let Set { scene, folder } = set;
+    let paths = [
+        ("--binaries", scene.binaries.as_path()),
+        ("--repository", &scene.repository),
+        ("--bases", &scene.bases),
+    ];
+    let paths = paths.into_iter().chain(scene.tools.arguments());
+    in_a_cell(folder.path(), "inside-the-containers", paths, Network::Own)
+}
+
+/// Runs another task of this program in a cell, with these paths as its arguments; gives its last words.
+pub(crate) fn in_a_cell<'a>(
+    folder: &Path,
+    task: &str,
+    paths: impl Iterator<Item = (&'static str, &'a Path)>,
+    network: Network,
+) -> anyhow::Result<String> {
+    let program = folder.join("xtask");
+    std::fs::copy("/proc/self/exe", &program).context("could not copy this program")?;
+    let mut command = Command::new(program);
+    command.arg(task);
+    for (name, path) in paths {
+        command.arg(name).arg(path);
+    }
     let output = tempfile::NamedTempFile::new().context("no temporary file")?;
-    let command = scene.command(folder.path())?;
-    let mut cell = Cell::start(Network::Own, &command, Some(output.path()))?;
+    let mut cell = Cell::start(network, &command, Some(output.path()))?;
     let status = cell.wait();
     drop(cell);
     let words = std::fs::read_to_string(output.path()).context("its words are lost")?;
-    if !status?.success() {
-        bail!("{}", words.trim());
-    }
     eprint!("{words}");
-    Ok(words.lines().last().unwrap_or_default().to_owned())
+    let last = words.lines().last().unwrap_or_default();
+    if !status?.success() {
+        // what a command printed may follow in many lines, which stand above
+        let error = words.lines().rfind(|line| line.starts_with("error: "));
+        bail!("{}", error.unwrap_or(last));
+    }
+    Ok(last.to_owned())
 }
 
 /// What happens inside the cell.
@@ -109,26 +137,4 @@ pub(crate) fn inside(scene: &Scene) -> anyhow::Result<bool> {
     catch_interrupts()?;
     story::tell(scene)?;
     Ok(true)
-}
-
-impl Scene {
-    /// This program again, as it is started inside the cell.
-    fn command(&self, folder: &Path) -> anyhow::Result<Command> {
-        let program = folder.join("xtask");
-        std::fs::copy("/proc/self/exe", &program).context("could not copy this program")?;
-        let mut command = Command::new(program);
-        command.arg("inside-the-containers");
-        for (name, value) in [
-            ("--binaries", &self.binaries),
-            ("--repository", &self.repository),
-            ("--folder", &self.folder),
-            ("--bases", &self.bases),
-            ("--dockerd", &self.dockerd),
-            ("--docker", &self.docker),
-            ("--compose", &self.compose),
-        ] {
-            command.arg(name).arg(value);
-        }
-        Ok(command)
-    }
 }

@@ -1,5 +1,6 @@
 //! What is done with the images, and what must be true meanwhile.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::Scene;
 use super::engine::{Engine, get};
+use crate::cell::Network;
 use crate::command::{must, now, wait_until};
 
 const PROGRAMS: [&str; 3] = ["probot", "scaler", "parmanu"];
@@ -16,7 +18,7 @@ const CONTAINERS: [&str; 4] = ["world", "redis", "probot", "scaler"];
 const BINARIES: &str = "parmanu-binaries";
 /// The base images, as Dockerfile and Compose name them.
 const RUNTIME: &str = "gcr.io/distroless/cc-debian12:nonroot";
-const REDIS: &str = "redis:7.2";
+pub(crate) const REDIS: &str = "redis:7.2";
 /// What `deploy/demo/secrets` is made of: none of it may be logged.
 const SECRETS: [&str; 3] = [
     "demo-token-of-nobody",
@@ -33,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
     let start = now();
     let say = |words: &str| println!("{:4.0} s  {words}", start.elapsed().as_secs_f64());
-    let engine = Engine::start(scene)?;
+    let engine = Engine::start(&scene.tools, &scene.repository, Network::Own)?;
     say("the engine runs");
     let sizes = build(&engine, scene)?;
     say(&format!("built: {sizes}"));
@@ -74,13 +76,14 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
 
 /// Makes the images; says how large they are.
 fn build(engine: &Engine<'_>, scene: &Scene) -> anyhow::Result<String> {
-    let archive = |name: &str| scene.bases.join(name).into_os_string();
-    let import = |archive, image: &str| {
-        engine.docker(["import".into(), archive, std::ffi::OsString::from(image)])
-    };
-    import(archive("runtime.tar"), RUNTIME)?;
-    import(archive("redis.tar"), REDIS)?;
-    import(programs(scene)?.into_os_string(), BINARIES)?;
+    stand_on(engine, &scene.bases)?;
+    let out = scene.tools.folder.join("binaries/out");
+    programs(&scene.binaries, &out)?;
+    let archive = scene.tools.folder.join("binaries.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(out.with_file_name("")).arg("-cf");
+    must(tar.arg(&archive).arg("out"))?;
+    engine.import(&archive, BINARIES, &[])?;
     let mut sizes = Vec::new();
     for program in PROGRAMS {
         let image = format!("parmanu/{program}");
@@ -103,27 +106,22 @@ fn build(engine: &Engine<'_>, scene: &Scene) -> anyhow::Result<String> {
     Ok(format!("debug builds, stripped: {}", sizes.join(", ")))
 }
 
-/// An archive with the programs below /out, without what only a debugger reads.
-fn programs(scene: &Scene) -> anyhow::Result<std::path::PathBuf> {
-    let out = scene.folder.join("binaries/out");
-    std::fs::create_dir_all(&out)?;
+/// Gives the engine the images that ours stand on.
+pub(crate) fn stand_on(engine: &Engine<'_>, bases: &Path) -> anyhow::Result<()> {
+    engine.import(&bases.join("runtime.tar"), RUNTIME, &[])?;
+    engine.import(&bases.join("redis.tar"), REDIS, &[])
+}
+
+/// Copies the programs without what only a debugger reads.
+pub(crate) fn programs(built: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
     for program in PROGRAMS {
-        let from = scene.binaries.join(program);
-        std::fs::copy(&from, out.join(program))
+        let from = built.join(program);
+        std::fs::copy(&from, to.join(program))
             .with_context(|| format!("{} is not built", from.display()))?;
-        must(Command::new("strip").arg(out.join(program)))?;
+        must(Command::new("strip").arg(to.join(program)))?;
     }
-    let archive = scene.folder.join("binaries.tar");
-    let folder = scene.folder.join("binaries");
-    must(
-        Command::new("tar")
-            .arg("-C")
-            .arg(folder)
-            .arg("-cf")
-            .arg(&archive)
-            .arg("out"),
-    )?;
-    Ok(archive)
+    Ok(())
 }
 
 /// Nothing but our program can be started, and it needs neither root nor a file it may write.

@@ -7,7 +7,7 @@ use crate::command::{catch_interrupts, interrupted, now};
 use crate::image::Image;
 use crate::judge::Judge;
 use crate::report::Outcome;
-use crate::{alerts, chain, containers, manifests, parts, units};
+use crate::{alerts, chain, containers, manifests, parts, quick_start as page, units};
 
 /// Validates the manifests, and lets Helm render them where there is one; with `write` it must be there.
 pub(crate) fn manifests(write: bool) -> anyhow::Result<bool> {
@@ -30,6 +30,16 @@ pub(crate) fn containers(binaries: Option<&Path>) -> anyhow::Result<bool> {
     if binaries.is_some() || run.build() {
         run.containers(binaries);
         run.started_units(binaries);
+    }
+    Ok(run.finish())
+}
+
+/// Follows the quick start with these programs, or with those that are built first; true when it keeps its word.
+pub(crate) fn quick_start(binaries: Option<&Path>) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut run = Run::new()?;
+    if binaries.is_some() || run.build() {
+        run.quick_start(binaries);
     }
     Ok(run.finish())
 }
@@ -96,6 +106,12 @@ impl Run {
     pub(super) fn containers(&mut self, binaries: Option<&Path>) {
         let set_up = |places: &Places| containers::set_up(places, binaries);
         self.trial("containers", set_up, containers::play);
+    }
+
+    /// The quick start, word for word.
+    pub(super) fn quick_start(&mut self, binaries: Option<&Path>) {
+        let set_up = |places: &Places| page::set_up(places, binaries);
+        self.trial("quick start", set_up, page::play);
     }
 
     /// What is more than a run of the test runner. What it lacks makes it a missing part, what it shows a failure.
