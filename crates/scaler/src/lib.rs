@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod acting;
 pub mod api;
 mod bootstrap;
 mod consoles;

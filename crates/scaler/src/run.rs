@@ -398,6 +398,7 @@ impl Scaler {
             epoch: None,
             essences: BTreeMap::new(),
             actions: JoinSet::new(),
+            acting: crate::acting::Acting::default(),
             parallel,
             said: String::new(),
             meter: crate::measure::Meter::default(),

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::act::{self, Job};
+use crate::acting::{Acting, Acts};
 use crate::api::Api;
 use crate::held::Held;
 use crate::lease::Term;
-use crate::ledger::Changes;
+use crate::ledger::{Changes, Update};
 use crate::lister::Listers;
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
@@ -48,6 +49,8 @@ pub(crate) struct Ticker {
     /// What was decided last, to log a decision once.
     pub(crate) essences: BTreeMap<PoolName, (u32, Vec<String>, Vec<&'static str>)>,
     pub(crate) actions: JoinSet<()>,
+    /// What each of them does.
+    pub(crate) acting: Acting,
     /// One for each pool, so that one whose cloud or CI server hangs delays no other.
     pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
     pub(crate) said: String,
@@ -85,6 +88,7 @@ impl Ticker {
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut wakes = self.fleet.store.wakes();
         loop {
+            self.reap();
             self.take_change();
             let term = self.term.borrow_and_update().clone();
             match term {
@@ -115,11 +119,18 @@ impl Ticker {
                 Ok(()) = self.term.changed() => {}
                 Ok(()) = self.changes.changed() => self.changes.mark_changed(),
                 () = self.listers.ended() => {}
-                Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
                 () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
             }
         }
         self.finish(grace).await;
+    }
+
+    /// Lets go of the actions that have ended: all of them, since each turn reads the whole store. None is waited for here;
+    /// the ledger's news wakes the loop when one ends, however it does.
+    fn reap(&mut self) {
+        while let Some(ended) = self.actions.try_join_next_with_id() {
+            self.acting.note(&self.fleet.metrics, ended);
+        }
     }
 
     /// Goes on under another configuration, if there is one. What is in flight ends as it began; everything else is judged
@@ -143,7 +154,11 @@ impl Ticker {
     /// next scaler through its intent.
     async fn finish(mut self, grace: Duration) {
         let clock = self.fleet.clock.clone();
-        let all = async { while self.actions.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = self.actions.join_next_with_id().await {
+                self.acting.note(&self.fleet.metrics, ended);
+            }
+        };
         if ports::timeout(&*clock, grace, all).await.is_none() {
             info!(
                 in_flight = self.fleet.ledger.in_flight(),
@@ -498,31 +513,39 @@ impl Ticker {
                 // the look is older than the last call: asked again now, it would be asked at every tick until the next
                 continue;
             }
-            if !self.fleet.ledger.begin(&subject) {
+            let intent = intent_of(action, pool);
+            let ledger = &self.fleet.ledger;
+            let doubted = doubted(intent.as_ref());
+            let Some(begun) = ledger.begin(&subject, &self.fleet.clock, doubted) else {
                 continue;
-            }
+            };
             let job = Job {
                 action: action.clone(),
                 term: term.clone(),
                 instance: listed(&pool.seen.listings, action),
-                intent: intent_of(action, pool),
+                intent,
                 unjoined: unjoined(action, pool),
                 orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
                 overrides: pool.seen.overrides.clone(),
             };
             let parallel = self.parallel.get(&pool.plan.pool).cloned();
             let fleet = self.fleet.clone();
-            self.actions.spawn(async move {
+            let (name, action) = (pool.plan.pool.clone(), action.as_str());
+            let task = self.actions.spawn(async move {
                 let permit = match parallel {
                     Some(parallel) => parallel.acquire_owned().await.ok(),
                     None => None,
                 };
                 let updates = act::act(&fleet, job).await;
                 drop(permit);
-                fleet
-                    .ledger
-                    .finish(&subject, updates, fleet.clock.boottime());
+                begun.ended(updates);
             });
+            let acts = Acts {
+                pool: name,
+                action,
+                subject,
+            };
+            self.acting.insert(task.id(), acts);
         }
     }
 }
@@ -572,6 +595,13 @@ fn unjoined(action: &Action, pool: &Planned) -> Option<(ProviderName, Instance)>
     });
     let found = all.find(|(_, machine)| machine.name == *instance);
     found.map(|(provider, machine)| (provider.clone(), machine.clone()))
+}
+
+/// What an action has learned that broke on its way: a creation may have been made, and counts as one whose answer is only now
+/// given up. Of anything else the record stays as it is.
+fn doubted(intent: Option<&Intent>) -> Vec<Update> {
+    let creation = intent.filter(|intent| matches!(intent, Intent::Create { .. }));
+    creation.cloned().map(Update::Put).into_iter().collect()
 }
 
 /// The intent behind an action, as it is recorded after this tick's commit.
