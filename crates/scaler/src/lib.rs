@@ -30,6 +30,7 @@ mod measure;
 mod names;
 mod observe;
 mod orphans;
+mod permits;
 mod refusals;
 mod reload;
 mod run;

@@ -11,7 +11,7 @@ use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, Pr
 use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -26,7 +26,8 @@ use crate::lister::Listers;
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
-use crate::run::{Fleet, Parts, Pool, permits};
+use crate::permits::Permits;
+use crate::run::{Fleet, Parts, Pool};
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -51,8 +52,7 @@ pub(crate) struct Ticker {
     pub(crate) actions: JoinSet<()>,
     /// What each of them does.
     pub(crate) acting: Acting,
-    /// One for each pool, so that one whose cloud or CI server hangs delays no other.
-    pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
+    pub(crate) permits: Permits,
     pub(crate) said: String,
     /// Since when the time of machines is counted.
     pub(crate) meter: Meter,
@@ -131,6 +131,7 @@ impl Ticker {
         while let Some(ended) = self.actions.try_join_next_with_id() {
             self.acting.note(&self.fleet.metrics, ended);
         }
+        self.permits.tidy();
     }
 
     /// Goes on under another configuration, if there is one. What is in flight ends as it began; everything else is judged
@@ -143,7 +144,6 @@ impl Ticker {
             return;
         };
         self.listers.follow(&parts.providers);
-        permits(&mut self.parallel, &parts);
         self.fleet = Arc::new(self.fleet.with(parts));
         // of pools that are gone nothing is shown any more, of the others the next tick shows all
         self.fleet.metrics.scaler.forget_pools();
@@ -528,14 +528,12 @@ impl Ticker {
                 orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
                 overrides: pool.seen.overrides.clone(),
             };
-            let parallel = self.parallel.get(&pool.plan.pool).cloned();
+            let permits = self.permits.of(&pool.plan.pool, action);
             let fleet = self.fleet.clone();
             let (name, action) = (pool.plan.pool.clone(), action.as_str());
             let task = self.actions.spawn(async move {
-                let permit = match parallel {
-                    Some(parallel) => parallel.acquire_owned().await.ok(),
-                    None => None,
-                };
+                // nobody closes them: it always gets one
+                let permit = permits.acquire_owned().await.ok();
                 let updates = act::act(&fleet, job).await;
                 drop(permit);
                 begun.ended(updates);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing};
 use ports::{Call, Outcome, Provider, ProviderError};
-use provider_fake::FakeCloud;
+use provider_fake::{FakeCloud, Fault};
 use scaler::Parts;
 use support::{LINUX, PoolSetup, Running, SECOND, Setup, Sim, World, simulate};
 use tokio::sync::watch;
@@ -168,5 +168,47 @@ fn a_wave_of_actions_that_end_is_one_piece_of_news() {
         let read = ticks(&scaler) - before;
         // a look each two seconds, a listing each five and a sweep each five
         assert!((4..30).contains(&read), "the store was read {read} times");
+    });
+}
+/// The pools of this setup, and those of `linux` made at one provider only.
+fn made_at(sim: &Sim, provider: &str) -> Arc<Parts> {
+    let mut parts = sim.parts();
+    let linux = parts
+        .pools
+        .get_mut(&"linux".parse().expect("a name"))
+        .expect("the pool");
+    for offer in &mut linux.policy.offers {
+        offer.provider = provider.parse().expect("the name of a provider");
+    }
+    Arc::new(parts)
+}
+
+#[test]
+fn creations_that_hang_at_one_provider_keep_those_of_another_one_of_the_pool_not_waiting() {
+    let linux = PoolSetup { max: 300, ..LINUX };
+    let other = PoolSetup {
+        name: "other",
+        provider: "sim-b",
+        ..LINUX
+    };
+    let setup = Setup {
+        pools: vec![linux, other],
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        let (changes, changed) = watch::channel(None);
+        let hangs = sim.cloud("sim-b");
+        // more than are carried out at once
+        (0..100).for_each(|_| hangs.fault(Fault::SlowCreate(SECOND * 3600)));
+        assert!(changes.send(Some(made_at(&sim, "sim-b"))).is_ok());
+        let _probot = sim.probot("p");
+        let _scaler = sim.scaler_reloaded("s", sim.store.clone(), None, changed);
+        push(&sim, 100, 600);
+        sim.until("they hang", SECOND * 25, |_| hangs.on_the_way() >= 64)
+            .await;
+        assert!(changes.send(Some(made_at(&sim, "sim"))).is_ok());
+        push(&sim, 3, 600);
+        let made = |world: &World| world.clouds.values().any(|cloud| cloud.made() == 3);
+        sim.until("made at the other one", SECOND * 10, made).await;
     });
 }
