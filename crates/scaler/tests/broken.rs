@@ -4,12 +4,14 @@
 mod support;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use emitter_fake::FakeCi;
 use jiff::Timestamp;
-use model::{CreateBatch, FleetId, Instance, InstanceName, Listing};
-use ports::{Call, Outcome, Provider, ProviderError};
+use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, Snapshot};
+use ports::{Call, Emitter, EmitterError, Outcome, Provider, ProviderError};
 use provider_fake::{FakeCloud, Fault};
 use scaler::Parts;
 use support::{LINUX, PoolSetup, Running, SECOND, Setup, Sim, World, simulate};
@@ -33,12 +35,14 @@ impl Breaking {
         verbs.extend(std::iter::repeat_n(verb, times));
     }
 
+    fn is_next(&self, verb: &'static str) -> bool {
+        let mut verbs = self.verbs.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = verbs.iter().position(|breaks| *breaks == verb);
+        at.and_then(|at| verbs.remove(at)).is_some()
+    }
+
     fn holds(&self, verb: &'static str) {
-        let breaks = {
-            let mut verbs = self.verbs.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = verbs.iter().position(|breaks| *breaks == verb);
-            at.and_then(|at| verbs.remove(at)).is_some()
-        };
+        let breaks = self.is_next(verb);
         assert!(!breaks, "{verb}: a bug of this plugin");
     }
 }
@@ -53,6 +57,9 @@ impl Provider for Breaking {
         self.holds("create");
         let outcomes = self.cloud.create(batch, call).await;
         self.holds("answer of create");
+        if self.is_next("forgotten machine") {
+            return Vec::new();
+        }
         outcomes
     }
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
@@ -121,6 +128,82 @@ fn a_creation_that_breaks_is_doubted_and_then_made_again() {
             scaler.stop().await;
         });
     }
+}
+
+#[test]
+fn a_machine_that_an_answer_does_not_speak_of_may_have_been_made() {
+    let setup = Setup {
+        lag: SECOND * 15,
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        let provider = Breaking::of(sim.cloud("sim"));
+        provider.breaks("forgotten machine", 1);
+        push(&sim, 1, 20);
+        let _probot = sim.probot("p");
+        let (_scaler, _keep) = scaler_on(&sim, &provider);
+        sim.until_settled(SECOND * 240).await;
+        assert_eq!(sim.world().ever(), 1);
+    });
+}
+
+#[test]
+fn a_provider_whose_listing_breaks_is_listed_again_after_a_growing_pause() {
+    simulate(Setup::default(), |sim| async move {
+        let provider = Breaking::of(sim.cloud("sim"));
+        let _probot = sim.probot("p");
+        let (scaler, _keep) = scaler_on(&sim, &provider);
+        sim.pass(SECOND * 12).await;
+        assert!(scaler.readiness.report().ready);
+        provider.breaks("list", 3);
+        sim.pass(SECOND * 8).await;
+        assert!(!scaler.readiness.report().ready, "nobody lists it");
+        push(&sim, 1, 20);
+        let runs = |world: &World| world.running() == 1;
+        // pauses of five, ten and twenty seconds, and a boot
+        let took = sim.until("it runs", SECOND * 60, runs).await;
+        assert!(took > SECOND * 20, "runs after {took:?}");
+        assert!(scaler.readiness.report().ready);
+        let broke = "parmanu_provider_calls_total{provider=\"sim\",operation=\"list\",outcome=\"panicked\"}";
+        assert_eq!(counted(&scaler, broke), 3);
+        sim.until_settled(SECOND * 240).await;
+    });
+}
+
+/// A CI server whose plugin panics at so many looks.
+struct BreakingCi(FakeCi, Arc<AtomicU32>);
+
+#[async_trait]
+impl Emitter for BreakingCi {
+    async fn probe(&self) -> Result<Snapshot, EmitterError> {
+        let breaks = self
+            .1
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        assert!(breaks.is_err(), "probe: a bug of this plugin");
+        self.0.probe().await
+    }
+}
+
+#[test]
+fn an_emitter_whose_look_breaks_is_looked_at_again_after_a_growing_pause() {
+    simulate(Setup::default(), |sim| async move {
+        let breaks = Arc::new(AtomicU32::new(0));
+        let probot = sim.probot_with("p", |ci| Arc::new(BreakingCi(ci, breaks.clone())));
+        let _scaler = sim.scaler("s");
+        sim.pass(SECOND * 5).await;
+        assert!(probot.readiness.report().ready);
+        breaks.store(3, Relaxed);
+        sim.pass(SECOND * 4).await;
+        assert!(!probot.readiness.report().ready, "nobody looks at it");
+        push(&sim, 1, 20);
+        let runs = |world: &World| world.running() == 1;
+        let took = sim.until("it runs", SECOND * 60, runs).await;
+        assert!(took > SECOND * 20, "runs after {took:?}");
+        assert!(probot.readiness.report().ready);
+        let broke = "parmanu_probe_total{emitter=\"ci\",outcome=\"panicked\"}";
+        assert_eq!(counted(&probot, broke), 3);
+        probot.stop().await;
+    });
 }
 
 #[test]
