@@ -14,6 +14,7 @@ use super::page::{Block, blocks, commands, commands_in_text};
 use super::shell::Shell;
 use crate::cell::Network;
 use crate::command::{must, now, wait_until};
+use crate::containers::compile::image_that_compiles;
 use crate::containers::engine::Engine;
 use crate::containers::story::{REDIS, programs, stand_on};
 
@@ -48,7 +49,19 @@ fn jobs_end(words: &str) -> bool {
 }
 
 /// What the others must print.
-const SAYS: [(&str, &[&str]); 1] = [("curl -s http://127.0.0.1:9642/readyz", &["ready"])];
+const SAYS: [(&str, &[&str]); 5] = [
+    ("parmanu check parmanu.yaml", &["fleet acme-ci: 1 emitter"]),
+    (
+        "parmanu doctor  ",
+        &["0 machines", "nothing that was seen is wrong"],
+    ),
+    ("curl -s http://127.0.0.1:9642/readyz", &["\"ready\""]),
+    (
+        "parmanu probe gitlab --job",
+        &["the only pool that takes it"],
+    ),
+    ("parmanu why machine", &["provider: aws", "booting"]),
+];
 
 /// The block behind which a job is pushed, and the section that is read while it waits.
 const RUNNING: &str = "parmanu status --watch";
@@ -114,14 +127,9 @@ fn compiler(scene: &Scene, engine: &Engine<'_>) -> anyhow::Result<()> {
     let file =
         format!("FROM {REDIS}\nCOPY --chmod=0755 cargo /usr/local/bin/\nCOPY programs /programs\n");
     std::fs::write(context.join("Dockerfile"), file)?;
-    let text = std::fs::read_to_string(scene.repository.join("Dockerfile"))?;
-    let named = text
-        .lines()
-        .find_map(|line| line.strip_prefix("FROM docker.io/library/"));
-    let image = named.and_then(|line| line.strip_suffix(" AS build"));
-    let image = image.context("the Dockerfile names no image that compiles")?;
+    let image = image_that_compiles(&scene.repository)?;
     let context = context.to_string_lossy().into_owned();
-    engine.docker(["build", "--network", "none", "--tag", image, &context])?;
+    engine.docker(["build", "--network", "none", "--tag", &image, &context])?;
     Ok(())
 }
 
@@ -204,6 +212,7 @@ impl<'a> Reader<'a> {
         }
         for command in commands(&block.text)? {
             self.type_one(&command)?;
+            self.count += 1;
         }
         if block.text.contains("secrets/aws_id") {
             self.account
@@ -218,7 +227,6 @@ impl<'a> Reader<'a> {
     }
 
     fn type_one(&mut self, command: &str) -> anyhow::Result<String> {
-        self.count += 1;
         let watched = of(&WATCHED, command);
         let wanted = of(&SAYS, command);
         let typed = of(&TYPED, command);
@@ -266,8 +274,8 @@ impl<'a> Reader<'a> {
         ensure!(job["job_info"]["name"] == JOB, "its runner was given {job}");
         say("its runner was given the job");
         wait_until("a pool that is seen to run it", LIMIT, || {
-            let words = self.type_one("parmanu status --output json")?;
-            Ok(words.contains("\"running\": 1").then_some(()))
+            let words = self.shell.run("parmanu status", "")?;
+            Ok(words.contains("1 busy").then_some(()))
         })?;
         self.gitlab.finish(&job)?;
         wait_until("the end of the job", LIMIT, || {
@@ -289,6 +297,7 @@ impl<'a> Reader<'a> {
                 machine
             };
             self.type_one(&command.replace("NAME", name))?;
+            self.count += 1;
         }
         Ok(())
     }
