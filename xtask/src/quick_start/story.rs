@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Scene;
 use super::account::{self, AWS, Account, GITLAB, GitLab, IMAGE, LOOKS, MANAGES};
 use super::page::{Block, blocks, commands, commands_in_text};
+use super::policy;
 use super::shell::Shell;
 use crate::cell::Network;
 use crate::command::{must, now, wait_until};
@@ -215,8 +216,8 @@ impl<'a> Reader<'a> {
             self.count += 1;
         }
         if block.text.contains("secrets/aws_id") {
-            self.account
-                .judge_the_user(&self.checkout.join("secrets"))?;
+            let secrets = self.checkout.join("secrets");
+            policy::judge(&self.account, &self.scene.parliament, &secrets)?;
             say("the user of the policy may do what it names, and nothing else");
         }
         if running {
