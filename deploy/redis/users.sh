@@ -5,7 +5,7 @@
 #
 # FLEET is `fleet:` of the configuration; HOST is where the services find Redis ("redis" if not given). Into FOLDER go
 # redis_users.acl (for `redis-server --aclfile`), probot_redis_url and scaler_redis_url, readable by their owner only.
-# Files that exist are not touched: to change the passwords, delete all three, run it again, restart Redis and both services.
+# Files that exist are not touched: to change the passwords, delete all three, run it again, restart Redis (docs/deploying.md).
 set -eu
 
 fleet=${1:?FLEET is missing, the fleet of the configuration}

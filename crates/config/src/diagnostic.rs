@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::words::visible;
 use ports::strict::{Problem, Severity};
 
 use crate::load::Source;
@@ -114,25 +115,6 @@ impl Excerpt {
     }
 }
 
-/// Text that changes nothing on a terminal but its letters.
-fn visible(text: &str, most: usize) -> String {
-    let harmless = |c: char| match c {
-        '\t' | '\n' | '\r' => ' ',
-        // directions and joins can make a line read like another one
-        c if c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-        {
-            '·'
-        }
-        c => c,
-    };
-    let mut shown: String = text.chars().take(most).map(harmless).collect();
-    if text.chars().nth(most).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// The word at the column; the whole text if it is in quotes.
 fn width(line: &str, column: usize) -> usize {
     let rest: Vec<char> = line.chars().skip(column - 1).collect();
@@ -150,11 +132,7 @@ fn width(line: &str, column: usize) -> usize {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        writeln!(f, "{word}: {}", self.message)?;
+        writeln!(f, "{}: {}", self.severity.as_str(), self.message)?;
         match (self.place, &self.excerpt) {
             (Some((line, column)), Some(excerpt)) => {
                 let gutter = line.to_string();

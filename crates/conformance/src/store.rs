@@ -198,6 +198,7 @@ pub(crate) fn look(emitter_name: &str, epoch: Epoch, workloads: Vec<Workload>) -
         workloads,
         unmatched: vec![],
         unmatched_total: 0,
+        named: vec![],
     }
 }
 

@@ -20,10 +20,12 @@ mod job;
 mod learned;
 mod memory;
 mod money;
+mod named;
 mod overrides;
 mod policy;
 pub mod rules;
 mod seen;
+pub mod words;
 mod workload;
 
 pub use batch::{BatchId, CreateBatch, InstanceName, NameParts, UserData, idempotency_token};
@@ -42,6 +44,7 @@ pub use memory::{
     Tokens, Wanted,
 };
 pub use money::{Currency, Money};
+pub use named::{NamedJob, NamedState};
 pub use overrides::{Directive, Order, Override, Overrides, StoredOrder, StoredOrders};
 pub use policy::{
     Boot, Bootstrap, ExecutorMode, OfferId, OfferPolicy, OnStale, Policy, Reuse, UncontrolledLeave,

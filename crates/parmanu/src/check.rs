@@ -3,21 +3,106 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use config::{LoadError, Report, Settings};
+use config::{Diagnostic, LoadError, Report, Settings};
 use model::Policy;
 use model::rules::PRECEDENCE;
+use ports::strict::Severity;
+use serde::Serialize;
 
-/// Checks files, each a configuration of its own, and prints what is wrong with them.
-pub(crate) fn run(files: &[PathBuf], strict: bool) -> anyhow::Result<ExitCode> {
-    let mut good = true;
-    for file in files {
-        good &= one(file, strict)?;
+use crate::output::{Output, print_json};
+
+/// What `--output json` prints. Its keys stay what they are; new ones may come.
+#[derive(Serialize)]
+struct Checked {
+    version: u32,
+    usable: bool,
+    errors: usize,
+    warnings: usize,
+    findings: Vec<Finding>,
+}
+
+/// One thing that is wrong.
+#[derive(Serialize)]
+struct Finding {
+    severity: &'static str,
+    file: String,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: String,
+    suggestion: Option<String>,
+}
+
+impl Finding {
+    fn of(diagnostic: &Diagnostic) -> Self {
+        let (line, column) = diagnostic.place.unzip();
+        Finding {
+            severity: diagnostic.severity.as_str(),
+            file: diagnostic.file.clone(),
+            line,
+            column,
+            message: diagnostic.message.clone(),
+            suggestion: diagnostic.suggestion.clone(),
+        }
     }
+
+    /// A file that is not there: for a program that reads findings it is one of them.
+    fn unreadable(path: &Path, source: &std::io::Error) -> Self {
+        Finding {
+            severity: Severity::Error.as_str(),
+            file: path.display().to_string(),
+            line: None,
+            column: None,
+            message: format!("it cannot be read: {source}"),
+            suggestion: None,
+        }
+    }
+}
+
+/// Checks files, each a configuration of its own, and prints what is wrong with them. Exit code 1 when any cannot be used.
+pub(crate) fn run(files: &[PathBuf], strict: bool, output: Output) -> anyhow::Result<ExitCode> {
+    let good = match output {
+        Output::Words => {
+            let mut good = true;
+            for file in files {
+                good &= one(file, strict)?;
+            }
+            good
+        }
+        Output::Json => {
+            let checked = all(files, strict);
+            print_json(&checked)?;
+            checked.usable
+        }
+    };
     Ok(if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn all(files: &[PathBuf], strict: bool) -> Checked {
+    let mut findings = vec![];
+    for file in files {
+        match config::load(file, &service::registries()) {
+            Ok((_, report)) | Err(LoadError::Invalid { report }) => {
+                findings.extend(report.0.iter().map(Finding::of));
+            }
+            Err(LoadError::Io { path, source }) => {
+                findings.push(Finding::unreadable(&path, &source));
+            }
+        }
+    }
+    let is_error = |finding: &&Finding| finding.severity == Severity::Error.as_str();
+    let errors = findings.iter().filter(is_error).count();
+    let warnings = findings.len() - errors;
+    Checked {
+        version: 1,
+        usable: errors == 0 && !(strict && warnings > 0),
+        errors,
+        warnings,
+        findings,
+    }
 }
 
 /// Whether a file can be used.

@@ -12,6 +12,7 @@ mod ask;
 mod check;
 mod demo;
 mod doctor;
+mod output;
 mod plan;
 mod probe;
 mod reap;
@@ -43,6 +44,9 @@ enum Verb {
         /// Treat warnings as errors.
         #[arg(long)]
         strict: bool,
+        /// Text for people, or one JSON document for CI and editors (docs/configuration.md has its shape).
+        #[arg(long, default_value = "words")]
+        output: output::Output,
     },
     /// Prints what the next tick would do, in words, and does nothing of it: for a world from a file, or for the one
     /// that the store and the providers show now.
@@ -115,7 +119,11 @@ enum Verb {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().verb {
-        Verb::Check { files, strict } => check::run(&files, strict),
+        Verb::Check {
+            files,
+            strict,
+            output,
+        } => check::run(&files, strict, output),
         Verb::Plan { config, world } => until_told(plan::run(&config, world.as_deref())).await,
         Verb::Probe(arguments) => until_told(probe::run(&arguments)).await,
         Verb::Doctor(arguments) => until_told(doctor::run(&arguments)).await,

@@ -132,7 +132,7 @@ async fn it_is_asked_and_told_what_to_do() {
     says(
         &bench.ask(&["why", "job", "group/job/7"]).await,
         4,
-        &["group/job/7", "parmanu probe"],
+        &["no job group/job/7", "it did not at the last look"],
     );
 
     let pin = [

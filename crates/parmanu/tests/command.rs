@@ -71,6 +71,74 @@ fn check_reports_every_error_and_says_so_by_its_exit_code() {
 }
 
 #[test]
+fn check_tells_programs_the_same_in_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (bad, missing) = (path("bad.yaml"), path("missing.yaml"));
+    std::fs::write(&bad, "version: 1\nflet: acme\n").unwrap();
+    let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/minimal.yaml");
+    let check = |arguments: &[&str]| -> (Option<i32>, serde_json::Value) {
+        let output = parmanu(&[&["check", "--output", "json"], arguments].concat());
+        let document = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), document)
+    };
+
+    let (code, good) = check(&[minimal]);
+    assert_eq!(code, Some(0), "{good}");
+    let nothing = serde_json::json!({
+        "version": 1, "usable": true, "errors": 0, "warnings": 0, "findings": []
+    });
+    assert_eq!(good, nothing);
+
+    // one that is not there is a finding, and hides no other
+    let (code, found) = check(&[&missing, minimal, &bad]);
+    assert_eq!(code, Some(1), "{found}");
+    assert_eq!(found["usable"], false);
+    let findings = found["findings"].as_array().unwrap();
+    assert_eq!(found["errors"], findings.len());
+    assert_eq!(findings[0]["file"], missing.as_str());
+    assert_eq!(findings[0]["line"], serde_json::Value::Null);
+    let misspelt = findings.iter().find(|found| found["line"] == 2).unwrap();
+    let message = misspelt["message"].as_str().unwrap();
+    assert!(message.starts_with("unknown key `flet`"), "{message}");
+    let rest = serde_json::json!({
+        "severity": "error", "file": bad, "line": 2, "column": 1,
+        "message": message, "suggestion": "fleet"
+    });
+    assert_eq!(misspelt, &rest);
+
+    // the words and the document count alike
+    let words = text(&parmanu(&["check", &bad]).stdout);
+    let (_, alone) = check(&[&bad]);
+    let errors = format!("{} errors", alone["errors"]);
+    assert!(words.contains(&errors), "{words} {alone}");
+}
+
+#[test]
+fn warnings_are_no_errors_but_for_the_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("literal.yaml");
+    let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/minimal.yaml");
+    let text = std::fs::read_to_string(minimal).unwrap();
+    let literal = text.replace("${env:GITLAB_TOKEN}", "glpat-not-a-real-one");
+    assert_ne!(text, literal);
+    std::fs::write(&file, literal).unwrap();
+    let bootstrap = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/bootstrap");
+    std::os::unix::fs::symlink(bootstrap, folder.path().join("bootstrap")).unwrap();
+    let file = file.to_str().unwrap();
+    for (strict, code, usable) in [(None, 0, true), (Some("--strict"), 1, false)] {
+        let arguments = ["check", "--output=json", file].into_iter().chain(strict);
+        let output = parmanu(&arguments.collect::<Vec<_>>());
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{found}");
+        assert_eq!(found["usable"], usable);
+        assert_eq!(found["errors"], 0);
+        assert_ne!(found["warnings"], 0);
+        assert!(!found.to_string().contains("glpat-not"), "{found}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let output = parmanu(&["check", "no-such-file.yaml"]);
     assert!(!output.status.success());

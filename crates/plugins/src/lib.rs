@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use model::{FleetId, InstallationId};
-use ports::{
-    Clock, EmitterRegistry, ProviderRegistry, Store, StoreAddress, StoreError, StoreErrorKind,
-};
+use ports::{Clock, EmitterRegistry, ProviderRegistry, Store, StoreAddress, StoreError};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
@@ -43,17 +41,15 @@ pub fn store(
     let Some(address) = address else {
         return Ok(Arc::new(store_memory::MemoryStore::new(clock)));
     };
-    let url = address.url.read().map_err(|error| StoreError {
-        kind: StoreErrorKind::Config,
-        operation: "find its address",
-        message: "check `store: { url: … }`".to_owned(),
-        source: Some(Box::new(error)),
-    })?;
     let tls = store_redis::Tls {
         ca_file: address.ca_file.clone(),
         identity: address.identity.clone(),
     };
-    Ok(Arc::new(store_redis::RedisStore::new(&url, &tls, fleet)?))
+    Ok(Arc::new(store_redis::RedisStore::new(
+        &address.url,
+        &tls,
+        fleet,
+    )?))
 }
 
 /// The mark of this installation on its machines: made from the store's address without its credentials, so that all

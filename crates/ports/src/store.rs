@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use model::{
-    EmitterName, Epoch, HolderId, Intent, IntentKey, Order, PoolMemory, PoolName, Seen,
+    EmitterName, Epoch, HolderId, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName, Seen,
     StoredIntent, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 
@@ -143,6 +143,8 @@ pub struct WorkloadWrite {
     pub unmatched: Vec<Unmatched>,
     /// How many jobs no pool takes in all.
     pub unmatched_total: u32,
+    /// Some of the jobs by name; bounded by the writer.
+    pub named: Vec<NamedJob>,
 }
 
 /// What the store knows of one emitter.
@@ -156,6 +158,8 @@ pub struct EmitterStatus {
     pub unmatched: Vec<Unmatched>,
     /// How many in all.
     pub unmatched_total: u32,
+    /// Some of the jobs of that look by name.
+    pub named: Vec<NamedJob>,
 }
 
 /// A look that failed.

@@ -6,6 +6,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
+/// How a length of time is written, as a regular expression for schemas. The reader takes a few more ways (`PT5M`), which an
+/// editor need not offer.
+pub const SPAN: &str = concat!(
+    "[0-9]+(\\.[0-9]+)? ?(h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms|millis|milliseconds?)",
+    "(,? ?[0-9]+(\\.[0-9]+)? ?(h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms|millis|milliseconds?))*"
+);
+
 /// A length of time with its unit: `5s`, `10m`, `1h 30m`. A bare number is refused, since nobody can tell its unit;
 /// `0s` means zero, not "never".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +69,7 @@ impl JsonSchema for Span {
         schemars::json_schema!({
             "type": "string",
             "description": "A length of time with its unit, such as 5s, 10m or 1h 30m.",
-            "pattern": "^[0-9]",
+            "pattern": format!("^{SPAN}$"),
             "examples": ["5s", "10m", "1h 30m"]
         })
     }

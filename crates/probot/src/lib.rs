@@ -9,6 +9,7 @@
 pub mod ahead;
 mod hooks;
 pub mod mapping;
+mod named;
 mod pace;
 pub mod passed_over;
 mod poll;

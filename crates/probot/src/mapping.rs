@@ -10,12 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{
     ConfigHash, Demand, EmitterName, Executor, ExecutorId, ExecutorState, Fit, FleetId, Job,
-    JobClass, JobId, JobRange, NameParts, PoolName, Requirement, Snapshot, Unmatched, Workload,
-    age,
+    JobClass, JobId, JobRange, NameParts, NamedJob, PoolName, Requirement, Snapshot, Unmatched,
+    Workload, age,
 };
 use ports::Matcher;
 
 use crate::ahead::{Ahead, Durations};
+use crate::named::Named;
 
 /// Jobs without a pool that are reported by name; the rest is a number.
 const MAX_UNMATCHED: usize = 50;
@@ -120,6 +121,8 @@ pub struct Mapped {
     pub unmatched: Vec<Unmatched>,
     /// How many such jobs there are in all.
     pub unmatched_total: u32,
+    /// The oldest jobs of each pool and state, by name.
+    pub named: Vec<NamedJob>,
     /// Jobs that began to run since the look before, and how long they had waited.
     pub waits: Vec<(PoolName, Duration)>,
 }
@@ -183,23 +186,31 @@ impl Mapper {
             workloads: Vec::new(),
             unmatched: Vec::new(),
             unmatched_total: 0,
+            named: Vec::new(),
             waits: Vec::new(),
         };
         let ahead = Ahead::of(snapshot, durations, now);
-        self.place_each(snapshot, &homes, |job, class, place| match place {
-            Place::Held(pool) | Place::First(pool) => {
-                if let Some(workload) = workloads.get_mut(pool) {
-                    let waited = durations.waited(job);
-                    mapped
-                        .waits
-                        .extend(waited.map(|waited| (pool.clone(), waited)));
-                    count(&mut workload.demand, job, class, now);
-                    ahead.count(&mut workload.demand, job, class);
+        let mut named = Named::default();
+        self.place_each(snapshot, &homes, |job, class, place| {
+            named.add(job, class, place.pool());
+            match place {
+                Place::Held(pool) | Place::First(pool) => {
+                    if let Some(workload) = workloads.get_mut(pool) {
+                        let waited = durations.waited(job);
+                        mapped
+                            .waits
+                            .extend(waited.map(|waited| (pool.clone(), waited)));
+                        count(&mut workload.demand, job, class, now);
+                        ahead.count(&mut workload.demand, job, class);
+                    }
                 }
+                Place::Nowhere(nearest) if *class == JobClass::Runnable => {
+                    mapped.miss(job, nearest);
+                }
+                Place::Nowhere(_) => {}
             }
-            Place::Nowhere(nearest) if *class == JobClass::Runnable => mapped.miss(job, nearest),
-            Place::Nowhere(_) => {}
         });
+        mapped.named = named.told(now);
         mark_busy(snapshot, &homes, &mut workloads);
         mapped.workloads = workloads.into_values().collect();
         mapped.workloads.extend(self.left_over(snapshot));

@@ -278,6 +278,7 @@ impl Poller {
             workloads: mapped.workloads,
             unmatched: mapped.unmatched,
             unmatched_total: mapped.unmatched_total,
+            named: mapped.named,
         };
         match self.store.put_workloads(&write).await {
             Ok(()) => {

@@ -261,16 +261,8 @@ fn it_shows_pools_machines_jobs_and_why() {
         let job = machine["jobs"][0].as_str().expect("a job");
         let found = asked.good(&format!("/api/v1/jobs/{job}")).await;
         assert_eq!(
-            (&found["state"], &found["executor"]),
+            (&found["jobs"][0]["state"], &found["jobs"][0]["executor"]),
             (&json!("running"), &machine["name"])
-        );
-        let unknown = asked.good("/api/v1/jobs/no/such").await;
-        assert_eq!(unknown["state"], "not_seen");
-        assert!(
-            unknown["not_known"][0]
-                .as_str()
-                .is_some_and(|it| it.contains("parmanu probe")),
-            "{unknown}"
         );
 
         let name = machine["name"].as_str().expect("a name");
@@ -499,6 +491,56 @@ fn a_pause_that_is_taken_back_is_over_at_once() {
         assert_eq!((status, &answer["overrides"]), (StatusCode::OK, &json!([])));
         sim.until("both run", SECOND * 30, run(2)).await;
         sim.until_settled(SECOND * 240).await;
+    });
+}
+
+/// Whoever has one of forty waiting jobs in hand learns what keeps it, or that it is one of those that are not named.
+#[test]
+fn a_job_that_waits_is_found_by_what_a_person_has_in_hand() {
+    simulate(Setup::default(), |sim| async move {
+        let _probot = sim.probot("p");
+        let asked = shown(&sim, "s");
+        push(&sim, 40, 3600);
+        // the pool is full, and the others wait
+        sim.until("ten run", SECOND * 60, run(10)).await;
+        sim.pass(SECOND * 10).await;
+        let all = asked.good("/api/v1/jobs/fake/project").await;
+        let jobs = all["jobs"].as_array().expect("jobs");
+        let of = |state: &str| jobs.iter().filter(|job| job["state"] == state).count();
+        assert_eq!((of("runnable"), of("running")), (10, 10), "{all}");
+
+        // by its id, its address, and its name with the id
+        let waiting = jobs.iter().find(|job| job["state"] == "runnable");
+        let id = waiting.expect("one that waits")["id"]
+            .as_str()
+            .expect("an id");
+        let address = format!("https:%2F%2Fci.example.com%2Fa%2F-%2Fjobs%2F{id}%3Ftab%3Dlog");
+        for way in [id, &address, &format!("Fake/Project%20job-{id}%20%23{id}")] {
+            let found = asked.good(&format!("/api/v1/jobs/{way}")).await;
+            let job = &found["jobs"][0];
+            assert_eq!(
+                (&job["id"], &job["state"]),
+                (&json!(id), &json!("runnable"))
+            );
+            assert_eq!(job["pool"], "linux", "{found}");
+            assert!(
+                job["waited_seconds"].as_u64().is_some_and(|it| it > 5),
+                "{found}"
+            );
+            // and what its pool does about it
+            let pool = &found["pools"][0];
+            assert_eq!(pool["pool"]["max"], 10, "{found}");
+            let reasons = pool["plan"]["reasons"].as_array().expect("reasons");
+            assert!(reasons.iter().any(|it| it["code"] == "ceiling"), "{found}");
+            assert_eq!(found["not_known"], json!([]));
+        }
+
+        // twenty of forty are named, and the answer does not pretend to know the others
+        let unknown = asked.good("/api/v1/jobs/no/such").await;
+        assert_eq!(unknown["jobs"], json!([]), "{unknown}");
+        let open = unknown["not_known"][0].as_str().expect("what is open");
+        assert!(open.contains("one of 20 jobs of ci"), "{open}");
+        assert!(open.contains("parmanu probe ci"), "{open}");
     });
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use model::{
-    EmitterName, Intent, IntentKey, Order, PoolMemory, PoolName, StoredIntent, StoredOrder,
-    StoredOrders, StoredWorkload, Unmatched, Workload,
+    EmitterName, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName, StoredIntent,
+    StoredOrder, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 use ports::{EmitterStatus, FleetRecord, PoolCommit, PoolRecord, ProbeFailure, WorkloadWrite};
 
@@ -53,9 +53,17 @@ struct Pool {
     decisions: VecDeque<serde_json::Value>,
 }
 
+/// What the last good look told of single jobs.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    unmatched: Vec<Unmatched>,
+    unmatched_total: u32,
+    named: Vec<NamedJob>,
+}
+
 #[derive(Debug, Default)]
 struct Emitter {
-    good: Option<Dated<(Vec<Unmatched>, u32)>>,
+    good: Option<Dated<Told>>,
     failure: Option<Dated<String>>,
 }
 
@@ -75,7 +83,11 @@ impl State {
                 changed.push(workload.pool.clone());
             }
         }
-        let value = (write.unmatched.clone(), write.unmatched_total);
+        let value = Told {
+            unmatched: write.unmatched.clone(),
+            unmatched_total: write.unmatched_total,
+            named: write.named.clone(),
+        };
         let good = Some(Dated {
             value,
             written: now,
@@ -215,7 +227,7 @@ impl Pool {
 
 impl Emitter {
     fn status(&self, now: Duration) -> EmitterStatus {
-        let (unmatched, unmatched_total) = self
+        let told = self
             .good
             .as_ref()
             .map(|dated| dated.value.clone())
@@ -226,8 +238,9 @@ impl Emitter {
                 why: dated.value.clone(),
                 age: dated.age(now),
             }),
-            unmatched,
-            unmatched_total,
+            unmatched: told.unmatched,
+            unmatched_total: told.unmatched_total,
+            named: told.named,
         }
     }
 }

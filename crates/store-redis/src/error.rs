@@ -8,6 +8,31 @@ use std::time::Duration;
 use ports::{StoreError, StoreErrorKind};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+/// What a failure says about the connection it happened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It broke, or nobody answers on it.
+    Broken,
+    /// Redis does not know us: the credentials are wrong or missing.
+    Unauthenticated,
+    /// Redis knows us, and does not allow this. Somebody else may be meant by now.
+    Forbidden,
+}
+
+impl Trouble {
+    /// What of a failure says something about its connection.
+    pub(crate) fn of(error: &RedisError) -> Option<Self> {
+        match (error.code(), error.kind()) {
+            (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
+                Some(Trouble::Unauthenticated)
+            }
+            (_, ErrorKind::Server(ServerErrorKind::NoPerm)) => Some(Trouble::Forbidden),
+            (_, ErrorKind::Io) => Some(Trouble::Broken),
+            _ => None,
+        }
+    }
+}
+
 /// Turns an error of the client or the server into ours.
 pub(crate) fn from_redis(operation: &'static str, error: RedisError) -> StoreError {
     let (kind, message) = sort(&error);

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use model::{
-    EmitterName, Intent, IntentKey, Order, PoolMemory, PoolName, StoredIntent, StoredOrder,
-    StoredOrders, StoredWorkload, Unmatched, Workload,
+    EmitterName, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName, StoredIntent,
+    StoredOrder, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 use ports::{EmitterStatus, ProbeFailure, StoreError, StoreErrorKind, WorkloadWrite};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ struct DatedOrder {
 struct Report {
     unmatched: Vec<Unmatched>,
     unmatched_total: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<NamedJob>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +73,7 @@ pub(crate) fn report(write: &WorkloadWrite) -> Result<String, StoreError> {
     json(&Report {
         unmatched,
         unmatched_total: write.unmatched_total,
+        named: write.named.clone(),
     })
 }
 
@@ -187,6 +190,7 @@ pub(crate) fn status(key: &str, fields: &Fields, now_ms: i64) -> Result<EmitterS
                 status.last_good = Some(age(good.looked_at_ms, now_ms));
                 status.unmatched = good.report.unmatched;
                 status.unmatched_total = good.report.unmatched_total;
+                status.named = good.report.named;
             }
             b"failure" => {
                 let failure: DatedFailure = parse(&place, value)?;
@@ -333,11 +337,21 @@ mod tests {
         let found = status("key", &both, NOW_MS).unwrap();
         assert_eq!(found.last_good, Some(AGE));
         assert_eq!(found.unmatched[0].missing, ["tag macos"]);
+        assert_eq!(found.named[0].name, "test");
         let failure = found.failure.unwrap();
         assert_eq!(
             (failure.why.as_str(), failure.age),
             ("GET /api/v4/runners answered 502", AGE)
         );
+    }
+
+    /// Jobs are told by name since 0.1; a look of before that tells everything else.
+    #[test]
+    fn a_status_without_names_is_read() {
+        let golden = golden!("v1", "status-good-without-names.json");
+        let found = status("key", &fields("good", golden), NOW_MS).unwrap();
+        assert_eq!((found.last_good, found.unmatched_total), (Some(AGE), 1));
+        assert_eq!(found.named, []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use model::{EmitterName, PoolName, StoredOrders};
 use ports::{EmitterStatus, FleetRecord, PoolRecord, ProbeFailure, StoreError, StoreErrorKind};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
+use crate::error::Trouble;
 use crate::format::Fields;
 use crate::{RedisStore, error, format};
 
@@ -39,9 +40,14 @@ impl RedisStore {
         let key = self.keys.overrides();
         pipe.cmd("HGETALL").arg(&key);
         keys.push(key);
-        let mut connection = self.connection.clone();
-        let call = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection);
-        let answers = self.call(OPERATION, call).await?;
+        let mut line = self.link.line();
+        let call = pipe.query_async::<Vec<RedisResult<Value>>>(&mut line.connection);
+        let answers = self.call(OPERATION, line.number, call).await?;
+        // each answer has its own error, and none of them ends the call
+        let refused = answers.iter().find_map(|answer| answer.as_ref().err());
+        if let Some(trouble) = refused.and_then(Trouble::of) {
+            self.link.is_in_trouble(line.number, trouble);
+        }
         decode(pools, emitters, &keys, answers)
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use redis::Client;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+
+use crate::link::Link;
 
 /// A server that takes longer to subscribe or to answer is treated as gone.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -35,7 +36,7 @@ pub(crate) enum Heard {
 
 /// A stream that never ends. It must be called within a tokio runtime; the connection ends with the stream.
 pub(crate) fn listen<T: Send + 'static>(
-    client: Client,
+    link: Link,
     channel: String,
     read: impl Fn(Heard) -> Option<T> + Send + Sync + 'static,
 ) -> BoxStream<'static, T> {
@@ -48,7 +49,7 @@ pub(crate) fn listen<T: Send + 'static>(
         };
         tokio::select! {
             () = sender.closed() => {}
-            () = listener.reconnect_for_ever(&client) => {}
+            () = listener.reconnect_for_ever(&link) => {}
         }
     });
     stream::unfold(receiver, |mut receiver| async {
@@ -64,20 +65,21 @@ struct Listener<T, R> {
 }
 
 impl<T, R: Fn(Heard) -> Option<T>> Listener<T, R> {
-    async fn reconnect_for_ever(&self, client: &Client) {
+    async fn reconnect_for_ever(&self, link: &Link) {
         let mut wait = FIRST_WAIT;
         loop {
-            match self.one_connection(client).await {
+            match self.one_connection(&link.client()).await {
                 Ok(()) => wait = FIRST_WAIT,
                 Err(why) => tracing::debug!(why, channel = self.channel, "no hints from the store"),
             }
             sleep(wait).await;
+            link.look_again();
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
     /// Listens until the connection is lost; an error when there was none.
-    async fn one_connection(&self, client: &Client) -> Result<(), &'static str> {
+    async fn one_connection(&self, client: &redis::Client) -> Result<(), &'static str> {
         let connected = timeout(LIMIT, client.get_async_pubsub()).await;
         let pubsub = connected.ok().and_then(Result::ok).ok_or("not connected")?;
         let (mut sink, mut messages) = pubsub.split();

@@ -27,9 +27,13 @@ impl RedisStore {
                 .arg(format::digest(workload)?)
                 .arg(format::json(workload)?);
         }
-        let mut connection = self.connection.clone();
-        self.call("write workloads", script.invoke_async(&mut connection))
-            .await
+        let mut line = self.link.line();
+        self.call(
+            "write workloads",
+            line.number,
+            script.invoke_async(&mut line.connection),
+        )
+        .await
     }
 
     pub(crate) async fn write_failure(
@@ -45,9 +49,13 @@ impl RedisStore {
             .arg(epoch.0)
             .arg(format::failure(why)?)
             .arg(ms(KEEP_WORKLOADS));
-        let mut connection = self.connection.clone();
-        self.call("note a failed look", script.invoke_async(&mut connection))
-            .await
+        let mut line = self.link.line();
+        self.call(
+            "note a failed look",
+            line.number,
+            script.invoke_async(&mut line.connection),
+        )
+        .await
     }
 
     pub(crate) async fn write_commit(
@@ -86,9 +94,13 @@ impl RedisStore {
                 script.arg(format::json(decision)?);
             }
         }
-        let mut connection = self.connection.clone();
-        self.call("commit a cycle", script.invoke_async(&mut connection))
-            .await
+        let mut line = self.link.line();
+        self.call(
+            "commit a cycle",
+            line.number,
+            script.invoke_async(&mut line.connection),
+        )
+        .await
     }
 
     pub(crate) async fn write_order(
@@ -103,9 +115,13 @@ impl RedisStore {
             .arg(format::json(order)?)
             .arg(Order::MOST)
             .arg(ms(KEEP_OVERRIDES));
-        let mut connection = self.connection.clone();
-        self.call("keep an override", script.invoke_async(&mut connection))
-            .await
+        let mut line = self.link.line();
+        self.call(
+            "keep an override",
+            line.number,
+            script.invoke_async(&mut line.connection),
+        )
+        .await
     }
 
     pub(crate) async fn remove_order(
@@ -115,8 +131,12 @@ impl RedisStore {
     ) -> Result<bool, StoreError> {
         let mut script = scripts::END_ORDER.key(self.keys.overrides());
         script.arg(id).arg(u8::from(only_if_over));
-        let mut connection = self.connection.clone();
-        self.call("end an override", script.invoke_async(&mut connection))
-            .await
+        let mut line = self.link.line();
+        self.call(
+            "end an override",
+            line.number,
+            script.invoke_async(&mut line.connection),
+        )
+        .await
     }
 }

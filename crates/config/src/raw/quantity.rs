@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use model::Share;
-use ports::units::Span;
+use ports::units::{SPAN, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
@@ -151,7 +151,7 @@ impl fmt::Display for Decimal {
 }
 
 quantity!(Decimal, "a number such as 4 or 0.5", Some(Decimal::of), {
-    "type": ["number", "string"], "minimum": 0, "examples": [4, 0.5]
+    "type": ["number", "string"], "minimum": 0, "pattern": "^[0-9]+(\\.[0-9]+)?$", "examples": [4, 0.5]
 });
 
 /// From a least to a greatest amount: `1..4`, or one for both.
@@ -177,11 +177,13 @@ quantity!(Range<Decimal>, "a range such as 1..4, or one number", Some(|number| {
     let one = Decimal::of(number)?;
     Some(Range { least: one, most: one })
 }), {
-    "type": ["string", "number"], "examples": ["1..4", "0.5..2", 2]
+    "type": ["string", "number"], "minimum": 0, "pattern": "^[0-9]+(\\.[0-9]+)?( ?\\.\\. ?[0-9]+(\\.[0-9]+)?)?$",
+    "examples": ["1..4", "0.5..2", 2]
 });
 
 quantity!(Range<Size>, "a range of memory such as 2GiB..8GiB, or one amount", None, {
-    "type": "string", "examples": ["2GiB..8GiB", "4GiB"]
+    "type": "string", "pattern": "^[0-9]+ ?(Ki|Mi|Gi|Ti)B( ?\\.\\. ?[0-9]+ ?(Ki|Mi|Gi|Ti)B)?$",
+    "examples": ["2GiB..8GiB", "4GiB"]
 });
 
 /// How long idleness lasts: a time, or `break-even`.
@@ -205,7 +207,7 @@ impl FromStr for IdleFor {
 }
 
 quantity!(IdleFor, "a time with its unit, such as 5s, 10m or 1h 30m, or `break-even`", None, {
-    "type": "string", "examples": ["break-even", "10m"]
+    "type": "string", "pattern": format!("^(break-even|{SPAN})$"), "examples": ["break-even", "10m"]
 });
 
 /// How many slots are kept idle: a number, a share of the busy ones, or `arrivals`.
@@ -234,7 +236,8 @@ quantity!(Idle, "a number of slots, a share of the busy ones such as 10%, or `ar
     let decimal = Decimal::of(number)?;
     (decimal.milli % 1000 == 0).then_some(Idle::Number(decimal.milli / 1000))
 }), {
-    "type": ["integer", "string"], "minimum": 0, "examples": [4, "10%", "arrivals"]
+    "type": ["integer", "string"], "minimum": 0, "pattern": "^([0-9]+|[0-9]+(\\.[0-9])?%|arrivals)$",
+    "examples": [4, "10%", "arrivals"]
 });
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Epoch, Unmatched};
+use model::{Epoch, JobId, NamedJob, NamedState, Unmatched};
 use ports::{EmitterStatus, FleetRecord, LeaseName, PoolRecord, StoreErrorKind};
 
 use super::{
@@ -213,7 +213,16 @@ pub async fn odd_text_survives(harness: &dyn StoreHarness) {
     write.unmatched = vec![Unmatched {
         job: odd.clone(),
         nearest: Some(pool("linux")),
-        missing: vec![odd],
+        missing: vec![odd.clone()],
+    }];
+    write.named = vec![NamedJob {
+        id: JobId::new(odd.clone()),
+        project: odd.clone(),
+        name: odd.clone(),
+        pool: Some(pool("linux")),
+        state: NamedState::Unrunnable,
+        why: Some(odd),
+        waited_s: Some(u64::MAX),
     }];
     write.unmatched_total = u32::MAX;
     // Twice, since the second write meets what the first one stored.
@@ -231,4 +240,5 @@ pub async fn odd_text_survives(harness: &dyn StoreHarness) {
     let status = &record.emitters[&emitter("gitlab")];
     assert_eq!(status.unmatched, write.unmatched);
     assert_eq!(status.unmatched_total, u32::MAX);
+    assert_eq!(status.named, write.named);
 }

@@ -14,15 +14,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::ValueEnum;
 use ports::SecretRef;
 use secrecy::SecretString;
-use serde::Serialize;
 use url::Url;
 
 pub(crate) use orders::{Confirm, Drain, Overrides, Pause, Pin, Resume};
 pub(crate) use status::Status;
 pub(crate) use why::Why;
+
+use crate::output::Output;
 
 /// The answer is there, and the scaler says that it is not the whole truth.
 const DOUBTFUL: u8 = 3;
@@ -43,12 +43,6 @@ pub(crate) struct Asked {
     /// Tables for people, or JSON for scripts.
     #[arg(long, default_value = "words", global = true)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Words,
-    Json,
 }
 
 /// Who gives an order, with which right.
@@ -92,11 +86,6 @@ impl Author {
             None => bail!("nobody knows who gives this order: say it by --who"),
         }
     }
-}
-
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }
 
 /// The exit code of an answer that says these doubts.

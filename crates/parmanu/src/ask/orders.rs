@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Found};
 use super::status::say_overrides;
-use super::{Asked, Author, Output, code, print_json};
+use super::{Asked, Author, code};
+use crate::output::{Output, print_json};
 
 /// Why an order is given, by whom, for how long, and to which scaler.
 #[derive(clap::Args)]

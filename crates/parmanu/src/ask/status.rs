@@ -11,7 +11,8 @@ use scaler::api::shapes::{Emitter, Emitters, Override, Overrides, Pool, Pools, R
 use serde::Serialize;
 
 use super::client::{Client, Found};
-use super::{Asked, Output, code, print_json};
+use super::{Asked, code};
+use crate::output::{Output, print_json};
 use crate::tables::{in_words, table};
 
 /// What is shown, and how often.

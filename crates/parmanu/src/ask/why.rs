@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use scaler::api::shapes::{JobState, Machine, OneJob, OneMachine, OnePool, Plan, Pool, Reason};
+use scaler::api::shapes::{
+    FoundJobs, Job, JobState, Machine, OneMachine, OnePool, Plan, Pool, Reason,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::status::{say_overrides, say_replica};
-use super::{Asked, NOT_FOUND, Output, code, print_json};
-use crate::tables::table;
+use super::{Asked, NOT_FOUND, code};
+use crate::output::{Output, print_json};
+use crate::tables::{in_words, table};
 
 /// What is asked about.
 #[derive(clap::Args)]
@@ -31,8 +34,8 @@ enum What {
     },
     /// Why a job runs where it runs, or does not.
     Job {
-        /// Its id, as the CI server shows it.
-        id: String,
+        /// Its id, its name, `project/name`, or its address, as the CI server shows it.
+        job: String,
     },
     /// Why a machine is there, and what becomes of it.
     Machine {
@@ -55,13 +58,12 @@ impl Why {
                 let of = |found: &OneMachine| code(found.replica.doubts.len());
                 self.say(&path, machine, of).await
             }
-            What::Job { id } => {
-                let path: Vec<&str> = ["jobs"].into_iter().chain(id.split('/')).collect();
-                let of = |found: &OneJob| match found.state {
-                    JobState::NotSeen => ExitCode::from(NOT_FOUND),
-                    JobState::Running | JobState::Unmatched => code(found.replica.doubts.len()),
+            What::Job { job } => {
+                let of = |found: &FoundJobs| match found.jobs.is_empty() {
+                    true => ExitCode::from(NOT_FOUND),
+                    false => code(found.replica.doubts.len()),
                 };
-                self.say(&path, job, of).await
+                self.say(&["jobs", job], jobs, of).await
             }
         }
     }
@@ -207,26 +209,148 @@ fn machine(found: &OneMachine) -> String {
     text
 }
 
-fn job(found: &OneJob) -> String {
+fn jobs(found: &FoundJobs) -> String {
     let mut text = String::new();
     say_replica(&mut text, &found.replica);
-    let emitter = found.emitter.as_deref().unwrap_or("its CI server");
-    let pool = found.pool.as_deref().unwrap_or("no pool");
-    let id = &found.id;
-    let _ = match found.state {
-        JobState::Running => {
-            let on = found.executor.as_deref().unwrap_or("an executor");
-            writeln!(text, "job {id} of {emitter} runs on {on}, in pool {pool}")
-        }
-        JobState::Unmatched => writeln!(
+    if found.jobs.is_empty() {
+        let _ = writeln!(text, "no job {} is known here", found.asked);
+    }
+    for job in &found.jobs {
+        say_job(&mut text, job);
+    }
+    for it in &found.pools {
+        let pool = &it.pool;
+        let _ = writeln!(
             text,
-            "job {id} of {emitter} fits no pool; {pool} comes nearest and lacks: {}",
-            found.missing.join(", ")
-        ),
-        JobState::NotSeen => writeln!(text, "job {id} was not seen on any executor"),
-    };
+            "pool {}: {} serve, {} exist, max {}",
+            pool.name, pool.serving, pool.costing, pool.max
+        );
+        for doubt in &pool.doubts {
+            let _ = writeln!(text, "  doubt: {doubt}");
+        }
+        match &it.plan {
+            Some(plan) => say_plan(&mut text, plan, pool),
+            None => {
+                let _ = writeln!(text, "no plan here: ask the scaler that acts");
+            }
+        }
+    }
     for unknown in &found.not_known {
-        let _ = writeln!(text, "  not known here: {unknown}");
+        let _ = writeln!(text, "not known here: {unknown}");
     }
     text
+}
+
+fn say_job(text: &mut String, job: &Job) {
+    let names = [job.project.as_deref(), job.name.as_deref()];
+    let names: Vec<&str> = names
+        .into_iter()
+        .flatten()
+        .filter(|it| !it.is_empty())
+        .collect();
+    let called = match names.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", names.join(" ")),
+    };
+    let pool = job.pool.as_deref().unwrap_or("no pool");
+    let why = job.why.as_deref();
+    let stands = match job.state {
+        JobState::Running => match &job.executor {
+            Some(executor) => format!("runs on {executor}, in pool {pool}"),
+            None => format!("runs, and counts for {pool}"),
+        },
+        JobState::Runnable => format!("waits for an executor of pool {pool}"),
+        JobState::Scheduled => format!("is not due yet; then it counts for {pool}"),
+        JobState::Blocked => format!("waits for something else: {}", why.unwrap_or("not said")),
+        JobState::Unrunnable => {
+            format!(
+                "cannot run, and is no demand: {}",
+                why.unwrap_or("not said")
+            )
+        }
+        JobState::Unmatched => match &job.nearest {
+            Some(nearest) => format!(
+                "fits no pool; {nearest} comes nearest and lacks: {}",
+                job.missing.join(", ")
+            ),
+            None => "fits no pool".to_owned(),
+        },
+    };
+    let _ = writeln!(text, "job {}{called} of {} {stands}", job.id, job.emitter);
+    if job.state == JobState::Scheduled
+        && let Some(why) = why
+    {
+        let _ = writeln!(text, "  {why}");
+    }
+    if matches!(job.state, JobState::Blocked | JobState::Unrunnable)
+        && let Some(pool) = &job.pool
+    {
+        let _ = writeln!(text, "  when it can run it counts for {pool}");
+    }
+    if let Some(waited) = job.waited_seconds {
+        let waited = std::time::Duration::from_secs(waited);
+        let _ = writeln!(text, "  it has waited for {}", in_words(waited));
+    }
+    if let Some(ago) = job.seen_seconds_ago {
+        let ago = std::time::Duration::from_secs(ago);
+        let _ = writeln!(text, "  seen {} ago", in_words(ago));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_told_with_what_keeps_it() {
+        let job = |state, why: Option<&str>, pool: Option<&str>| {
+            let job = Job {
+                id: "4711".to_owned(),
+                name: Some("build".to_owned()),
+                project: Some("acme/app".to_owned()),
+                emitter: "gitlab".to_owned(),
+                state,
+                why: why.map(str::to_owned),
+                pool: pool.map(str::to_owned),
+                nearest: Some("linux".to_owned()),
+                missing: vec!["tag macos".to_owned()],
+                executor: None,
+                waited_seconds: Some(754),
+                seen_seconds_ago: None,
+            };
+            let mut text = String::new();
+            say_job(&mut text, &job);
+            text
+        };
+        let told = [
+            job(JobState::Runnable, None, Some("linux")),
+            job(JobState::Unrunnable, Some("no minutes"), Some("linux")),
+            job(JobState::Blocked, None, None),
+            job(
+                JobState::Scheduled,
+                Some("it is to begin at noon"),
+                Some("mac"),
+            ),
+            job(JobState::Unmatched, None, None),
+            job(JobState::Running, None, Some("mac")),
+        ];
+        expect![[r#"
+            job 4711 (acme/app build) of gitlab waits for an executor of pool linux
+              it has waited for 12m 34s
+            job 4711 (acme/app build) of gitlab cannot run, and is no demand: no minutes
+              when it can run it counts for linux
+              it has waited for 12m 34s
+            job 4711 (acme/app build) of gitlab waits for something else: not said
+              it has waited for 12m 34s
+            job 4711 (acme/app build) of gitlab is not due yet; then it counts for mac
+              it is to begin at noon
+              it has waited for 12m 34s
+            job 4711 (acme/app build) of gitlab fits no pool; linux comes nearest and lacks: tag macos
+              it has waited for 12m 34s
+            job 4711 (acme/app build) of gitlab runs, and counts for mac
+              it has waited for 12m 34s
+        "#]].assert_eq(&told.concat());
+    }
 }

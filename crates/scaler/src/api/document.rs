@@ -101,8 +101,8 @@ const ROUTES: [Route; 16] = [
     },
     look(
         "/api/v1/jobs/{id}",
-        "What is known of one job; the id may contain slashes.",
-        shape::<shapes::OneJob>,
+        "What is known of a job, by its id, its name, `project/name` or its address (percent-encoded).",
+        shape::<shapes::FoundJobs>,
     ),
     look(
         "/api/v1/overrides",

@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::get;
-use model::{ExecutorState, InstanceName, PoolName};
+use model::{InstanceName, PoolName};
 use serde::Deserialize;
 
 use super::{Api, Now, Refusal, document, shapes, show};
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/v1/emitters", get(emitters))
         .route("/api/v1/plans", get(plans))
         .route("/api/v1/decisions", get(decisions))
-        .route("/api/v1/jobs/{*id}", get(job))
+        .route("/api/v1/jobs/{*id}", get(super::job::job))
         .route("/api/v1/overrides", get(overrides))
 }
 
@@ -133,78 +133,6 @@ async fn decisions(
         replica: show::replica(&api, &now),
         decisions: decisions.cloned().collect(),
     }))
-}
-
-async fn job(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<shapes::OneJob>, Refusal> {
-    let now = api.now();
-    let looked = has_looked(&now)?;
-    let mut shown = shapes::OneJob {
-        replica: show::replica(&api, &now),
-        id: id.clone(),
-        state: shapes::JobState::NotSeen,
-        emitter: None,
-        pool: None,
-        executor: None,
-        missing: Vec::new(),
-        not_known: Vec::new(),
-    };
-    if !find_running(looked, &id, &mut shown) && !find_unmatched(looked, &id, &mut shown) {
-        shown.not_known.push(
-            "whether it waits, and for which pool: a workload counts waiting jobs and does not name them; `parmanu probe EMITTER` looks once and names each job with its pool and why"
-                .to_owned(),
-        );
-        shown
-            .not_known
-            .push("whether it has ended: nothing is kept of jobs that are over".to_owned());
-    }
-    Ok(Json(shown))
-}
-
-fn find_running(looked: &Looked, id: &str, shown: &mut shapes::OneJob) -> bool {
-    for (pool, seen) in &looked.pools {
-        let Some(workload) = seen.seen.seen.workload.any() else {
-            continue;
-        };
-        let runs = workload.executors.iter().find(|executor| {
-            matches!(&executor.state, ExecutorState::Busy { jobs } if jobs.iter().any(|job| job.as_str() == id))
-        });
-        if let Some(executor) = runs {
-            shown.state = shapes::JobState::Running;
-            shown.emitter = Some(workload.emitter.to_string());
-            shown.pool = Some(pool.to_string());
-            shown.executor = Some(executor.name.clone());
-            return true;
-        }
-    }
-    false
-}
-
-/// Jobs that no pool takes are named `<project> <name> #<id>`.
-fn find_unmatched(looked: &Looked, id: &str, shown: &mut shapes::OneJob) -> bool {
-    for (emitter, status) in &looked.emitters {
-        let named = |job: &str| job.rsplit_once('#').is_some_and(|(_, last)| last == id);
-        if let Some(found) = status.unmatched.iter().find(|it| named(&it.job)) {
-            shown.state = shapes::JobState::Unmatched;
-            shown.emitter = Some(emitter.to_string());
-            shown.pool = found.nearest.as_ref().map(ToString::to_string);
-            shown.missing.clone_from(&found.missing);
-            return true;
-        }
-    }
-    let cut = looked
-        .emitters
-        .iter()
-        .filter(|(_, status)| status.unmatched_total as usize > status.unmatched.len());
-    for (emitter, status) in cut {
-        shown.not_known.push(format!(
-            "whether it is one of the {} jobs of {emitter} that no pool takes and that are not named one by one",
-            status.unmatched_total as usize - status.unmatched.len()
-        ));
-    }
-    false
 }
 
 async fn overrides(State(api): State<Api>) -> Json<shapes::Overrides> {

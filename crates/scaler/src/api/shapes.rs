@@ -290,35 +290,73 @@ pub struct Decisions {
 
 /// `GET /api/v1/jobs/{id}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OneJob {
+pub struct FoundJobs {
     /// Who answers.
     pub replica: Replica,
-    /// The job, as it was asked for.
-    pub id: String,
-    /// `running` on an executor, `unmatched` (no pool takes it), or `not_seen`.
-    pub state: JobState,
-    /// The CI server it was seen at.
-    pub emitter: Option<String>,
-    /// The pool, or of an unmatched job the one that comes nearest.
-    pub pool: Option<String>,
-    /// The executor it runs on; a machine of ours has the same name.
-    pub executor: Option<String>,
-    /// What the nearest pool lacks.
-    pub missing: Vec<String>,
+    /// What was asked for: an id, a name, `project/name`, a project, or an address.
+    pub asked: String,
+    /// The jobs that are meant; at most 20. None is no proof that there is none: see `not_known`.
+    pub jobs: Vec<Job>,
+    /// The pools that they count for.
+    pub pools: Vec<JobPool>,
     /// What cannot be told from here, and how to find out.
     pub not_known: Vec<String>,
 }
 
-/// What is known of a job.
+/// One job. Of each pool and state the ten oldest are named, and all that an executor runs by their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// The CI server's id.
+    pub id: String,
+    /// What a person calls it, where that is known.
+    pub name: Option<String>,
+    /// Its project, where that is known.
+    pub project: Option<String>,
+    /// The CI server.
+    pub emitter: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// What it waits for, or why it cannot run.
+    pub why: Option<String>,
+    /// The pool it counts for.
+    pub pool: Option<String>,
+    /// Of an unmatched job the pool that comes nearest.
+    pub nearest: Option<String>,
+    /// What that pool lacks.
+    pub missing: Vec<String>,
+    /// The executor it runs on; a machine of ours has the same name.
+    pub executor: Option<String>,
+    /// For how long it has waited, where the CI server says since when.
+    pub waited_seconds: Option<u64>,
+    /// How old the look is that saw it.
+    pub seen_seconds_ago: Option<u64>,
+}
+
+/// What a pool does about its jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobPool {
+    /// The pool.
+    pub pool: Pool,
+    /// What was decided last; only the active replica plans.
+    pub plan: Option<Plan>,
+}
+
+/// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// An executor was seen with it.
+    /// It waits for nothing but an executor.
+    Runnable,
+    /// It holds an executor.
     Running,
-    /// No pool takes it.
+    /// It becomes runnable at a known time.
+    Scheduled,
+    /// It waits for something else.
+    Blocked,
+    /// It cannot run as things stand, and is no demand.
+    Unrunnable,
+    /// It would run, and no pool takes it.
     Unmatched,
-    /// It is neither of these. It may wait: waiting jobs are counted and not named.
-    NotSeen,
 }
 
 /// `GET /api/v1/overrides`, and the answer to every verb that sets one.

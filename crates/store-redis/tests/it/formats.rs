@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use model::{
     BatchId, Completeness, ConfigHash, Cordon, Demand, Directive, Epoch, Executor, ExecutorId,
     ExecutorRef, ExecutorState, FailedBoots, Generation, Histogram, HolderId, Intent, JobId,
-    JobsRun, Learned, LeaveStep, Missing, Money, NeededAgain, OfferId, OfferMemory, Order,
-    PoolMemory, QuotaMemory, Recommendations, RiseRow, RiseWindow, Spend, Tokens, Unmatched,
-    Unneeded, Wanted, Workload,
+    JobsRun, Learned, LeaveStep, Missing, Money, NamedJob, NamedState, NeededAgain, OfferId,
+    OfferMemory, Order, PoolMemory, QuotaMemory, Recommendations, RiseRow, RiseWindow, Spend,
+    Tokens, Unmatched, Unneeded, Wanted, Workload,
 };
 use ports::{Acquired, LeaseName, PoolCommit, Store, WorkloadWrite};
 
@@ -55,6 +55,18 @@ pub(crate) fn unmatched() -> Unmatched {
         job: "mobile/app build #4712".into(),
         nearest: Some("linux".parse().unwrap()),
         missing: vec!["tag macos".into()],
+    }
+}
+
+pub(crate) fn named() -> NamedJob {
+    NamedJob {
+        id: JobId::new("4713"),
+        project: "acme/app".into(),
+        name: "test".into(),
+        pool: Some("linux".parse().unwrap()),
+        state: NamedState::Unrunnable,
+        why: Some("no compute minutes are left".into()),
+        waited_s: Some(90),
     }
 }
 
@@ -255,6 +267,7 @@ async fn what_is_written_today_is_in_the_golden_files() {
         workloads: vec![workload()],
         unmatched: vec![unmatched()],
         unmatched_total: 1,
+        named: vec![named()],
     };
     fleet.store.put_workloads(&write).await.unwrap();
     let why = "GET /api/v4/runners answered 502";

@@ -6,7 +6,7 @@ use model::{Epoch, HolderId, PoolMemory};
 use ports::{Acquired, LeaseName, PoolCommit, PoolRecord, Store, StoreErrorKind, WorkloadWrite};
 
 use crate::fleet_or_skip;
-use crate::formats::{create, pause, unmatched, workload};
+use crate::formats::{create, named, pause, unmatched, workload};
 use crate::shared::Fleet;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -33,6 +33,7 @@ async fn fill(fleet: &Fleet) -> Epoch {
         workloads: vec![workload()],
         unmatched: vec![unmatched()],
         unmatched_total: 1,
+        named: vec![named()],
     };
     fleet.store.put_workloads(&write).await.unwrap();
     fleet

@@ -11,5 +11,6 @@ mod hostile;
 mod outage;
 mod own_server;
 mod permissions;
+mod rotation;
 mod shared;
 mod tls;

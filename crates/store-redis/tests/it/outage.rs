@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use model::{Epoch, HolderId};
+use ports::SecretRef;
 use ports::{LeaseName, Store, StoreError, StoreErrorKind, Wake};
-use secrecy::SecretString;
 use store_redis::{RedisStore, Tls};
 use tokio::time::{sleep, timeout};
 
@@ -19,7 +19,7 @@ const AT_ONCE: Duration = Duration::from_millis(1_000);
 const SOON: Duration = Duration::from_secs(3);
 
 fn store(url: &str) -> RedisStore {
-    RedisStore::new(&SecretString::from(url), &Tls::default(), &random_fleet())
+    RedisStore::new(&SecretRef::parse(url), &Tls::default(), &random_fleet())
         .expect("the URL is usable")
 }
 
@@ -152,7 +152,7 @@ async fn wrong_credentials_are_a_matter_of_configuration_and_stay_secret() {
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_without_repeating_it() {
-    let url = SecretString::from("http://user:secret@host/");
+    let url = SecretRef::parse("http://user:secret@host/");
     let error = RedisStore::new(&url, &Tls::default(), &random_fleet()).expect_err("not a Redis");
     assert_eq!(error.kind, StoreErrorKind::Config);
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use model::{Epoch, HolderId};
+use ports::SecretRef;
 use ports::{Acquired, LeaseName, PoolCommit, Store, StoreErrorKind, Wake, WorkloadWrite};
-use secrecy::SecretString;
 use store_redis::{RedisStore, Tls};
 
 use crate::formats::{create, workload};
@@ -33,7 +33,7 @@ async fn store_as(server: &OwnServer, service: &str, fleet: &str) -> RedisStore 
         .unwrap();
     let url = format!("redis://{service}:pass@{}/", server.address);
     RedisStore::new(
-        &SecretString::from(url),
+        &SecretRef::parse(&url),
         &Tls::default(),
         &fleet.parse().unwrap(),
     )
@@ -149,6 +149,7 @@ async fn the_documented_permissions_are_enough() {
         workloads: vec![workload()],
         unmatched: vec![],
         unmatched_total: 0,
+        named: vec![],
     };
     probot.put_workloads(&write).await.unwrap();
     probot
@@ -185,7 +186,7 @@ async fn the_documented_permissions_are_enough() {
     // Another fleet's keys are out of reach.
     let url = format!("redis://scaler:pass@{}/", server.address);
     let foreign = RedisStore::new(
-        &SecretString::from(url),
+        &SecretRef::parse(&url),
         &Tls::default(),
         &"other".parse().unwrap(),
     )

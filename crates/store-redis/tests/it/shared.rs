@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use model::FleetId;
+use ports::SecretRef;
 use redis::aio::MultiplexedConnection;
-use secrecy::SecretString;
 use store_redis::{RedisStore, Tls};
 
 /// One fleet on the shared server.
@@ -25,7 +25,7 @@ impl Fleet {
         let url = std::env::var("PARMANU_TEST_REDIS_URL")
             .map_err(|_| "PARMANU_TEST_REDIS_URL is not set".to_owned())?;
         let fleet = random_fleet();
-        let store = RedisStore::new(&SecretString::from(url.as_str()), &Tls::default(), &fleet)
+        let store = RedisStore::new(&SecretRef::parse(&url), &Tls::default(), &fleet)
             .expect("the URL is usable");
         let client = redis::Client::open(url).expect("the URL is usable");
         let redis = client.get_multiplexed_async_connection().await;

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ports::SecretRef;
 use ports::{Store, StoreErrorKind};
-use secrecy::SecretString;
 use store_redis::{RedisStore, Tls};
 
 use crate::own_server::OwnServer;
@@ -42,7 +42,7 @@ fn tls(authority: Option<&str>, identity: bool) -> Tls {
 
 fn store(server: &OwnServer, scheme: &str, tls: &Tls) -> RedisStore {
     let url = format!("{scheme}://{}/", server.address);
-    RedisStore::new(&SecretString::from(url), tls, &"acme".parse().unwrap()).unwrap()
+    RedisStore::new(&SecretRef::parse(&url), tls, &"acme".parse().unwrap()).unwrap()
 }
 
 /// How a first command fared: well, or the kind of the error and its words.
@@ -93,10 +93,31 @@ async fn a_server_that_asks_for_a_certificate_gets_ours() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_was_renewed_is_used_without_a_restart() {
+    let mut server = own_server_or_skip!("a_certificate_that_was_renewed", &[]);
+    server.start_encrypted(&options("no")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("authority.pem");
+    std::fs::copy(file("stranger.pem"), &trusted).unwrap();
+    let tls = Tls {
+        ca_file: Some(trusted.clone()),
+        identity: None,
+    };
+    let store = store(&server, "rediss", &tls);
+    for _ in 0..2 {
+        assert!(store.ping().await.is_err(), "its authority is not trusted");
+    }
+    std::fs::copy(file("authority.pem"), &trusted).unwrap();
+    // the first call finds that it must be read again
+    let _ = store.ping().await;
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
 async fn certificates_that_would_encrypt_nothing_or_are_none_are_refused() {
     let fleet = "acme".parse().unwrap();
     let make = |url: &str, tls: &Tls| {
-        let error = RedisStore::new(&SecretString::from(url), tls, &fleet).unwrap_err();
+        let error = RedisStore::new(&SecretRef::parse(url), tls, &fleet).unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Config);
         in_words(&error)
     };
