@@ -52,6 +52,17 @@ pub(super) fn judge(account: &Account, parliament: &Path, secrets: &Path) -> any
     Ok(())
 }
 
+/// Takes back what [`judge`] did to the policy, so that its owner can delete it: a policy with several versions stays.
+pub(super) fn give_back(account: &Account) -> anyhow::Result<()> {
+    for (verb, version) in [
+        ("set-default-policy-version", "v1"),
+        ("delete-policy-version", "v2"),
+    ] {
+        account.aws(&[&["iam", verb, "--version-id", version][..], &ARN].concat())?;
+    }
+    Ok(())
+}
+
 fn lint(parliament: &Path, document: &str) -> anyhow::Result<()> {
     let mut command = Command::new(parliament);
     command.args(["--json", "--minimum_severity", "LOW", "--string", document]);

@@ -66,6 +66,7 @@ const SAYS: [(&str, &[&str]); 5] = [
 
 /// The block behind which a job is pushed, and the section that is read while it waits.
 const RUNNING: &str = "parmanu status --watch";
+const DELETED: &str = "aws iam delete-policy";
 const TROUBLE: &str = "When it does not";
 /// The page's own names, which are not filled in by the reader.
 const JOB: &str = "unit-tests";
@@ -104,7 +105,7 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
         }
         reader.take(&block, &say)?;
     }
-    reader.machines_stay()?;
+    reader.nothing_is_left_at_aws()?;
     reader.all_was_met()?;
     let (count, seconds) = (reader.count, start.elapsed().as_secs());
     println!("{count} commands of the page in {seconds} s, a job built on a machine of its own");
@@ -210,6 +211,11 @@ impl<'a> Reader<'a> {
         if running {
             self.gitlab.push(JOB, "parmanu")?;
             self.gitlab.push(STRAY, "mac")?;
+        }
+        if block.text.contains(DELETED) {
+            self.machines_stay()?;
+            policy::give_back(&self.account)?;
+            self.met.insert(DELETED);
         }
         for command in commands(&block.text)? {
             self.type_one(&command)?;
@@ -346,10 +352,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn nothing_is_left_at_aws(&self) -> anyhow::Result<()> {
+        let users = self.account.aws(&["iam", "list-users"])?.to_string();
+        let local = ["iam", "list-policies", "--scope", "Local"];
+        let policies = self.account.aws(&local)?.to_string();
+        ensure!(
+            users.contains("administrator"),
+            "not even the reader: {users}"
+        );
+        let left = users.contains("parmanu-") || policies.contains("parmanu-");
+        ensure!(!left, "{users} {policies}");
+        Ok(())
+    }
+
     fn all_was_met(&self) -> anyhow::Result<()> {
         let parts = ACCOUNTS.iter().chain(&TYPED).map(|(part, _)| *part);
         let more = WATCHED.iter().map(|(part, _)| *part);
-        let says = SAYS.iter().map(|(part, _)| *part);
+        let says = SAYS.iter().map(|(part, _)| *part).chain([RUNNING, DELETED]);
         let missed: Vec<_> = parts
             .chain(more)
             .chain(says)
