@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
             self.type_one(&command)?;
             self.count += 1;
         }
-        if block.text.contains("secrets/aws_id") {
+        if block.text.contains("aws iam create-access-key") {
             let secrets = self.checkout.join("secrets");
             policy::judge(&self.account, &self.scene.parliament, &secrets)?;
             say("the user of the policy may do what it names, and nothing else");
