@@ -86,17 +86,15 @@ impl Compiled {
 /// When a part is missing and cannot be installed.
 pub(crate) fn set_up(places: &Places, keep: Option<&Path>) -> anyhow::Result<Set> {
     Cell::possible()?;
-    let own = match keep {
+    let (folder, own) = match keep {
         Some(keep) => {
             std::fs::create_dir_all(keep)?;
-            None
+            (keep.canonicalize()?, None)
         }
-        None => Some(super::folder()?),
-    };
-    let folder = match (keep, &own) {
-        (Some(keep), _) => keep.canonicalize()?,
-        (None, Some(own)) => own.path().to_owned(),
-        (None, None) => unreachable!("one of the two was just made"),
+        None => {
+            let own = super::folder()?;
+            (own.path().to_owned(), Some(own))
+        }
     };
     let rust = Command::new("rustc").arg("--version").output();
     let rust = String::from_utf8(rust.context("no rustc")?.stdout)?;
