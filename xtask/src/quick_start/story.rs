@@ -381,3 +381,35 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the run would find after minutes, and only where there is an engine.
+    #[test]
+    fn the_page_has_all_that_is_looked_for() {
+        let page = include_str!("../../../docs/quick-start.md");
+        let mut typed = commands_in_text(page, TROUBLE, &["parmanu", "docker"]);
+        let mut written = String::new();
+        for block in blocks(page) {
+            match block.language.as_str() {
+                "sh" => typed.extend(commands(&block.text).unwrap()),
+                _ => {
+                    assert!(block.file.is_some(), "where to: {}", block.text);
+                    written.push_str(&block.text);
+                }
+            }
+        }
+        let is_typed = |part: &str| typed.iter().any(|command| command.contains(part));
+        let tables = TYPED.iter().map(|(part, _)| *part);
+        let tables = tables.chain(WATCHED.iter().map(|(part, _)| *part));
+        let tables = tables.chain(SAYS.iter().map(|(part, _)| *part));
+        for part in tables.chain([RUNNING, DELETED]) {
+            assert!(is_typed(part), "{part}");
+        }
+        for (part, _) in ACCOUNTS {
+            assert_eq!(written.matches(part).count(), 1, "{part}");
+        }
+    }
+}
