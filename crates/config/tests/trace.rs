@@ -62,9 +62,9 @@ fn a_comment_is_another_file_and_the_same_configuration() {
     let folder = TempDir::new().unwrap();
     written(folder.path());
     let path = folder.path().join("parmanu.yaml");
-    let comment = || fs::write(&path, format!("# why\n{FILE}")).unwrap();
+    let comment = || fs::write(&path, format!("# why\n{}", file())).unwrap();
     assert_eq!(changed(&path, comment), (true, false));
-    let touched = || fs::write(&path, format!("# why\n{FILE}")).unwrap();
+    let touched = || fs::write(&path, format!("# why\n{}", file())).unwrap();
     assert_eq!(changed(&path, touched), (false, false));
 }
 
