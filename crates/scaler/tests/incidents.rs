@@ -1,14 +1,15 @@
 //! What went wrong in comparable systems and takes the whole loop to go wrong: in one process, in virtual time, judged by the
 //! truth of cloud and CI server. What a single plan shows stands in the engine's tests, under the same name of file.
 //!
-//! What was taken out of the code to see a test fail (two are not in the table and have not been seen yet: the looks that find
-//! nothing, for *absent is not idle*, and the scaler left over, for the fence of the store):
+//! What was taken out of the code to see a test fail:
 //!
 //! | test | taken out | where |
 //! |---|---|---|
 //! | `two_hundred_pools_wait_for_none_of_each_other` | each pool's own permits | `run.rs`, `ticker` |
 //! | `a_burst_is_made_side_by_side` | many calls at once | `run.rs`, `MAX_PARALLEL` |
 //! | `a_creation_that_hangs_holds_up_no_other` | the same | `run.rs`, `MAX_PARALLEL` |
+//! | `looks_that_find_nothing_let_nobody_go` | absent is not idle | `engine`, `supply.rs`, `phase_without` |
+//! | `a_scaler_left_over_does_nothing_of_what_it_had_decided` | the fence of the store | `store-memory`, `fence` |
 //! | `a_storm_of_refusals_is_not_answered_by_a_storm_of_calls` | the wait after a refusal grows | `engine`, `offers.rs`, `learn` |
 
 mod support;
