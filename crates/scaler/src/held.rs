@@ -145,19 +145,19 @@ impl Held {
 
     /// Says once what waits, and that nothing does any more.
     fn say(&self, before: Option<&Waiting>) {
+        let is_news = |waiting: &Waiting| {
+            before.is_none_or(|it| it.is_part != waiting.is_part || it.hash != waiting.hash)
+        };
         match (&self.waiting, before) {
-            (Some(waiting), before) if waiting.is_part => {
-                if before.is_none_or(|it| !it.is_part || it.hash != waiting.hash) {
-                    warn!(
-                        hash = waiting.hash,
-                        pools = waiting.in_words(),
-                        "machines that the configuration lets go stay while a part of the fleet cannot be listed: they may be many"
-                    );
-                }
+            (Some(waiting), _) if !is_news(waiting) => {}
+            (Some(waiting), _) if waiting.is_part => {
+                warn!(
+                    hash = waiting.hash,
+                    pools = waiting.in_words(),
+                    "machines that the configuration lets go stay while a part of the fleet cannot be listed: they may be many"
+                );
             }
-            (Some(waiting), before)
-                if before.is_none_or(|it| it.is_part || it.hash != waiting.hash) =>
-            {
+            (Some(waiting), _) => {
                 error!(
                     hash = waiting.hash,
                     machines = waiting.machines(),
@@ -172,7 +172,7 @@ impl Held {
                     "no departure waits for a confirmation any more"
                 );
             }
-            _ => {}
+            (None, None) => {}
         }
     }
 
