@@ -8,10 +8,11 @@ use ports::{
     Acquired, Clock, Emitter, EmitterError, EmitterErrorKind, LeaseName, Store, StoreError,
     StoreErrorKind, WorkloadWrite, timeout,
 };
+use service::{Pauses, caught};
 use telemetry::{Condition, Metrics, chain};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::ahead::Durations;
 use crate::mapping::{Mapped, Mapper, oldest_wait};
@@ -104,28 +105,58 @@ impl Poller {
         }
     }
 
-    /// Runs until `stop`; gives the lease back then.
+    /// Runs until `stop`; gives the lease back then. A run that panics is begun again after a pause, under the configuration that
+    /// is in force by then.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut held = None;
+        let mut pauses = Pauses::default();
         loop {
-            let pause = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                pause = self.turn(&mut held) => pause,
+            let began = self.clock.boottime();
+            let Err(why) = caught(self.poll_until(&stop, &mut held)).await else {
+                break;
             };
-            let mut changes = self.changes.clone();
+            let pause = pauses.after(self.clock.boottime().saturating_sub(began));
+            self.broke(&why, pause);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Ok(()) = changes.changed() => {}
-                () = self.rest(pause) => {}
+                () = self.clock.sleep(pause) => self.take_change(),
             }
-            self.take_change();
         }
         if let Some(epoch) = held
             && let Err(error) = self.store.release(&self.lease(), &self.holder, epoch).await
         {
             debug!(emitter = %self.polled.name, error = %chain(&error), "lease not given back");
+        }
+    }
+
+    fn broke(&self, why: &str, pause: Duration) {
+        let name = self.polled.name.as_str();
+        error!(
+            emitter = name, error = why, again_in = ?pause,
+            "THE LOOP THAT LOOKS AT THIS EMITTER BROKE: its pools hold until it is looked at again; please report this"
+        );
+        let none = Duration::ZERO;
+        self.metrics.probot.probed(name, "panicked", none, 0, 0);
+        self.condition
+            .not_ready(format!("looking at it panicked: {why}"));
+    }
+
+    async fn poll_until(&mut self, stop: &CancellationToken, held: &mut Option<Epoch>) {
+        loop {
+            let pause = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                pause = self.turn(held) => pause,
+            };
+            let mut changes = self.changes.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Ok(()) = changes.changed() => {}
+                () = self.rest(pause) => {}
+            }
+            self.take_change();
         }
     }
 

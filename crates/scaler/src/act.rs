@@ -610,7 +610,7 @@ fn recorded(job: &Job, executor: Option<ExecutorRef>) -> Vec<Update> {
 }
 
 /// What the outcomes of one creation mean: a machine that was certainly not made frees its place at once, one whose fate
-/// is unknown keeps it.
+/// is unknown keeps it. Of a machine that the answer does not speak of nothing is known.
 fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instance>>) -> Done {
     let Action::Create {
         batch,
@@ -621,6 +621,7 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
     else {
         return no_control();
     };
+    let answers = u32::try_from(outcomes.len()).unwrap_or(u32::MAX);
     let (mut kept, mut made, mut unknown) = (0, 0, 0);
     let mut refusal: Option<ProviderError> = None;
     let mut doubt: Option<ProviderError> = None;
@@ -633,6 +634,11 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
             }
             Outcome::Failed(error) => refusal = refusal.or(Some(error)),
         }
+    }
+    let missing = count.saturating_sub(answers);
+    if missing > 0 {
+        (kept, unknown) = (*count, unknown + missing);
+        doubt = doubt.or_else(|| Some(not_spoken_of(provider, answers)));
     }
     let mut updates = match kept {
         0 => vec![Update::End(IntentKey::Create(batch.clone()))],
@@ -666,6 +672,17 @@ fn judge(job: &Job, executor: Option<ExecutorRef>, outcomes: Vec<Outcome<Instanc
         },
         (Some(error), None) => Done::failed(chain(error).to_string(), updates),
         (None, None) => Done::ok(updates),
+    }
+}
+
+/// The doubt about machines that were asked for and are not in the answer: a defect of the provider's plugin.
+fn not_spoken_of(provider: &ProviderName, answers: u32) -> ProviderError {
+    ProviderError {
+        kind: ProviderErrorKind::UnknownOutcome,
+        provider: provider.clone(),
+        operation: "create machines",
+        message: format!("the answer speaks of {answers} machines only; please report this"),
+        source: None,
     }
 }
 

@@ -10,12 +10,16 @@ use std::time::Duration;
 use engine::OfferNews;
 use jiff::Timestamp;
 use model::{InstanceName, Intent, IntentKey, PoolName, StoredIntent, age};
+use ports::Clock;
 use tokio::sync::Notify;
 
 use crate::refusals::Refusals;
 
 /// How long it is remembered that a machine was called back: longer than any look is waited for.
 const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
+
+/// So long nothing begins about a machine or batch whose action panicked: it would most likely panic again.
+const RESTS_FOR: Duration = Duration::from_secs(30);
 
 /// News of offers that wait for a commit at most: while the store is away nothing is created, so they are few.
 const MOST_NEWS: usize = 4096;
@@ -45,6 +49,8 @@ pub(crate) enum Update {
 #[derive(Debug, Default)]
 struct State {
     in_flight: BTreeSet<String>,
+    /// Until when, by boot time, nothing begins about what an action broke at.
+    resting: BTreeMap<String, Duration>,
     put: BTreeMap<IntentKey, Intent>,
     end: BTreeSet<IntentKey>,
     called_back: BTreeMap<InstanceName, Timestamp>,
@@ -74,13 +80,29 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks an action as begun; `false` when one about the same machine or batch is still on its way.
-    pub(crate) fn begin(&self, subject: &str) -> bool {
-        self.lock().in_flight.insert(subject.to_owned())
+    /// Marks an action as begun; `None` when one about the same machine or batch is still on its way, or broke a moment ago.
+    /// `if_it_breaks` is what is learned should it panic.
+    pub(crate) fn begin(
+        &self,
+        subject: &str,
+        clock: &Arc<dyn Clock>,
+        if_it_breaks: Vec<Update>,
+    ) -> Option<Begun> {
+        let now = clock.boottime();
+        let mut state = self.lock();
+        state.resting.retain(|_, until| *until > now);
+        let free = !state.resting.contains_key(subject);
+        (free && state.in_flight.insert(subject.to_owned())).then(|| Begun {
+            ledger: self.clone(),
+            clock: clock.clone(),
+            subject: subject.to_owned(),
+            updates: if_it_breaks,
+            ended: false,
+        })
     }
 
     /// An action ended and this is what it learned.
-    pub(crate) fn finish(&self, subject: &str, updates: Vec<Update>, boottime: Duration) {
+    fn finish(&self, subject: &str, updates: Vec<Update>, boottime: Duration) {
         let mut state = self.lock();
         state.in_flight.remove(subject);
         for update in updates {
@@ -203,6 +225,37 @@ impl Ledger {
         let mut state = self.lock();
         state.held.retain(|_, (_, until)| *until > boottime);
         state.held.get(pool).map(|(why, _)| why.clone())
+    }
+}
+
+/// An action on its way. However it ends, nothing waits for it afterwards: one that panics, or is dropped with its loop, ends
+/// too, and what became of its call is not known.
+pub(crate) struct Begun {
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    subject: String,
+    updates: Vec<Update>,
+    ended: bool,
+}
+
+impl Begun {
+    /// It ended and this is what it learned.
+    pub(crate) fn ended(mut self, updates: Vec<Update>) {
+        self.updates = updates;
+        self.ended = true;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let now = self.clock.boottime();
+        if !self.ended {
+            let until = now + RESTS_FOR;
+            let mut state = self.ledger.lock();
+            state.resting.insert(self.subject.clone(), until);
+        }
+        let updates = std::mem::take(&mut self.updates);
+        self.ledger.finish(&self.subject, updates, now);
     }
 }
 

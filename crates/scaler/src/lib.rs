@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod acting;
 pub mod api;
 mod bootstrap;
 mod consoles;
@@ -29,6 +30,7 @@ mod measure;
 mod names;
 mod observe;
 mod orphans;
+mod permits;
 mod refusals;
 mod reload;
 mod run;

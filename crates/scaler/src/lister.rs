@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{Epoch, FleetId, Instance, InstanceState, Listing, ProviderName, Seen};
 use ports::{Call, Clock, Provider, ProviderError, timeout};
+use service::{Pauses, caught};
 use telemetry::{Condition, Metrics, Readiness, chain};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -220,7 +221,36 @@ const RENEW_LIMIT: Duration = Duration::from_secs(20);
 const AT_LEAST: Duration = Duration::from_millis(500);
 
 impl Lister {
+    /// Lists until `stop`. A run that panics is begun again after a pause; until then what was seen last is no whole listing.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut pauses = Pauses::default();
+        loop {
+            let began = self.clock.boottime();
+            let Err(why) = caught(self.list_until(&stop)).await else {
+                return;
+            };
+            let pause = pauses.after(self.clock.boottime().saturating_sub(began));
+            self.broke(&why, pause);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.clock.sleep(pause) => {}
+            }
+        }
+    }
+
+    fn broke(&self, why: &str, pause: Duration) {
+        error!(
+            provider = %self.name, error = why, again_in = ?pause,
+            "THE LOOP THAT LISTS THIS PROVIDER BROKE: nothing is created or deleted there until it is listed again; please report this"
+        );
+        let metrics = &self.metrics.scaler;
+        metrics.called_provider(self.name.as_str(), "list", "panicked");
+        self.condition
+            .not_ready(self.failed(format!("listing it panicked: {why}")));
+    }
+
+    async fn list_until(&self, stop: &CancellationToken) {
         let mut said = String::new();
         let mut renew_at = self.clock.boottime() + RENEW_FIRST;
         loop {

@@ -15,7 +15,7 @@ use ports::{
 use serde_json::Value;
 use service::Service;
 use telemetry::{Metrics, Readiness};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -29,9 +29,6 @@ use crate::names::Names;
 use crate::orphans::Orphans;
 use crate::tick::Ticker;
 use crate::view::FleetView;
-
-/// Actions of one pool carried out at once. A bound on sockets and memory; API rates are the adapters' business.
-const MAX_PARALLEL: usize = 64;
 
 /// How often things are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,14 +163,6 @@ impl Fleet {
             parts,
             ..self.clone()
         }
-    }
-}
-
-/// Gives each pool its permits; one that has some keeps them, since actions hold some.
-pub(crate) fn permits(parallel: &mut BTreeMap<PoolName, Arc<Semaphore>>, parts: &Parts) {
-    for pool in parts.pools.keys() {
-        let new = || Arc::new(Semaphore::new(MAX_PARALLEL));
-        parallel.entry(pool.clone()).or_insert_with(new);
     }
 }
 
@@ -371,8 +360,6 @@ impl Scaler {
             controls: self.controls,
             settles: self.settles,
         };
-        let mut parallel = BTreeMap::new();
-        permits(&mut parallel, &parts);
         let fleet = Arc::new(Fleet {
             id: self.id,
             installation: self.installation,
@@ -398,7 +385,8 @@ impl Scaler {
             epoch: None,
             essences: BTreeMap::new(),
             actions: JoinSet::new(),
-            parallel,
+            acting: crate::acting::Acting::default(),
+            permits: crate::permits::Permits::default(),
             said: String::new(),
             meter: crate::measure::Meter::default(),
             rival: None,

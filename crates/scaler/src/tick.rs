@@ -11,21 +11,23 @@ use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, Pr
 use ports::{PoolCommit, StoreError, StoreErrorKind, Wake};
 use sha2::{Digest, Sha256};
 use telemetry::{Condition, chain};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::act::{self, Job};
+use crate::acting::{Acting, Acts};
 use crate::api::Api;
 use crate::held::Held;
 use crate::lease::Term;
-use crate::ledger::Changes;
+use crate::ledger::{Changes, Update};
 use crate::lister::Listers;
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
-use crate::run::{Fleet, Parts, Pool, permits};
+use crate::permits::Permits;
+use crate::run::{Fleet, Parts, Pool};
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -48,8 +50,9 @@ pub(crate) struct Ticker {
     /// What was decided last, to log a decision once.
     pub(crate) essences: BTreeMap<PoolName, (u32, Vec<String>, Vec<&'static str>)>,
     pub(crate) actions: JoinSet<()>,
-    /// One for each pool, so that one whose cloud or CI server hangs delays no other.
-    pub(crate) parallel: BTreeMap<PoolName, Arc<Semaphore>>,
+    /// What each of them does.
+    pub(crate) acting: Acting,
+    pub(crate) permits: Permits,
     pub(crate) said: String,
     /// Since when the time of machines is counted.
     pub(crate) meter: Meter,
@@ -85,6 +88,7 @@ impl Ticker {
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut wakes = self.fleet.store.wakes();
         loop {
+            self.reap();
             self.take_change();
             let term = self.term.borrow_and_update().clone();
             match term {
@@ -115,11 +119,19 @@ impl Ticker {
                 Ok(()) = self.term.changed() => {}
                 Ok(()) = self.changes.changed() => self.changes.mark_changed(),
                 () = self.listers.ended() => {}
-                Some(_) = self.actions.join_next(), if !self.actions.is_empty() => {}
                 () = self.fleet.clock.sleep(self.fleet.timing.sweep) => {}
             }
         }
         self.finish(grace).await;
+    }
+
+    /// Lets go of the actions that have ended: all of them, since each turn reads the whole store. None is waited for here;
+    /// the ledger's news wakes the loop when one ends, however it does.
+    fn reap(&mut self) {
+        while let Some(ended) = self.actions.try_join_next_with_id() {
+            self.acting.note(&self.fleet.metrics, ended);
+        }
+        self.permits.tidy();
     }
 
     /// Goes on under another configuration, if there is one. What is in flight ends as it began; everything else is judged
@@ -132,7 +144,6 @@ impl Ticker {
             return;
         };
         self.listers.follow(&parts.providers);
-        permits(&mut self.parallel, &parts);
         self.fleet = Arc::new(self.fleet.with(parts));
         // of pools that are gone nothing is shown any more, of the others the next tick shows all
         self.fleet.metrics.scaler.forget_pools();
@@ -143,7 +154,11 @@ impl Ticker {
     /// next scaler through its intent.
     async fn finish(mut self, grace: Duration) {
         let clock = self.fleet.clock.clone();
-        let all = async { while self.actions.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = self.actions.join_next_with_id().await {
+                self.acting.note(&self.fleet.metrics, ended);
+            }
+        };
         if ports::timeout(&*clock, grace, all).await.is_none() {
             info!(
                 in_flight = self.fleet.ledger.in_flight(),
@@ -498,31 +513,37 @@ impl Ticker {
                 // the look is older than the last call: asked again now, it would be asked at every tick until the next
                 continue;
             }
-            if !self.fleet.ledger.begin(&subject) {
+            let intent = intent_of(action, pool);
+            let ledger = &self.fleet.ledger;
+            let doubted = doubted(intent.as_ref());
+            let Some(begun) = ledger.begin(&subject, &self.fleet.clock, doubted) else {
                 continue;
-            }
+            };
             let job = Job {
                 action: action.clone(),
                 term: term.clone(),
                 instance: listed(&pool.seen.listings, action),
-                intent: intent_of(action, pool),
+                intent,
                 unjoined: unjoined(action, pool),
                 orphan: self.orphans.pools.get(&pool.plan.pool).cloned(),
                 overrides: pool.seen.overrides.clone(),
             };
-            let parallel = self.parallel.get(&pool.plan.pool).cloned();
+            let permits = self.permits.of(&pool.plan.pool, action);
             let fleet = self.fleet.clone();
-            self.actions.spawn(async move {
-                let permit = match parallel {
-                    Some(parallel) => parallel.acquire_owned().await.ok(),
-                    None => None,
-                };
+            let (name, action) = (pool.plan.pool.clone(), action.as_str());
+            let task = self.actions.spawn(async move {
+                // nobody closes them: it always gets one
+                let permit = permits.acquire_owned().await.ok();
                 let updates = act::act(&fleet, job).await;
                 drop(permit);
-                fleet
-                    .ledger
-                    .finish(&subject, updates, fleet.clock.boottime());
+                begun.ended(updates);
             });
+            let acts = Acts {
+                pool: name,
+                action,
+                subject,
+            };
+            self.acting.insert(task.id(), acts);
         }
     }
 }
@@ -572,6 +593,13 @@ fn unjoined(action: &Action, pool: &Planned) -> Option<(ProviderName, Instance)>
     });
     let found = all.find(|(_, machine)| machine.name == *instance);
     found.map(|(provider, machine)| (provider.clone(), machine.clone()))
+}
+
+/// What an action has learned that broke on its way: a creation may have been made, and counts as one whose answer is only now
+/// given up. Of anything else the record stays as it is.
+fn doubted(intent: Option<&Intent>) -> Vec<Update> {
+    let creation = intent.filter(|intent| matches!(intent, Intent::Create { .. }));
+    creation.cloned().map(Update::Put).into_iter().collect()
 }
 
 /// The intent behind an action, as it is recorded after this tick's commit.

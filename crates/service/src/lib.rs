@@ -22,9 +22,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+mod again;
 mod health;
 mod reload;
 
+pub use again::{Pauses, caught};
 pub use health::{answers, health};
 pub use reload::{Configured, NeedsRestart, Reloads};
 pub use telemetry::metrics::Service as Half;

@@ -14,7 +14,7 @@ use model::{
     OfferPolicy, OnStale, Policy, PoolName, ProviderName, Rule, RuleKind, UncontrolledLeave,
     WorkloadTrust, rules::ScaleIn,
 };
-use ports::{Clock, EmitterPlugin, ExecutorControl, Provider, Store};
+use ports::{Clock, Emitter, EmitterPlugin, ExecutorControl, Provider, Store};
 use probot::mapping::{Mapper, PoolRule};
 use probot::{Polled, Probot};
 use provider_fake::{FakeCloud, Options};
@@ -242,6 +242,15 @@ impl Sim {
     }
 
     pub(crate) fn probot(&self, holder: &str) -> Running {
+        self.probot_with(holder, |ci| Arc::new(ci))
+    }
+
+    /// A probot that looks at the CI servers through what is made of them.
+    pub(crate) fn probot_with(
+        &self,
+        holder: &str,
+        through: impl Fn(FakeCi) -> Arc<dyn Emitter>,
+    ) -> Running {
         let running = Running::new(Service::Probot);
         let world = self.world();
         let emitters = world.cis.iter().map(|(name, ci)| {
@@ -261,7 +270,7 @@ impl Sim {
             let (fleet, config) = (parsed("acme"), ConfigHash::new("c"));
             Arc::new(Polled {
                 name: name.clone(),
-                emitter: Arc::new(ci.clone()),
+                emitter: through(ci.clone()),
                 mapper: Mapper::new(name.clone(), fleet, config, rules.collect()),
                 every: SECOND * 2,
                 timeout: SECOND * 5,

@@ -218,7 +218,7 @@ pub const ALL: &[Entry] = &[
         Counter,
         &["pool", "action", "outcome"],
         "Actions carried out, by how they ended",
-        "`done`, `refused` (something forbade it, mostly a job that slipped in: nothing was done) or `failed`.",
+        "`done`, `refused` (something forbade it, mostly a job that slipped in: nothing was done), `failed`, or `panicked` (a defect; the log has it).",
     ),
     // does it see, and can it act?
     probot(
