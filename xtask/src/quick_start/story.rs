@@ -103,7 +103,10 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
             section.clone_from(&block.section);
             say(&format!("\"{section}\""));
         }
-        reader.take(&block, &say)?;
+        if let Err(error) = reader.take(&block, &say) {
+            reader.shows_the_logs();
+            return Err(error);
+        }
     }
     reader.nothing_is_left_at_aws()?;
     reader.all_was_met()?;
@@ -173,6 +176,13 @@ impl<'a> Reader<'a> {
             met: BTreeSet::new(),
             count: 0,
         })
+    }
+
+    /// What a person would look at now.
+    fn shows_the_logs(&mut self) {
+        if let Ok(words) = self.shell.run("docker compose logs --tail 30", "") {
+            println!("{words}");
+        }
     }
 
     /// Copies a block to where the page says.
