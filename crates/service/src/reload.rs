@@ -18,6 +18,7 @@ use ports::Clock;
 use telemetry::metrics::Reloaded;
 use telemetry::{Metrics, chain};
 use tokio::signal::unix::Signal;
+use tokio::sync::oneshot::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A change is read when it has stood still for so long: a file may be half written.
 const SETTLED: Duration = Duration::from_millis(500);
+
+/// When files that do not answer are said to be late.
+const LATE: Duration = Duration::from_secs(10);
 
 /// Longest text of a failure that is passed on to be shown; the log has it whole.
 const SHOWN: usize = 2000;
@@ -129,8 +133,8 @@ impl Service {
     pub async fn reload_into(&mut self, loops: impl Configured) {
         let mut reloader = Reloader {
             path: self.reloads.path.clone(),
-            in_force: self.settings.clone(),
-            registries: crate::registries(),
+            in_force: Arc::new(self.settings.clone()),
+            registries: Arc::new(crate::registries()),
             metrics: self.metrics.clone(),
             said: None,
             loops,
@@ -143,8 +147,8 @@ impl Service {
 
 struct Reloader<L> {
     path: PathBuf,
-    in_force: Settings,
-    registries: Registries,
+    in_force: Arc<Settings>,
+    registries: Arc<Registries>,
     metrics: Arc<Metrics>,
     /// Why the files are not what is in force, as it was said last.
     said: Option<String>,
@@ -162,28 +166,88 @@ impl<L: Configured> Reloader<L> {
                 Some(()) = hangup.recv() => true,
                 () = clock.sleep(LOOK_EVERY) => false,
             };
-            let found = Some(Trace::of(&self.path, &self.in_force));
+            let Some(found) = self.trace(clock, stop).await else {
+                continue;
+            };
+            let found = Some(found);
             // of a configuration that cannot be used it is not known which files it needs: it is read until it can
             if !asked && found == seen && self.said.is_none() {
                 continue;
             }
             if !asked && found != seen {
                 clock.sleep(SETTLED).await;
-                if Some(Trace::of(&self.path, &self.in_force)) != found {
+                if self.trace(clock, stop).await != found {
                     continue;
                 }
             }
             if asked {
                 info!(config = %self.path.display(), "SIGHUP: the configuration is read again");
             }
-            self.reload(asked || (seen.is_some() && found != seen));
-            seen = Some(Trace::of(&self.path, &self.in_force));
+            let (path, registries) = (self.path.clone(), self.registries.clone());
+            let load = move || config::load(&path, &registries);
+            let Some(loaded) = self.aside(clock, stop, load).await else {
+                continue;
+            };
+            self.reload(loaded, asked || (seen.is_some() && found != seen));
+            seen = self.trace(clock, stop).await;
         }
     }
 
+    async fn trace(&mut self, clock: &dyn Clock, stop: &CancellationToken) -> Option<Trace> {
+        let (path, in_force) = (self.path.clone(), self.in_force.clone());
+        self.aside(clock, stop, move || Trace::of(&path, &in_force))
+            .await
+    }
+
+    /// Reads files on a thread of its own, since a mount that hangs would hold a worker of the runtime, and SIGTERM with it.
+    /// Not one of the runtime's own for such work: at its end the runtime waits for those. Whatever is late is waited for, so
+    /// that there is never more than one; `None` when the service stops first, or when nothing could be read at all.
+    async fn aside<T: Send + 'static>(
+        &mut self,
+        clock: &dyn Clock,
+        stop: &CancellationToken,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, mut answered) = oneshot::channel();
+        let reads = move || {
+            // nobody waits any more: the service stops
+            let _ = answer.send(read());
+        };
+        let thread = std::thread::Builder::new().name("configuration".to_owned());
+        if let Err(error) = thread.spawn(reads) {
+            error!(%error, "no thread to read the configuration with: it is tried again");
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            answer = &mut answered => return self.answered(answer),
+            () = clock.sleep(LATE) => {}
+        }
+        let path = self.path.display();
+        let why = format!("{path} has not answered for {LATE:?}: see whether its mount hangs");
+        error!(config = %path, in_force = %self.in_force.hash, "the files of the configuration do not answer: the last good one stays in force; see whether their mount hangs");
+        self.loops.stale(Some(&why));
+        let answer = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            answer = answered => answer,
+        };
+        info!(config = %self.path.display(), "the files of the configuration answer again");
+        self.loops.stale(self.said.as_deref().map(shown));
+        self.answered(answer)
+    }
+
+    fn answered<T>(&self, answer: Result<T, RecvError>) -> Option<T> {
+        let path = self.path.display();
+        answer
+            .inspect_err(|_| error!(config = %path, "READING THE CONFIGURATION BROKE: the last good one stays in force; please report this"))
+            .ok()
+    }
+
     /// `is_news` when the files changed or somebody asked, and not when a file that failed is only tried again.
-    fn reload(&mut self, is_news: bool) {
-        let outcome = match config::load(&self.path, &self.registries) {
+    fn reload(&mut self, loaded: Result<(Settings, config::Report), LoadError>, is_news: bool) {
+        let outcome = match loaded {
             Ok((settings, warnings)) => self.take(settings, &warnings),
             Err(error) => Err((Reloaded::Invalid, words(&error))),
         };
@@ -236,7 +300,7 @@ impl<L: Configured> Reloader<L> {
             warn!(warning = %warning.message, file = %warning.file, "configuration");
         }
         info!(before = %self.in_force.hash, config = %settings.hash, "a new configuration is in force");
-        self.in_force = settings;
+        self.in_force = Arc::new(settings);
         Ok(Reloaded::Applied)
     }
 }
@@ -311,9 +375,9 @@ mod tests {
             let registries = crate::registries();
             let told = Told::default();
             let reloader = Reloader {
-                in_force: config::load(&path, &registries).unwrap().0,
+                in_force: Arc::new(config::load(&path, &registries).unwrap().0),
                 path,
-                registries,
+                registries: Arc::new(registries),
                 metrics: Arc::new(Metrics::new(Half::Scaler)),
                 said: None,
                 loops: told.clone(),
@@ -327,14 +391,74 @@ mod tests {
 
         fn writes(&mut self, text: &str) -> Vec<String> {
             std::fs::write(self.folder.path().join("parmanu.yaml"), text).unwrap();
-            self.reloader.reload(true);
+            self.reload(true);
             self.told.take()
+        }
+
+        fn reload(&mut self, is_news: bool) {
+            let reloader = &mut self.reloader;
+            let loaded = config::load(&reloader.path, &reloader.registries);
+            reloader.reload(loaded, is_news);
         }
 
         fn counted(&self, series: &str) -> bool {
             let text = self.reloader.metrics.exposition();
             text.lines().any(|line| line == format!("parmanu_{series}"))
         }
+    }
+
+    /// All time passes at once.
+    struct NoTime;
+
+    #[async_trait::async_trait]
+    impl Clock for NoTime {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+        fn boottime(&self) -> Duration {
+            Duration::ZERO
+        }
+        async fn sleep(&self, _: Duration) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_answer_are_said_once_and_keep_nobody_from_stopping() {
+        let mut case = Case::new();
+        // to open a pipe that nobody writes to takes for ever, as on a mount that hangs
+        std::fs::remove_file(&case.reloader.path).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(&case.reloader.path)
+            .status();
+        assert!(made.unwrap().success());
+        let told = case.told.clone();
+        let stop = CancellationToken::new();
+        let (ended, end) = std::sync::mpsc::channel();
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut hangup =
+                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
+                let run = case.reloader.run(&mut hangup, &NoTime, &stopped);
+                let late = async {
+                    while told.0.lock().unwrap().is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                    stopped.cancel();
+                };
+                tokio::join!(run, late);
+            });
+            drop(runtime);
+            ended.send(told.take()).unwrap();
+        });
+        let said = end.recv_timeout(Duration::from_secs(30));
+        stop.cancel();
+        let said = said.expect("it stops though the files hang");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("see whether its mount hangs"), "{said:?}");
     }
 
     #[test]
@@ -358,7 +482,7 @@ mod tests {
         let said = case.writes(&FILE.replace("max: 10", "maxx: 10"));
         assert_eq!(said, ["error: missing the key `max`"]);
         assert!(case.counted("config_stale 1"));
-        case.reloader.reload(false);
+        case.reload(false);
         assert_eq!(case.told.take(), [""; 0], "it is tried again in silence");
         assert!(case.counted("config_reloads_total{outcome=\"invalid\"} 1"));
         assert_eq!(case.writes(FILE), ["in force again"]);
