@@ -114,7 +114,16 @@ enum Task {
         /// A folder with `probot`, `scaler` (with the clouds' SDKs) and `parmanu`, instead of building them.
         #[arg(long)]
         binaries: Option<std::path::PathBuf>,
+        /// Compiles the images by the Dockerfile itself, optimised, and runs those: 8 GB of memory and about 40 minutes on two cores.
+        #[arg(long, conflicts_with = "binaries")]
+        compile: bool,
+        /// A folder where that engine's files stay; the next compilation with it takes minutes.
+        #[arg(long, requires = "compile")]
+        keep: Option<std::path::PathBuf>,
     },
+    /// The part of `containers --compile` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideTheCompilation(containers::compile::Scene),
     /// docs/quick-start.md word for word, in an empty home: on a GitLab that is played and moto, with the real Docker engine, Compose,
     /// Redis and `aws`. Installs them where they are missing; needs root. Only what is committed is tried.
     QuickStart {
@@ -141,7 +150,13 @@ fn main() -> ExitCode {
         Task::Manifests { write } => run::manifests(*write),
         Task::With { parts, command } => run::with(parts, command),
         Task::Chain { image, times, lean } => chain::chain(*image, *times, *lean),
-        Task::Containers { binaries } => run::containers(binaries.as_deref()),
+        Task::Containers {
+            compile: true,
+            keep,
+            ..
+        } => run::compiled_containers(keep.as_deref()),
+        Task::Containers { binaries, .. } => run::containers(binaries.as_deref()),
+        Task::InsideTheCompilation(scene) => containers::compile::inside(scene),
         Task::QuickStart { binaries } => run::quick_start(binaries.as_deref()),
         Task::InsideTheQuickStart(scene) => quick_start::inside(scene),
         Task::InsideTheContainers(scene) => containers::inside(scene),

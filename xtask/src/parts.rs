@@ -19,6 +19,10 @@ const MOTO: &str = "moto[server,ec2]==5.2.5";
 /// Amazon's command, apart from moto: each of the two wants its own version of Amazon's client.
 const AWS: &str = "awscli==1.46.3";
 
+/// A judge of AWS' policies, with AWS' own tables of actions, resources and conditions. It needs a part of the second that newer ones
+/// do not have.
+const PARLIAMENT: &str = "parliament==1.6.4 setuptools==65.5.0";
+
 /// Google's clients, which drive and judge the fake Compute Engine. The second ships the discovery document. The judge uses a
 /// private attribute of the first.
 const GOOGLE: &str = "google-cloud-compute==1.57.0 google-api-python-client==2.202.0";
@@ -56,6 +60,11 @@ pub(crate) fn moto() -> anyhow::Result<PathBuf> {
 /// Amazon's command.
 pub(crate) fn aws() -> anyhow::Result<PathBuf> {
     Ok(venv("venv-aws", AWS)?.join("bin/aws"))
+}
+
+/// A judge of AWS' policies.
+pub(crate) fn parliament() -> anyhow::Result<PathBuf> {
+    Ok(venv("venv-parliament", PARLIAMENT)?.join("bin/parliament"))
 }
 
 /// A proxy of somebody else's that can be told to break things.

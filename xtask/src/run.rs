@@ -22,7 +22,7 @@ use crate::proxies::Proxies;
 use crate::report::{Outcome, Report};
 use crate::server::{Server, free_port};
 
-pub(crate) use trials::{containers, judges, manifests, quick_start};
+pub(crate) use trials::{compiled_containers, containers, judges, manifests, quick_start};
 
 /// The variables that tests read. They are removed first, so that a variable left over in the
 /// shell cannot point a test at somebody's real Redis.
@@ -119,7 +119,7 @@ pub(crate) fn test(extended: bool, runner: &[String]) -> anyhow::Result<bool> {
         run.chain(Image::Small);
         if extended {
             run.chart();
-            run.containers(None);
+            run.containers(None, None);
             run.quick_start(None);
             run.started_units(None);
             run.chain(Image::CloudInit);

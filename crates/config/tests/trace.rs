@@ -10,18 +10,17 @@ use std::path::Path;
 use config::{Settings, Trace};
 use tempfile::TempDir;
 
-const FILE: &str = r#"
-version: 1
-fleet: acme
-store: { kind: memory }
-emitters: { ci: { kind: fake } }
-providers: { sim: { kind: fake } }
-machines: { m: { credential: shared, bootstrap: boot.j2, offers: [{ provider: sim }] } }
-pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 } }
-"#;
+/// With a boot script, which is a file of the configuration too.
+fn file() -> String {
+    let text = include_str!("data/small.yaml");
+    text.replace(
+        "credential: shared",
+        "credential: shared, bootstrap: boot.j2",
+    )
+}
 
 fn written(folder: &Path) {
-    fs::write(folder.join("parmanu.yaml"), FILE).unwrap();
+    fs::write(folder.join("parmanu.yaml"), file()).unwrap();
     fs::write(
         folder.join("boot.j2"),
         "#!/bin/sh\n{% include \"part.j2\" %}\n",
@@ -52,7 +51,7 @@ fn an_editor_that_renames_over_the_file_is_seen() {
     let path = folder.path().join("parmanu.yaml");
     let rename = || {
         let new = folder.path().join(".parmanu.yaml.swp");
-        fs::write(&new, FILE.replace("max: 10", "max: 11")).unwrap();
+        fs::write(&new, file().replace("max: 10", "max: 11")).unwrap();
         fs::rename(new, &path).unwrap();
     };
     assert_eq!(changed(&path, rename), (true, true));
@@ -63,9 +62,9 @@ fn a_comment_is_another_file_and_the_same_configuration() {
     let folder = TempDir::new().unwrap();
     written(folder.path());
     let path = folder.path().join("parmanu.yaml");
-    let comment = || fs::write(&path, format!("# why\n{FILE}")).unwrap();
+    let comment = || fs::write(&path, format!("# why\n{}", file())).unwrap();
     assert_eq!(changed(&path, comment), (true, false));
-    let touched = || fs::write(&path, format!("# why\n{FILE}")).unwrap();
+    let touched = || fs::write(&path, format!("# why\n{}", file())).unwrap();
     assert_eq!(changed(&path, touched), (false, false));
 }
 
@@ -98,7 +97,7 @@ fn a_swapped_volume_of_kubernetes_is_seen() {
         written(version);
     }
     let changed_file = versions[1].join("parmanu.yaml");
-    fs::write(changed_file, FILE.replace("max: 10", "max: 11")).unwrap();
+    fs::write(changed_file, file().replace("max: 10", "max: 11")).unwrap();
     let data = folder.path().join("..data");
     symlink("..2026_01", &data).unwrap();
     for name in ["parmanu.yaml", "boot.j2", "part.j2"] {

@@ -105,6 +105,7 @@ macro_rules! emitter_suite {
             controlling::a_read_that_fails_is_never_idle,
             controlling::a_read_without_rights_is_never_idle,
             controlling::removing_what_is_not_there_is_success,
+            controlling::an_executor_with_a_job_is_not_removed,
             controlling::a_removed_executor_is_seen_no_more,
         }
     };

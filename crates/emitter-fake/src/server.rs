@@ -627,6 +627,10 @@ impl FakeCi {
         let mut state = self.up(operation)?;
         if let Some(found) = state.executors.get(executor) {
             self.ours(found, operation, executor)?;
+            if state.jobs.values().any(|job| job.holds(executor)) {
+                let message = format!("{executor} holds a job, which is left to finish");
+                return Err(self.error(EmitterErrorKind::Conflict, operation, message));
+            }
             state.executors.remove(executor);
         }
         Ok(())

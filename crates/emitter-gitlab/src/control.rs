@@ -305,6 +305,16 @@ impl GitLabControl {
             Err(failure) if failure.kind == EmitterErrorKind::NotFound => return Ok(()),
             Err(failure) => return Err(failure),
         }
+        // GitLab itself removes a runner in the middle of its job, which is then failed
+        match self.certain(executor).await?.work {
+            Work::None => {}
+            Work::Jobs { .. } => {
+                return Err(conflict(executor, "holds a job, which is left to finish"));
+            }
+            Work::Unknown { why } => {
+                return Err(conflict(executor, &format!("may hold a job: {why}")));
+            }
+        }
         let place = format!("/runners/{}", number(executor)?);
         let answer = self.client.write(Method::DELETE, &place, None).await?;
         match answer.status {

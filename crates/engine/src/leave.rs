@@ -254,7 +254,10 @@ impl Context<'_> {
             Phase::Cordoned { busy: true, .. } | Phase::Spent { busy: true }
         );
         match (leaving.step, &machine.executor_ref) {
-            (LeaveStep::Cordoning, None) if leaving.age >= settle && self.looked() => {
+            (LeaveStep::Cordoning, _) if is_off(machine) => {
+                self.step_powered_off(machine, leaving, plan);
+            }
+            (LeaveStep::Cordoning, None) if self.looked_after(leaving, settle) => {
                 self.delete(machine, leaving, DeleteProof::NeverRegistered, plan);
             }
             (LeaveStep::Cordoning, None) => {
@@ -312,7 +315,7 @@ impl Context<'_> {
                 self.delete(machine, leaving, proof, plan);
             }
             (LeaveStep::Deleting, _) if leaving.age >= RETRY_AFTER => {
-                let proof = self.proof_again(machine);
+                let proof = self.proof_again(machine, leaving);
                 if let Some(proof) = proof {
                     self.delete(machine, leaving, proof, plan);
                 }
@@ -323,12 +326,14 @@ impl Context<'_> {
 
     /// The next step of a departure where executors cannot be controlled.
     fn step_uncontrolled(&self, machine: &Machine, leaving: &Leaving, plan: &mut Plan) {
-        let is_off = machine.listed.is_some_and(|listed| listed.stopped);
         match (leaving.step, self.way()) {
+            (LeaveStep::Cordoning, _) if is_off(machine) => {
+                self.step_powered_off(machine, leaving, plan);
+            }
             (LeaveStep::Deleting, _) if leaving.age < RETRY_AFTER => {
                 self.departing(machine, "its deletion was asked for".to_owned(), plan);
             }
-            (LeaveStep::Asked | LeaveStep::Deleting, _) if is_off => {
+            (LeaveStep::Asked | LeaveStep::Deleting, _) if is_off(machine) => {
                 self.delete(machine, leaving, DeleteProof::PoweredOff, plan);
             }
             (LeaveStep::Deleting, Some(Way::BestEffort)) if self.was_just_idle(machine) => {
@@ -385,8 +390,8 @@ impl Context<'_> {
     }
 
     /// What a deletion that was not carried out may rest on when it is asked for again.
-    fn proof_again(&self, machine: &Machine) -> Option<DeleteProof> {
-        if machine.listed.is_some_and(|listed| listed.stopped) {
+    fn proof_again(&self, machine: &Machine, leaving: &Leaving) -> Option<DeleteProof> {
+        if is_off(machine) {
             return Some(DeleteProof::PoweredOff);
         }
         if self.policy.executors == ExecutorMode::None {
@@ -396,7 +401,10 @@ impl Context<'_> {
             Some(executor) => Some(DeleteProof::ReadIdle {
                 executor: executor.clone(),
             }),
-            None => self.looked().then_some(DeleteProof::NeverRegistered),
+            None => {
+                let looked = self.looked_after(leaving, Duration::ZERO);
+                looked.then_some(DeleteProof::NeverRegistered)
+            }
         }
     }
 
@@ -408,6 +416,34 @@ impl Context<'_> {
             .workload
             .complete_within(fresh, self.now)
             .is_some()
+    }
+
+    /// Whether a whole look that began so long after this step shows no executor: an older one may be that by which the
+    /// machine was given up, and it may have joined since.
+    fn looked_after(&self, leaving: &Leaving, settle: Duration) -> bool {
+        let look = self.seen.seen.workload.at();
+        let since = leaving.age.checked_sub(settle);
+        self.looked()
+            && look
+                .zip(since)
+                .is_some_and(|(at, since)| age(at, self.now) <= since)
+    }
+
+    /// Whether the listing that shows this machine began after this step.
+    fn listed_after(&self, machine: &Machine, leaving: &Leaving) -> bool {
+        let listing = self.seen.listings.get(&machine.provider);
+        let at = listing.and_then(Seen::at);
+        at.is_some_and(|at| age(at, self.now) < leaving.age)
+    }
+
+    /// What one listing shows powered off may be on its way up again; what a second one shows so too is not.
+    fn step_powered_off(&self, machine: &Machine, leaving: &Leaving, plan: &mut Plan) {
+        if self.listed_after(machine, leaving) {
+            self.delete(machine, leaving, DeleteProof::PoweredOff, plan);
+        } else {
+            let what = "powered off, and listed once more before it goes".to_owned();
+            self.departing(machine, what, plan);
+        }
     }
 
     fn delete(&self, machine: &Machine, leaving: &Leaving, proof: DeleteProof, plan: &mut Plan) {
@@ -662,8 +698,10 @@ impl Context<'_> {
             epoch,
         };
         match &machine.executor_ref {
-            _ if why == LeaveWhy::Stopped => {
-                self.delete(machine, &fresh, DeleteProof::PoweredOff, plan);
+            // there is nothing to cordon; it is listed once more before it goes
+            reference if why == LeaveWhy::Stopped => {
+                let reference = reference.clone();
+                plan.begin_leave(&instance, reference, epoch, LeaveStep::Cordoning);
             }
             _ if self.policy.executors == ExecutorMode::None => {
                 self.delete(machine, &fresh, DeleteProof::NoExecutor, plan);
@@ -805,6 +843,10 @@ fn is_cordoned(machine: &Machine) -> bool {
 fn may_run_a_job(machine: &Machine) -> bool {
     let does = machine.agent.map(|agent| agent.does);
     matches!(does, Some(Does::Busy | Does::Unknown))
+}
+
+fn is_off(machine: &Machine) -> bool {
+    machine.listed.is_some_and(|listed| listed.stopped)
 }
 
 fn is_running(machine: &Machine) -> bool {

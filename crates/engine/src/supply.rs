@@ -231,7 +231,7 @@ pub struct Ghost {
     pub instance: InstanceName,
     /// The CI server's id.
     pub executor: ExecutorId,
-    /// Whether it runs a job all the same.
+    /// Whether it runs a job all the same, or nobody can tell.
     pub busy: bool,
 }
 
@@ -516,8 +516,7 @@ impl<'a> Executors<'a> {
         // of two executors with one name keep the busier, so that neither job is overlooked
         ours.dedup_by(|(later, candidate), (name, kept)| {
             let same = later == name;
-            let busy = |e: &Executor| matches!(e.state, ExecutorState::Busy { .. });
-            if same && candidate.is_some_and(busy) {
+            if same && candidate.map(may_hold_a_job) > kept.map(may_hold_a_job) {
                 *kept = *candidate;
             }
             same
@@ -568,7 +567,7 @@ impl<'a> Executors<'a> {
             Some(Ghost {
                 instance: name.to_name()?,
                 executor: executor.id.clone(),
-                busy: matches!(executor.state, ExecutorState::Busy { .. }),
+                busy: may_hold_a_job(executor) > 0,
             })
         };
         left.filter_map(ghost).collect()
@@ -583,6 +582,17 @@ fn by_id<'a>(ours: &[(NameParts<'a>, Option<&'a Executor>)]) -> HashMap<&'a Exec
         }
     }
     places
+}
+
+/// How sure it is that an executor holds a job: 0 for not at all. Unknown is busy.
+fn may_hold_a_job(executor: &Executor) -> u8 {
+    match executor.state {
+        ExecutorState::Busy { .. } => 2,
+        ExecutorState::Unknown { .. } => 1,
+        ExecutorState::Idle { .. } | ExecutorState::NeverJoined | ExecutorState::Offline { .. } => {
+            0
+        }
+    }
 }
 
 /// Whether the executor that a machine's tag names was never made, as far as can be told: the CI server makes one when a
@@ -635,6 +645,8 @@ impl Look<'_> {
         match &self.instance.state {
             InstanceState::Stopping => return Phase::Deleting,
             InstanceState::Stopped if step == Some(LeaveStep::Deleting) => return Phase::Deleting,
+            // somebody has a look at it
+            InstanceState::Stopped if self.is_kept() => return Phase::ForeignCordon,
             InstanceState::Stopped => return Phase::Stopped,
             InstanceState::Unknown { what } => {
                 return Phase::Unclear {
@@ -661,6 +673,12 @@ impl Look<'_> {
             Some(executor) => self.phase_with(executor),
             None => self.phase_without(),
         }
+    }
+
+    /// Whether somebody else keeps it from taking jobs.
+    fn is_kept(&self) -> bool {
+        let executor = self.executor;
+        executor.is_some_and(|executor| executor.cordon == Cordon::Foreign)
     }
 
     /// A machine on its way up.

@@ -106,11 +106,9 @@ fn one_that_is_powered_off_is_replaced() {
         "min 2 max 3 executors none idle 10m | never | stopped, idle 1h",
         expect![[r#"
             create linux-9-1: 1 machine at aws from linux-m/0
-            delete linux-7-1-0 at aws: it is powered off
               floor: 0 -> 2 (min)
               grows by 1 machine from linux-m/0
               linux-7-1-0 begins to leave: it is powered off
-              linux-7-1-0 is leaving: its deletion is asked for
         "#]],
     );
 }

@@ -633,10 +633,10 @@ fn a_powered_off_machine_is_deleted_without_a_read() {
     check(
         "max 10 | queued 0 | stopped",
         expect![[r#"
-            delete linux-7-1-0 at aws: it is powered off
+            nothing to do
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               linux-7-1-0 begins to leave: it is powered off
-              linux-7-1-0 is leaving: its deletion is asked for
+              steady at 0 machines
         "#]],
     );
 }
@@ -891,13 +891,11 @@ fn best_effort_deletes_what_a_young_look_shows_idle_and_nothing_else() {
         "max 10 executors best-effort idle 10m | queued 0 | deleted 10s, deleted 1m, deleted-busy 1m, stopped",
         expect![[r#"
             delete linux-7-2-0 at aws: a look showed it idle, and it may have got a job since (scale_in: best-effort)
-            delete linux-7-4-0 at aws: it is powered off
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               linux-7-1-0 is leaving: its deletion was asked for
               linux-7-2-0 is leaving: its deletion is asked for
               linux-7-3-0 is leaving: its deletion came to nothing, so it stays for now
               linux-7-4-0 begins to leave: it is powered off
-              linux-7-4-0 is leaving: its deletion is asked for
         "#]],
     );
 }
@@ -926,11 +924,11 @@ fn a_pool_whose_cordons_are_refused_grows_and_lets_nothing_begin_to_leave() {
     check(
         "max 10 | queued 0 | stopped | refused the token lacks the scope manage_runner",
         expect![[r#"
-            delete linux-7-1-0 at aws: it is powered off
+            nothing to do
               demand: 0 queued, 0 running; 0 machines with work, 0 slots free elsewhere, 1 slot per machine -> 0
               linux-7-1-0 begins to leave: it is powered off
-              linux-7-1-0 is leaving: its deletion is asked for
               read-only for now: no executor can be cordoned, so no machine begins to leave: the token lacks the scope manage_runner
+              steady at 0 machines
         "#]],
     );
 }

@@ -3,11 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use config::{Registries, Settings};
-use ports::PluginError;
 use probot::{Hooks, Probot};
 use scaler::{Api, FleetView, Scaler};
-use service::{Arguments, Configured, Defaults, Half, Service};
+use service::{Arguments, Defaults, Half, Service};
 use telemetry::logs::LogFormat;
 use tokio::sync::watch;
 
@@ -42,39 +40,11 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let stop = service.stop.clone();
     let (probot_loops, emitters) = probot.reconfigure(&service.settings);
     let (scaler_loop, parts) = scaler.reconfigure(&service.settings, Some(api.clone()));
-    let loops = Loops {
-        probot: probot_loops,
-        scaler: scaler_loop,
-    };
     tokio::join!(
         probot.run_with(stop.clone(), emitters),
         scaler.run_reloadable(stop, view, Some(api), parts),
-        service.reload_into(loops)
+        service.reload_into((probot_loops, scaler_loop))
     );
     service.finish().await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Both loops, which take a new configuration together or not at all.
-struct Loops {
-    probot: probot::Reconfigure,
-    scaler: scaler::Reconfigure,
-}
-
-impl Configured for Loops {
-    fn configure(
-        &mut self,
-        settings: &Settings,
-        registries: &Registries,
-    ) -> Result<(), PluginError> {
-        let emitters = self.probot.made(settings, registries)?;
-        let parts = self.scaler.made(settings, registries)?;
-        self.probot.take(settings, emitters);
-        self.scaler.take(settings, parts);
-        Ok(())
-    }
-
-    fn stale(&mut self, why: Option<&str>) {
-        self.scaler.say_stale(why);
-    }
 }

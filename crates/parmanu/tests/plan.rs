@@ -94,6 +94,10 @@ fn a_world_that_is_mistyped_is_refused_with_the_word() {
             "no offer 7",
         ),
         ("unavailable: { linux/9: gone }", "linux/9"),
+        ("drains: { machines: [linux-1-1-0] }", "linux-1-1-0"),
+        ("drains: { machines: [web] }", "web"),
+        ("drains: { zone: [a] }", "zone"),
+        ("pools: { linux: { pinned: many } }", "many"),
         (
             "pools: { linux: { spent: { monthly: 3 } } }",
             "no budget `monthly`",
@@ -108,6 +112,81 @@ fn a_world_that_is_mistyped_is_refused_with_the_word() {
             !output.status.success() && said.contains(word),
             "{world}: {said}"
         );
+    }
+}
+
+const ORDERS: &str = "now: 2026-03-02T08:00:00Z\npools: { linux: { queued: 5, machines: [{ state: busy, count: 2 }, { state: idle, for: 2h, zone: b }] } }\n";
+
+#[test]
+fn a_paused_pool_of_a_world_stands_still_and_says_why() {
+    let world = ORDERS.replace("queued: 5", "queued: 5, paused: true");
+    let said = plan("minimal.yaml", &world);
+    expect![[r#"
+        pool linux: 5 queued, 2 running; 3 serving of 3 that cost money -> 3
+          nothing to do
+            demand: 5 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 7
+            paused by the world until 2026-03-02T09:00:00Z: its file says so; it keeps 3 machines, 7 would be wanted
+            steady at 3 machines
+        in all: 0 to create, 0 to call back, 0 to begin or go on leaving; nothing was done
+    "#]].assert_eq(&said);
+}
+
+#[test]
+fn a_pinned_pool_of_a_world_has_that_size_whatever_waits() {
+    let world = ORDERS.replace("queued: 5", "queued: 5, pinned: 4");
+    let said = plan("minimal.yaml", &world);
+    expect![[r#"
+        pool linux: 5 queued, 2 running; 3 serving of 3 that cost money -> 4
+          create linux-2-1: 1 machine at aws from linux/0
+            demand: 5 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 7
+            pinned at 4 by the world until 2026-03-02T09:00:00Z: its file says so: 7 -> 4
+            grows by 1 machine from linux/0
+        in all: 1 to create, 0 to call back, 0 to begin or go on leaving; nothing was done
+    "#]].assert_eq(&said);
+}
+
+#[test]
+fn what_a_world_drains_leaves_when_it_is_idle_and_nothing_is_made_of_it() {
+    for (drains, expected) in [
+        (
+            "drains: { machines: [linux-1-3-0] }",
+            expect![[r#"
+            pool linux: 0 queued, 2 running; 3 serving of 3 that cost money -> 3
+              cordon linux-1-3-0: an operator drains it
+                demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+                drain machine linux-1-3-0 by the world until 2026-03-02T09:00:00Z: its file says so; 1 machine left
+                1 machine to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+                linux-1-3-0 begins to leave: an operator drains it
+            in all: 0 to create, 0 to call back, 1 to begin or go on leaving; nothing was done
+        "#]],
+        ),
+        (
+            "drains: { zones: [b] }",
+            expect![[r#"
+            pool linux: 0 queued, 2 running; 3 serving of 3 that cost money -> 3
+              cordon linux-1-3-0: an operator drains it
+                demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+                drain zone b by the world until 2026-03-02T09:00:00Z: its file says so; 1 machine left
+                1 machine to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+                linux-1-3-0 begins to leave: an operator drains it
+            in all: 0 to create, 0 to call back, 1 to begin or go on leaving; nothing was done
+        "#]],
+        ),
+        (
+            "drains: { images: [ami-0123456789abcdef0] }",
+            expect![[r#"
+                pool linux: 0 queued, 2 running; 3 serving of 3 that cost money -> 3
+                  cordon linux-1-3-0: an operator drains it
+                    demand: 0 queued, 2 running; 2 machines with work, 0 slots free elsewhere, 1 slot per machine -> 2
+                    drain image ami-0123456789abcdef0 by the world until 2026-03-02T09:00:00Z: its file says so; 3 machines left
+                    3 machines to be replaced (too old, changed or drained), 1 more may leave at once; up to 1 now
+                    linux-1-3-0 begins to leave: an operator drains it
+                in all: 0 to create, 0 to call back, 1 to begin or go on leaving; nothing was done
+            "#]],
+        ),
+    ] {
+        let world = ORDERS.replace("queued: 5", "queued: 0");
+        expected.assert_eq(&plan("minimal.yaml", &format!("{world}{drains}\n")));
     }
 }
 

@@ -10,15 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const FILE: &str = r#"
-version: 1
-fleet: acme
-store: { kind: memory }
-emitters: { ci: { kind: fake } }
-providers: { sim: { kind: fake } }
-machines: { m: { credential: shared, offers: [{ provider: sim }] } }
-pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 } }
-"#;
+const FILE: &str = include_str!("../../config/tests/data/small.yaml");
 
 /// The longest wait for one line: files are looked at every two seconds.
 const DEADLINE: Duration = Duration::from_secs(60);

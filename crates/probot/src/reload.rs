@@ -39,18 +39,16 @@ impl Probot {
     }
 }
 
-impl Reconfigure {
+impl Configured for Reconfigure {
+    type Made = Vec<Arc<Polled>>;
+
     /// The emitters of a new configuration. One whose keys are what they were is the one that runs: it keeps its connections,
     /// its pace and what it has read before.
-    ///
-    /// # Errors
-    ///
-    /// When a plugin refuses its keys.
-    pub fn made(
+    fn made(
         &self,
         settings: &Settings,
         registries: &Registries,
-    ) -> Result<Vec<Arc<Polled>>, PluginError> {
+    ) -> Result<Self::Made, PluginError> {
         let made = Probot::emitters(settings, registries, &self.clock)?;
         let kept = made.into_iter().map(|polled| {
             let before = self
@@ -73,8 +71,7 @@ impl Reconfigure {
         Ok(kept.collect())
     }
 
-    /// Hands over what was made from a new configuration.
-    pub fn take(&mut self, settings: &Settings, made: Vec<Arc<Polled>>) {
+    fn take(&mut self, settings: &Settings, made: Self::Made) {
         if let Some(hooks) = &self.hooks {
             hooks.configure(settings);
         }
@@ -82,17 +79,5 @@ impl Reconfigure {
         self.emitters.clone_from(&made);
         // nobody listens: then the loops have ended
         let _ = self.changes.send(made);
-    }
-}
-
-impl Configured for Reconfigure {
-    fn configure(
-        &mut self,
-        settings: &Settings,
-        registries: &Registries,
-    ) -> Result<(), PluginError> {
-        let made = self.made(settings, registries)?;
-        self.take(settings, made);
-        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use model::{
     Seen,
 };
 use sha2::{Digest, Sha256};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::orphans::Orphans;
 use crate::run::Fleet;
@@ -73,6 +73,8 @@ pub(crate) struct Waiting {
     pub(crate) hash: String,
     pub(crate) config: ConfigHash,
     pub(crate) pools: BTreeMap<PoolName, Departure>,
+    /// It is not known to be much: a part of the fleet cannot be listed, and more may be there than is counted.
+    pub(crate) is_part: bool,
 }
 
 impl Waiting {
@@ -100,11 +102,14 @@ pub(crate) struct Held {
 
 impl Held {
     /// Counts what the configuration in force would let go, and holds it if it is much and not confirmed. What is held once
-    /// stays held until it is confirmed, the configuration is another one, or nothing is left of it.
+    /// stays held until it is confirmed, the configuration is another one, or nothing is left of it. While a part of the fleet
+    /// cannot be listed anything is held: counted piece by piece, everything is few.
     pub(crate) fn judge(&mut self, fleet: &Fleet, orphans: &Orphans, ordered: &Overrides) {
         let mut alive = 0;
         let mut by_pool: BTreeMap<PoolName, Vec<String>> = BTreeMap::new();
         let listings = fleet.listings.since(Timestamp::MIN);
+        let whole = |seen: &Seen<Vec<Instance>>| matches!(seen, Seen::Complete { .. });
+        let is_part = !listings.values().all(whole);
         let machines = listings.values().filter_map(Seen::any).flatten();
         for machine in machines.filter(|machine| counts(machine, fleet)) {
             alive += 1;
@@ -123,12 +128,14 @@ impl Held {
         let before = self.waiting.take();
         let held = before
             .as_ref()
-            .is_some_and(|before| before.config == fleet.config);
-        if machines > 0 && (held || is_much(machines, alive)) {
+            .is_some_and(|before| before.config == fleet.config && !before.is_part);
+        let held = held || is_much(machines, alive);
+        if machines > 0 && (held || is_part) {
             self.waiting = Some(Waiting {
                 hash: hash_of(&fleet.config, &pools),
                 config: fleet.config.clone(),
                 pools,
+                is_part: !held,
             });
         }
         self.say(before.as_ref());
@@ -138,8 +145,19 @@ impl Held {
 
     /// Says once what waits, and that nothing does any more.
     fn say(&self, before: Option<&Waiting>) {
+        let is_news = |waiting: &Waiting| {
+            before.is_none_or(|it| it.is_part != waiting.is_part || it.hash != waiting.hash)
+        };
         match (&self.waiting, before) {
-            (Some(waiting), before) if before.is_none_or(|it| it.hash != waiting.hash) => {
+            (Some(waiting), _) if !is_news(waiting) => {}
+            (Some(waiting), _) if waiting.is_part => {
+                warn!(
+                    hash = waiting.hash,
+                    pools = waiting.in_words(),
+                    "machines that the configuration lets go stay while a part of the fleet cannot be listed: they may be many"
+                );
+            }
+            (Some(waiting), _) => {
                 error!(
                     hash = waiting.hash,
                     machines = waiting.machines(),
@@ -154,7 +172,7 @@ impl Held {
                     "no departure waits for a confirmation any more"
                 );
             }
-            _ => {}
+            (None, None) => {}
         }
     }
 
@@ -162,10 +180,11 @@ impl Held {
     /// have makes none.
     pub(crate) fn keep(&self, seen: &mut FleetObservation, now: Timestamp) {
         let Some(waiting) = &self.waiting else { return };
-        let why = format!(
-            "many machines would leave at once: `parmanu confirm {}` lets them",
-            waiting.hash
-        );
+        let what = match waiting.is_part {
+            true => "a part of the fleet cannot be listed, and many machines may leave at once",
+            false => "many machines would leave at once",
+        };
+        let why = format!("{what}: `parmanu confirm {}` lets them", waiting.hash);
         for (pool, departure) in &waiting.pools {
             match departure.why {
                 Cause::NotConfigured => seen.overrides.in_force.push(pause(pool, &why, now)),
@@ -222,9 +241,9 @@ fn departure(
             let more = names.len().saturating_sub(usize::try_from(max).ok()?);
             (Cause::AboveMax { max }, more)
         }
-        // of those that are left alone nothing leaves anyway
-        None if orphans.pools.contains_key(pool) => (Cause::NotConfigured, names.len()),
-        None => return None,
+        // of those that are left alone nothing leaves anyway; those that are too young do later
+        None if orphans.left_alone.contains_key(pool) => return None,
+        None => (Cause::NotConfigured, names.len()),
     };
     (machines > 0).then_some(Departure {
         why,

@@ -48,18 +48,16 @@ impl Scaler {
     }
 }
 
-impl Reconfigure {
+impl Configured for Reconfigure {
+    type Made = Arc<Parts>;
+
     /// The parts of a new configuration. A plugin whose keys are what they were is the one that runs: it keeps its connections,
     /// its pace and what it remembers.
-    ///
-    /// # Errors
-    ///
-    /// When a plugin refuses its keys.
-    pub fn made(
+    fn made(
         &self,
         settings: &Settings,
         registries: &Registries,
-    ) -> Result<Arc<Parts>, PluginError> {
+    ) -> Result<Self::Made, PluginError> {
         let mut providers = Scaler::providers(settings, registries, &self.clock)?;
         keep(&mut providers, &self.before.providers, |name| {
             self.settings.has_same_provider(settings, name)
@@ -78,8 +76,7 @@ impl Reconfigure {
         }))
     }
 
-    /// Hands over what was made from a new configuration.
-    pub fn take(&mut self, settings: &Settings, made: Arc<Parts>) {
+    fn take(&mut self, settings: &Settings, made: Self::Made) {
         if let Some(api) = &self.api {
             api.configure(settings);
         }
@@ -89,8 +86,8 @@ impl Reconfigure {
         let _ = self.changes.send(Some(made));
     }
 
-    /// Tells whoever asks why the files are not what is in force.
-    pub fn say_stale(&self, why: Option<&str>) {
+    /// Whoever asks over the API is told.
+    fn stale(&mut self, why: Option<&str>) {
         if let Some(api) = &self.api {
             api.config_stale(why);
         }
@@ -107,21 +104,5 @@ fn keep<N: Ord, P: Clone>(
         if let Some(runs) = runs.get(name).filter(|_| is_same(name)) {
             *plugin = runs.clone();
         }
-    }
-}
-
-impl Configured for Reconfigure {
-    fn configure(
-        &mut self,
-        settings: &Settings,
-        registries: &Registries,
-    ) -> Result<(), PluginError> {
-        let made = self.made(settings, registries)?;
-        self.take(settings, made);
-        Ok(())
-    }
-
-    fn stale(&mut self, why: Option<&str>) {
-        self.say_stale(why);
     }
 }

@@ -36,22 +36,52 @@ const LATE: Duration = Duration::from_secs(10);
 /// Longest text of a failure that is passed on to be shown; the log has it whole.
 const SHOWN: usize = 2000;
 
-/// What takes a new configuration: the loops of one process.
+/// What takes a new configuration: the loops of one process, or two of them together. In two steps, so that nothing is handed
+/// over when any of it cannot be made.
 pub trait Configured: Send {
-    /// Makes what the loops need and hands it to them. Nothing may be handed over when any of it cannot be made.
+    /// What the loops need.
+    type Made;
+
+    /// Makes what the loops need.
     ///
     /// # Errors
     ///
     /// When a plugin refuses its keys; the last good configuration stays in force.
-    fn configure(
-        &mut self,
+    fn made(
+        &self,
         settings: &Settings,
         registries: &Registries,
-    ) -> Result<(), ports::PluginError>;
+    ) -> Result<Self::Made, ports::PluginError>;
+
+    /// Hands it to the loops.
+    fn take(&mut self, settings: &Settings, made: Self::Made);
 
     /// Is told why the files are not what is in force, and `None` when they are again.
     fn stale(&mut self, why: Option<&str>) {
         let _ = why;
+    }
+}
+
+impl<A: Configured, B: Configured> Configured for (A, B) {
+    type Made = (A::Made, B::Made);
+
+    fn made(
+        &self,
+        settings: &Settings,
+        registries: &Registries,
+    ) -> Result<Self::Made, ports::PluginError> {
+        let first = self.0.made(settings, registries)?;
+        Ok((first, self.1.made(settings, registries)?))
+    }
+
+    fn take(&mut self, settings: &Settings, (first, second): Self::Made) {
+        self.0.take(settings, first);
+        self.1.take(settings, second);
+    }
+
+    fn stale(&mut self, why: Option<&str>) {
+        self.0.stale(why);
+        self.1.stale(why);
     }
 }
 
@@ -263,8 +293,9 @@ impl<L: Configured> Reloader<L> {
         if let Some(why) = NeedsRestart::of(&self.in_force, &settings) {
             return Err((Reloaded::NeedsRestart, why.to_string()));
         }
-        let made = self.loops.configure(&settings, &self.registries);
-        made.map_err(|error| (Reloaded::Invalid, chain(&error).to_string()))?;
+        let made = self.loops.made(&settings, &self.registries);
+        let made = made.map_err(|error| (Reloaded::Invalid, chain(&error).to_string()))?;
+        self.loops.take(&settings, made);
         for warning in &warnings.0 {
             warn!(warning = %warning.message, file = %warning.file, "configuration");
         }
@@ -300,15 +331,7 @@ mod tests {
 
     use super::*;
 
-    const FILE: &str = r#"
-version: 1
-fleet: acme
-store: { kind: memory }
-emitters: { ci: { kind: fake } }
-providers: { sim: { kind: fake } }
-machines: { m: { credential: shared, offers: [{ provider: sim }] } }
-pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 } }
-"#;
+    const FILE: &str = include_str!("../../config/tests/data/small.yaml");
 
     /// Notes what loops are told.
     #[derive(Clone, Default)]
@@ -321,14 +344,15 @@ pools: { linux: { emitter: ci, serves: [{ tags: [linux] }], machine: m, max: 10 
     }
 
     impl Configured for Told {
-        fn configure(&mut self, settings: &Settings, _: &Registries) -> Result<(), PluginError> {
-            let max = settings
-                .pools
-                .values()
-                .map(|pool| pool.policy.max)
-                .sum::<u32>();
+        type Made = u32;
+
+        fn made(&self, settings: &Settings, _: &Registries) -> Result<u32, PluginError> {
+            let pools = settings.pools.values();
+            Ok(pools.map(|pool| pool.policy.max).sum())
+        }
+
+        fn take(&mut self, _: &Settings, max: u32) {
             self.0.lock().unwrap().push(format!("max {max}"));
-            Ok(())
         }
 
         fn stale(&mut self, why: Option<&str>) {

@@ -77,6 +77,11 @@ impl<'a> Engine<'a> {
         network: Network,
     ) -> anyhow::Result<Self> {
         let folder = &tools.folder;
+        // of an earlier one in a folder that was kept: it ended with its cell, and removed nothing
+        let left = std::fs::remove_file(folder.join("docker.pid"));
+        if left.is_ok() {
+            std::fs::remove_dir_all(folder.join("exec"))?;
+        }
         let log = File::create(folder.join("dockerd.log"))?;
         let mut command = stopped_with_us(&tools.dockerd);
         command

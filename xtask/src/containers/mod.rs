@@ -1,11 +1,12 @@
 //! `cargo xtask containers`: the images of the Dockerfile and the demo of docker-compose, built and run by a real engine.
 //!
 //! Docker's daemon runs in a [`Cell`] with a network of its own, so it can reach nobody and nothing of it is left. It can
-//! pull no image either: what ours stand on is made from Debian's packages, and the programs are those just built here. So
-//! the stage of the Dockerfile that compiles is not run, and the real bases are not met.
+//! pull no image either: what ours stand on is made from Debian's packages, and the programs are those just built here. The stage
+//! of the Dockerfile that compiles is run with `--compile` only ([`mod@compile`]). The real bases are not met.
 //!
 //! This file is outside of the cell; [`story`] is what happens inside.
 
+pub(crate) mod compile;
 pub(crate) mod engine;
 pub(crate) mod story;
 
@@ -30,6 +31,9 @@ pub(crate) struct Scene {
     /// The folder of the built `probot`, `scaler` (with the clouds' SDKs) and `parmanu`.
     #[arg(long)]
     binaries: PathBuf,
+    /// An archive of the images, where they were made before.
+    #[arg(long)]
+    images: Option<PathBuf>,
     /// The top of the repository.
     #[arg(long)]
     repository: PathBuf,
@@ -51,12 +55,17 @@ pub(crate) struct Set {
 /// # Errors
 ///
 /// When a part is missing and cannot be installed.
-pub(crate) fn set_up(places: &Places, binaries: Option<&Path>) -> anyhow::Result<Set> {
+pub(crate) fn set_up(
+    places: &Places,
+    binaries: Option<&Path>,
+    images: Option<PathBuf>,
+) -> anyhow::Result<Set> {
     Cell::possible()?;
     let bases = bases()?;
     let folder = folder()?;
     let scene = Scene {
         binaries: binaries.map_or_else(|| places.binaries(), Path::to_owned),
+        images,
         repository: places.root.clone(),
         bases,
         tools: Tools::find(folder.path())?,
@@ -99,7 +108,11 @@ pub(crate) fn play(set: Set) -> anyhow::Result<String> {
         ("--repository", &scene.repository),
         ("--bases", &scene.bases),
     ];
-    let paths = paths.into_iter().chain(scene.tools.arguments());
+    let images = scene.images.iter().map(|path| ("--images", path.as_path()));
+    let paths = paths
+        .into_iter()
+        .chain(images)
+        .chain(scene.tools.arguments());
     in_a_cell(folder.path(), "inside-the-containers", paths, Network::Own)
 }
 

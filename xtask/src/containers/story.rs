@@ -1,5 +1,6 @@
 //! What is done with the images, and what must be true meanwhile.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::engine::{Engine, get};
 use crate::cell::Network;
 use crate::command::{must, now, wait_until};
 
-const PROGRAMS: [&str; 3] = ["probot", "scaler", "parmanu"];
+pub(crate) const PROGRAMS: [&str; 3] = ["probot", "scaler", "parmanu"];
 /// What `docker-compose.yml` and the demo call the services.
 const CONTAINERS: [&str; 4] = ["world", "redis", "probot", "scaler"];
 /// Name of the image that holds the programs.
@@ -74,9 +75,38 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the images; says how large they are.
+/// What an image of ours is called.
+pub(crate) fn image_of(program: &str) -> String {
+    format!("parmanu/{program}")
+}
+
+/// Makes the images, or loads those that were made; says how large they are.
 fn build(engine: &Engine<'_>, scene: &Scene) -> anyhow::Result<String> {
     stand_on(engine, &scene.bases)?;
+    let kind = match &scene.images {
+        Some(images) => {
+            engine.docker([
+                OsStr::new("load"),
+                OsStr::new("--input"),
+                images.as_os_str(),
+            ])?;
+            "as the Dockerfile compiles them"
+        }
+        None => {
+            build_of_binaries(engine, scene)?;
+            "debug builds, stripped"
+        }
+    };
+    let mut sizes = Vec::new();
+    for program in PROGRAMS {
+        let size: u64 = engine.field(&image_of(program), ".Size")?.parse()?;
+        sizes.push(format!("{program} {} MB", size / 1_000_000));
+    }
+    Ok(format!("{kind}: {}", sizes.join(", ")))
+}
+
+/// The final stages of the Dockerfile, around programs that were built outside of it.
+fn build_of_binaries(engine: &Engine<'_>, scene: &Scene) -> anyhow::Result<()> {
     let out = scene.tools.folder.join("binaries/out");
     programs(&scene.binaries, &out)?;
     let archive = scene.tools.folder.join("binaries.tar");
@@ -84,26 +114,14 @@ fn build(engine: &Engine<'_>, scene: &Scene) -> anyhow::Result<String> {
     tar.arg("-C").arg(out.with_file_name("")).arg("-cf");
     must(tar.arg(&archive).arg("out"))?;
     engine.import(&archive, BINARIES, &[])?;
-    let mut sizes = Vec::new();
+    let binaries = format!("BINARIES={BINARIES}");
     for program in PROGRAMS {
-        let image = format!("parmanu/{program}");
-        let binaries = format!("BINARIES={BINARIES}");
-        engine.docker([
-            "build",
-            "--network",
-            "none",
-            "--target",
-            program,
-            "--tag",
-            &image,
-            "--build-arg",
-            &binaries,
-            ".",
-        ])?;
-        let size: u64 = engine.field(&image, ".Size")?.parse()?;
-        sizes.push(format!("{program} {} MB", size / 1_000_000));
+        let image = image_of(program);
+        let words = ["build", "--network", "none", "--build-arg", &binaries];
+        let named = ["--target", program, "--tag", &image, "."];
+        engine.docker(words.into_iter().chain(named))?;
     }
-    Ok(format!("debug builds, stripped: {}", sizes.join(", ")))
+    Ok(())
 }
 
 /// Gives the engine the images that ours stand on.
@@ -126,7 +144,7 @@ pub(crate) fn programs(built: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// Nothing but our program can be started, and it needs neither root nor a file it may write.
 fn image_is_bare(engine: &Engine<'_>, program: &str) -> anyhow::Result<()> {
-    let image = format!("parmanu/{program}");
+    let image = image_of(program);
     let user = engine.field(&image, ".Config.User")?;
     ensure!(user == "65532:65532", "{image} runs as {user:?}");
     let flags = [

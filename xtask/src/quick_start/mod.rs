@@ -7,11 +7,12 @@
 //! The compiler is the one thing that is played: it "compiles" by taking programs that were built before
 //! (`cargo xtask containers --compile` runs the real one).
 //!
-//! What is not seen: the real GitLab and AWS, the conditions and resources of the policy, which moto does not judge, and a
+//! What is not seen: the real GitLab and AWS, whether AWS reads the conditions of the policy as we do ([`policy`]), and a
 //! machine that boots; this program reads its boot script and then talks to GitLab in its place.
 
 mod account;
 mod page;
+mod policy;
 mod shell;
 mod story;
 
@@ -43,6 +44,9 @@ pub(crate) struct Scene {
     /// Amazon's command.
     #[arg(long)]
     aws: PathBuf,
+    /// What judges policies of AWS.
+    #[arg(long)]
+    parliament: PathBuf,
     /// The server in the place of GitLab.
     #[arg(long)]
     gitlab: PathBuf,
@@ -82,6 +86,7 @@ pub(crate) fn set_up(places: &Places, binaries: Option<&Path>) -> anyhow::Result
         bases: containers::bases()?,
         moto: parts::moto()?,
         aws: parts::aws()?,
+        parliament: parts::parliament()?,
         gitlab: places.binaries().join("examples/serve-gitlab"),
         tools: Tools::find(folder.path())?,
     };
@@ -101,6 +106,7 @@ pub(crate) fn play(set: Set) -> anyhow::Result<String> {
         ("--bases", &scene.bases),
         ("--moto", &scene.moto),
         ("--aws", &scene.aws),
+        ("--parliament", &scene.parliament),
         ("--gitlab", &scene.gitlab),
     ];
     let paths = paths.into_iter().chain(scene.tools.arguments());

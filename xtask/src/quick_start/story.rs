@@ -11,9 +11,11 @@ use serde_json::Value;
 use super::Scene;
 use super::account::{self, AWS, Account, GITLAB, GitLab, IMAGE, LOOKS, MANAGES};
 use super::page::{Block, blocks, commands, commands_in_text};
+use super::policy;
 use super::shell::Shell;
 use crate::cell::Network;
 use crate::command::{must, now, wait_until};
+use crate::containers::compile::image_that_compiles;
 use crate::containers::engine::Engine;
 use crate::containers::story::{REDIS, programs, stand_on};
 
@@ -48,10 +50,23 @@ fn jobs_end(words: &str) -> bool {
 }
 
 /// What the others must print.
-const SAYS: [(&str, &[&str]); 1] = [("curl -s http://127.0.0.1:9642/readyz", &["ready"])];
+const SAYS: [(&str, &[&str]); 5] = [
+    ("parmanu check parmanu.yaml", &["fleet acme-ci: 1 emitter"]),
+    (
+        "parmanu doctor  ",
+        &["0 machines", "nothing that was seen is wrong"],
+    ),
+    ("curl -s http://127.0.0.1:9642/readyz", &["\"ready\""]),
+    (
+        "parmanu probe gitlab --job",
+        &["the only pool that takes it"],
+    ),
+    ("parmanu why machine", &["provider: aws", "booting"]),
+];
 
 /// The block behind which a job is pushed, and the section that is read while it waits.
 const RUNNING: &str = "parmanu status --watch";
+const DELETED: &str = "aws iam delete-policy";
 const TROUBLE: &str = "When it does not";
 /// The page's own names, which are not filled in by the reader.
 const JOB: &str = "unit-tests";
@@ -88,9 +103,12 @@ pub(super) fn tell(scene: &Scene) -> anyhow::Result<()> {
             section.clone_from(&block.section);
             say(&format!("\"{section}\""));
         }
-        reader.take(&block, &say)?;
+        if let Err(error) = reader.take(&block, &say) {
+            reader.shows_the_logs();
+            return Err(error);
+        }
     }
-    reader.machines_stay()?;
+    reader.nothing_is_left_at_aws()?;
     reader.all_was_met()?;
     let (count, seconds) = (reader.count, start.elapsed().as_secs());
     println!("{count} commands of the page in {seconds} s, a job built on a machine of its own");
@@ -114,14 +132,9 @@ fn compiler(scene: &Scene, engine: &Engine<'_>) -> anyhow::Result<()> {
     let file =
         format!("FROM {REDIS}\nCOPY --chmod=0755 cargo /usr/local/bin/\nCOPY programs /programs\n");
     std::fs::write(context.join("Dockerfile"), file)?;
-    let text = std::fs::read_to_string(scene.repository.join("Dockerfile"))?;
-    let named = text
-        .lines()
-        .find_map(|line| line.strip_prefix("FROM docker.io/library/"));
-    let image = named.and_then(|line| line.strip_suffix(" AS build"));
-    let image = image.context("the Dockerfile names no image that compiles")?;
+    let image = image_that_compiles(&scene.repository)?;
     let context = context.to_string_lossy().into_owned();
-    engine.docker(["build", "--network", "none", "--tag", image, &context])?;
+    engine.docker(["build", "--network", "none", "--tag", &image, &context])?;
     Ok(())
 }
 
@@ -165,6 +178,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What a person would look at now.
+    fn shows_the_logs(&mut self) {
+        if let Ok(words) = self.shell.run("docker compose logs --tail 30", "") {
+            println!("{words}");
+        }
+    }
+
     /// Copies a block to where the page says.
     fn take(&mut self, block: &Block, say: &impl Fn(&str)) -> anyhow::Result<()> {
         match (block.language.as_str(), &block.file) {
@@ -202,12 +222,18 @@ impl<'a> Reader<'a> {
             self.gitlab.push(JOB, "parmanu")?;
             self.gitlab.push(STRAY, "mac")?;
         }
+        if block.text.contains(DELETED) {
+            self.machines_stay()?;
+            policy::give_back(&self.account)?;
+            self.met.insert(DELETED);
+        }
         for command in commands(&block.text)? {
             self.type_one(&command)?;
+            self.count += 1;
         }
-        if block.text.contains("secrets/aws_id") {
-            self.account
-                .judge_the_user(&self.checkout.join("secrets"))?;
+        if block.text.contains("aws iam create-access-key") {
+            let secrets = self.checkout.join("secrets");
+            policy::judge(&self.account, &self.scene.parliament, &secrets)?;
             say("the user of the policy may do what it names, and nothing else");
         }
         if running {
@@ -218,7 +244,6 @@ impl<'a> Reader<'a> {
     }
 
     fn type_one(&mut self, command: &str) -> anyhow::Result<String> {
-        self.count += 1;
         let watched = of(&WATCHED, command);
         let wanted = of(&SAYS, command);
         let typed = of(&TYPED, command);
@@ -266,8 +291,8 @@ impl<'a> Reader<'a> {
         ensure!(job["job_info"]["name"] == JOB, "its runner was given {job}");
         say("its runner was given the job");
         wait_until("a pool that is seen to run it", LIMIT, || {
-            let words = self.type_one("parmanu status --output json")?;
-            Ok(words.contains("\"running\": 1").then_some(()))
+            let words = self.shell.run("parmanu status", "")?;
+            Ok(words.contains("1 busy").then_some(()))
         })?;
         self.gitlab.finish(&job)?;
         wait_until("the end of the job", LIMIT, || {
@@ -289,6 +314,7 @@ impl<'a> Reader<'a> {
                 machine
             };
             self.type_one(&command.replace("NAME", name))?;
+            self.count += 1;
         }
         Ok(())
     }
@@ -336,10 +362,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn nothing_is_left_at_aws(&self) -> anyhow::Result<()> {
+        let users = self.account.aws(&["iam", "list-users"])?.to_string();
+        let local = ["iam", "list-policies", "--scope", "Local"];
+        let policies = self.account.aws(&local)?.to_string();
+        ensure!(
+            users.contains("administrator"),
+            "not even the reader: {users}"
+        );
+        let left = users.contains("parmanu-") || policies.contains("parmanu-");
+        ensure!(!left, "{users} {policies}");
+        Ok(())
+    }
+
     fn all_was_met(&self) -> anyhow::Result<()> {
         let parts = ACCOUNTS.iter().chain(&TYPED).map(|(part, _)| *part);
         let more = WATCHED.iter().map(|(part, _)| *part);
-        let says = SAYS.iter().map(|(part, _)| *part);
+        let says = SAYS.iter().map(|(part, _)| *part).chain([RUNNING, DELETED]);
         let missed: Vec<_> = parts
             .chain(more)
             .chain(says)
@@ -350,5 +389,37 @@ impl<'a> Reader<'a> {
             "the page does not have any more: {missed:?}"
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the run would find after minutes, and only where there is an engine.
+    #[test]
+    fn the_page_has_all_that_is_looked_for() {
+        let page = include_str!("../../../docs/quick-start.md");
+        let mut typed = commands_in_text(page, TROUBLE, &["parmanu", "docker"]);
+        let mut written = String::new();
+        for block in blocks(page) {
+            match block.language.as_str() {
+                "sh" => typed.extend(commands(&block.text).unwrap()),
+                _ => {
+                    assert!(block.file.is_some(), "where to: {}", block.text);
+                    written.push_str(&block.text);
+                }
+            }
+        }
+        let is_typed = |part: &str| typed.iter().any(|command| command.contains(part));
+        let tables = TYPED.iter().map(|(part, _)| *part);
+        let tables = tables.chain(WATCHED.iter().map(|(part, _)| *part));
+        let tables = tables.chain(SAYS.iter().map(|(part, _)| *part));
+        for part in tables.chain([RUNNING, DELETED]) {
+            assert!(is_typed(part), "{part}");
+        }
+        for (part, _) in ACCOUNTS {
+            assert_eq!(written.matches(part).count(), 1, "{part}");
+        }
     }
 }

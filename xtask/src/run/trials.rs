@@ -28,8 +28,27 @@ pub(crate) fn containers(binaries: Option<&Path>) -> anyhow::Result<bool> {
     catch_interrupts()?;
     let mut run = Run::new()?;
     if binaries.is_some() || run.build() {
-        run.containers(binaries);
+        run.containers(binaries, None);
         run.started_units(binaries);
+    }
+    Ok(run.finish())
+}
+
+/// The same with images that the Dockerfile compiled; its engine's files stay in `keep`.
+pub(crate) fn compiled_containers(keep: Option<&Path>) -> anyhow::Result<bool> {
+    catch_interrupts()?;
+    let mut run = Run::new()?;
+    let mut made = None;
+    let set_up = |places: &Places| containers::compile::set_up(places, keep);
+    run.trial("compiling stage", set_up, |set| {
+        let (words, compiled) = containers::compile::play(set)?;
+        made = Some(compiled);
+        Ok(words)
+    });
+    if let Some(compiled) = made {
+        let programs = compiled.programs();
+        run.containers(Some(&programs), Some(compiled.images()));
+        run.started_units(Some(&programs));
     }
     Ok(run.finish())
 }
@@ -103,8 +122,8 @@ impl Run {
     }
 
     /// The images and the demo in a real container engine.
-    pub(super) fn containers(&mut self, binaries: Option<&Path>) {
-        let set_up = |places: &Places| containers::set_up(places, binaries);
+    pub(super) fn containers(&mut self, binaries: Option<&Path>, images: Option<PathBuf>) {
+        let set_up = |places: &Places| containers::set_up(places, binaries, images);
         self.trial("containers", set_up, containers::play);
     }
 

@@ -209,6 +209,19 @@ pub async fn removing_what_is_not_there_is_success(harness: &dyn EmitterHarness)
     Ok(())
 }
 
+/// Without it the build of a machine that the cloud lists no more, and that runs all the same, loses its executor.
+pub async fn an_executor_with_a_job_is_not_removed(harness: &dyn EmitterHarness) -> Shown {
+    let executor = machine(harness, 0).await.executor;
+    let job = harness.queue().await;
+    harness.start(&job, &executor).await;
+    refused(harness.control().remove(&executor).await);
+    assert_eq!(seen(harness, &executor).await.id, executor);
+    assert_eq!(look(harness).await.jobs.len(), 1);
+    harness.finish(&job).await;
+    assert_eq!(look(harness).await.jobs, []);
+    Ok(())
+}
+
 /// Without it the list of executors grows with every machine that ever was.
 pub async fn a_removed_executor_is_seen_no_more(harness: &dyn EmitterHarness) -> Shown {
     let executor = machine(harness, 0).await.executor;

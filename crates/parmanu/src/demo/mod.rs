@@ -11,7 +11,9 @@ pub(crate) mod standing;
 mod summary;
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,11 +68,9 @@ providers:
   cloud: {{ kind: fake, boot: 45s, lag: 5s }}
 machines:
   small:
-    bootstrap: agent.sh.j2
     boot: {{ expect: 50s, timeout: 5m }}
     offers: [{{ provider: cloud, price: 0.10 }}]
   large:
-    bootstrap: agent.sh.j2
     boot: {{ expect: 50s, timeout: 5m }}
     offers: [{{ provider: cloud, price: 0.40 }}]
 pools:
@@ -95,12 +95,18 @@ struct Running {
 
 /// Starts both loops on the configuration, and the world that they serve.
 fn start(played: Played, clock: &Arc<dyn Clock>, seed: u64) -> anyhow::Result<Running> {
-    // the template stands in a file, as an operator's would
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("agent.sh.j2"), played.script)?;
     let registries = service::registries();
     let text = configuration(&played);
-    let (settings, _) = config::check_text(&text, "demo.yaml", folder.path(), &registries)?;
+    let (mut settings, _) = config::check_text(&text, "demo.yaml", Path::new("."), &registries)?;
+    // an operator's stands in a file; here a container may have none that can be written
+    let script = config::Template {
+        name: "agent.sh.j2".to_owned(),
+        text: played.script.to_owned(),
+        parts: BTreeMap::new(),
+    };
+    for pool in settings.pools.values_mut() {
+        pool.bootstrap = Some(script.clone());
+    }
     let cloud = FakeCloud::new(
         "cloud".parse()?,
         clock.clone(),

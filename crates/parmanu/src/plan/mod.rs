@@ -4,6 +4,7 @@
 //! store and the providers (`live.rs`) by types that cannot act.
 
 mod live;
+mod orders;
 mod world;
 
 use std::collections::BTreeSet;

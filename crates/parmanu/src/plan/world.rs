@@ -15,6 +15,8 @@ use model::{
 use ports::units::Span;
 use serde::Deserialize;
 
+use super::orders::{self, Drains};
+
 /// The machines of the world were made in this term, and the plan is made in the next.
 const MADE_IN: Epoch = Epoch(1);
 const PLANNED_IN: Epoch = Epoch(2);
@@ -41,6 +43,9 @@ pub(crate) struct World {
     /// Providers whose listing is not whole, and why.
     #[serde(default)]
     doubtful: BTreeMap<ProviderName, String>,
+    /// What operators drain.
+    #[serde(default)]
+    drains: Drains,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +67,10 @@ struct Pool {
     machines: Vec<Machine>,
     /// What was spent in the current period, by budget rule; nothing, if not said.
     spent: BTreeMap<String, f64>,
+    /// An operator paused it.
+    paused: bool,
+    /// An operator pinned it at so many machines.
+    pinned: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,10 +88,17 @@ struct Machine {
     /// The place of its offer in the machine description, from 0.
     #[serde(default)]
     offer: u32,
+    /// Where it stands.
+    #[serde(default = "anywhere")]
+    zone: String,
 }
 
 fn one() -> u32 {
     1
+}
+
+fn anywhere() -> String {
+    "world".to_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -131,13 +147,18 @@ impl World {
         }
         let mut listed: BTreeMap<ProviderName, Vec<Instance>> = BTreeMap::new();
         let nothing = Pool::default();
+        let mut ordered = Vec::new();
         for (name, pool) in &settings.pools {
             let world = self.pools.get(name).unwrap_or(&nothing);
+            ordered.extend(orders::of_pool(name, world.paused, world.pinned));
             let seen = world
                 .seen(settings, &pool.policy, &mut listed, now)
                 .with_context(|| format!("pool {name}"))?;
             fleet.pools.insert(name.clone(), seen);
         }
+        let there = |name: &InstanceName| listed.values().flatten().any(|it| it.name == *name);
+        ordered.extend(self.drains.directives(there)?);
+        fleet.overrides = orders::in_force(ordered, settings, now);
         for name in settings.providers.keys() {
             let (value, at) = (listed.remove(name).unwrap_or_default(), now);
             let listing = match self.doubtful.get(name) {
@@ -395,7 +416,7 @@ impl Made<'_> {
         let instance = Instance {
             id: ProviderRef::new(name.to_string()),
             name,
-            scope: "world".into(),
+            scope: machine.zone.clone(),
             state: match machine.state {
                 State::Stopped => InstanceState::Stopped,
                 _ => InstanceState::Running,

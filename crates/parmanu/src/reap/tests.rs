@@ -491,9 +491,11 @@ async fn even_if_busy_asks_nobody_and_says_so() {
     bench.mark(&renewed, 1);
     let reaper = bench.reaper_for(|order| order.even_if_busy = true);
     let report = reaper.run().await;
-    assert!(report.is_done(), "{report:?}");
     assert_eq!(bench.cloud.deletions(), [busy]);
+    // the CI server still takes its build for running, and no executor is removed from under a build
+    assert!(!report.is_done(), "{report:?}");
     let said = words::of(&report);
+    assert!(said.contains("holds a job"), "{said}");
     assert!(said.contains("builds that run there are killed"), "{said}");
     assert!(said.contains("nobody asked whether it was busy"), "{said}");
 }

@@ -43,8 +43,12 @@ pub(super) fn replica(api: &Api, now: &Now) -> shapes::Replica {
     }
     let waiting = now.looked.as_ref().and_then(|it| it.waiting.as_ref());
     if let Some(waiting) = waiting {
+        let why = match waiting.is_part {
+            true => " while a part of the fleet cannot be listed, or",
+            false => ",",
+        };
         doubts.push(format!(
-            "{} machines stay although the configuration would let them go, until `parmanu confirm {}`: {}",
+            "{} machines stay although the configuration would let them go{why} until `parmanu confirm {}`: {}",
             waiting.machines(),
             waiting.hash,
             waiting.in_words()

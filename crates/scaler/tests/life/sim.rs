@@ -71,6 +71,10 @@ pub(crate) struct Setup {
     pub(crate) lag: Duration,
     /// Longest time the configuration lets the CI server take to hand out what it promised.
     pub(crate) settle: Duration,
+    /// Jobs that a machine may run, if they are counted.
+    pub(crate) max_jobs: Option<u32>,
+    /// How old a machine may grow before another takes its place.
+    pub(crate) max_age: Option<Duration>,
     /// Strong reads that tell of an idle and cordoned executor, whatever is true.
     pub(crate) lies: Lies,
 }
@@ -86,6 +90,8 @@ impl Setup {
             boot: SECOND * 3,
             lag: Duration::ZERO,
             settle: SECOND * 3,
+            max_jobs: None,
+            max_age: None,
             lies: Lies::None,
         }
     }
@@ -122,6 +128,9 @@ impl Setup {
             _ => "{ provider: gcp, image: projects/acme-ci/global/images/ci-linux-v12, types: [e2-small] }",
         });
         let offers = offers.collect::<Vec<_>>().join(", ");
+        let jobs = self.max_jobs.map(|jobs| format!("max_jobs: {jobs}"));
+        let age = self.max_age.map(|age| format!("max_age: {}s", age.as_secs()));
+        let reuse = jobs.into_iter().chain(age).collect::<Vec<_>>().join(", ");
         format!(
             r#"
 version: 1
@@ -133,7 +142,7 @@ providers:
   aws: {{ kind: ec2, region: eu-central-1, listing_lag: {lag}s{aws} }}
   gcp: {{ kind: gce, project: acme-ci, zones: [europe-west3-a], listing_lag: {lag}s{gcp} }}
 machines:
-  small: {{ bootstrap: boot.j2, boot: {{ expect: 5s, timeout: 60s }}, offers: [{offers}] }}
+  small: {{ bootstrap: boot.j2, boot: {{ expect: 5s, timeout: 60s }}, reuse: {{ {reuse} }}, offers: [{offers}] }}
 pools:
   linux: {{ emitter: ci, serves: [{{ {serves} }}], machine: small, min: {min}, max: {max}, rules: [soon], fresh_for: 30s }}
 rules:
