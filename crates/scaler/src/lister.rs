@@ -1,11 +1,11 @@
 //! One listing loop per provider: a provider that hangs or lies delays no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Epoch, FleetId, Instance, InstanceState, Listing, ProviderName, Seen};
+use model::{Epoch, FleetId, Instance, InstanceState, Listing, PoolName, ProviderName, Seen};
 use ports::{Call, Clock, Provider, ProviderError, timeout};
 use service::{Pauses, caught};
 use telemetry::{Condition, Metrics, Readiness, chain};
@@ -18,7 +18,11 @@ use crate::run::Timing;
 
 /// What each provider listed last. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Listings(Arc<Mutex<BTreeMap<ProviderName, Heard>>>);
+pub(crate) struct Listings {
+    heard: Arc<Mutex<BTreeMap<ProviderName, Heard>>>,
+    /// Pools whose machines are not told that they are wanted.
+    unwanted: watch::Sender<BTreeSet<PoolName>>,
+}
 
 /// What one provider's loop writes, and how it is woken.
 #[derive(Clone)]
@@ -30,7 +34,12 @@ struct Heard {
 impl Listings {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ProviderName, Heard>> {
         // each change is whole, so a panic of another thread left nothing half done
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets machines of these pools, and of no others, know no more that they are wanted.
+    pub(crate) fn unwanted(&self, pools: BTreeSet<PoolName>) {
+        self.unwanted.send_replace(pools);
     }
 
     /// Adds a provider, of which nothing is known yet; returns what its loop writes to and is woken by.
@@ -165,6 +174,7 @@ impl Listers {
             condition: self.readiness.condition(condition_of(name)),
             seen,
             again,
+            unwanted: self.listings.unwanted.subscribe(),
         };
         let stop = self.stop.child_token();
         let (ends, of) = (stop.clone(), name.clone());
@@ -205,6 +215,8 @@ pub(crate) struct Lister {
     pub(crate) condition: Condition,
     pub(crate) seen: watch::Sender<Seen<Vec<Instance>>>,
     pub(crate) again: Arc<Notify>,
+    /// Whose machines are not told that they are wanted.
+    pub(crate) unwanted: watch::Receiver<BTreeSet<PoolName>>,
 }
 
 /// So often every machine is told that it is still wanted ...
@@ -293,12 +305,14 @@ impl Lister {
         }
     }
 
-    /// Tells all machines of the last listing that they are wanted. Every replica does, whether it is the active one or
+    /// Tells the machines of the last listing that they are wanted, but for those of pools that were left alone for long. Every replica does, whether it is the active one or
     /// not: it can only make a machine live longer.
     async fn renew(&self) {
         let seen = self.seen.borrow().clone();
+        let unwanted = self.unwanted.borrow().clone();
         let alive = seen.any().into_iter().flatten();
         let alive: Vec<Instance> = alive
+            .filter(|i| !unwanted.contains(i.pool()))
             .filter(|i| {
                 !matches!(
                     i.state,

@@ -5,15 +5,19 @@
 //! somebody who tells what runs on them: probot goes on to report executors of pools that it does not know, and each machine
 //! of such a pool must name, in its tag, an executor at a CI server whose executors may be controlled. Else the pool is left
 //! alone, counted against the caps, and reported: nobody here knows what its machines do.
+//!
+//! After a day they are no longer told that they are wanted. So the guest of each, which does know what its agent does, ends it
+//! after its build (docs/guest.md). A machine without a guest stays: tags do not tell one that serves something else, of
+//! `executor: none`, from one whose agent enrolled itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::rules::ScaleIn;
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, Instance, OnStale, Policy, PoolName, Reuse, Rule,
-    RuleKind, Seen, Standing, WorkloadTrust, age,
+    Boot, Bootstrap, EmitterName, ExecutorMode, Instance, InstanceName, OnStale, Policy, PoolName,
+    Reuse, Rule, RuleKind, Seen, Standing, WorkloadTrust, age,
 };
 
 use crate::run::{Fleet, Pool};
@@ -28,6 +32,9 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 /// How old a look may be, where no pool of the same CI server says it.
 const FRESH_FOR: Duration = Duration::from_secs(120);
 
+/// So long a pool that is left alone is told that it is wanted: it may be missing by mistake, and no operator is asked.
+const WANTED_STILL: Duration = Duration::from_secs(24 * 3600);
+
 /// Pools looked at in one tick at most: what is found in tags bounds nothing.
 const MOST: usize = 100;
 
@@ -40,6 +47,10 @@ pub(crate) struct Orphans {
     listed: BTreeMap<PoolName, Timestamp>,
     /// Why each of the others is left alone.
     pub(crate) left_alone: BTreeMap<PoolName, String>,
+    /// Since when, as far as this process knows.
+    left_since: BTreeMap<PoolName, Timestamp>,
+    /// When machines that do not tell their age were seen first by this process.
+    first_seen: BTreeMap<InstanceName, Timestamp>,
 }
 
 impl Orphans {
@@ -67,13 +78,29 @@ impl Orphans {
                 orphans.pools.insert(name, pool);
             }
         }
-        for (name, machines) in found.into_iter().take(MOST) {
-            let old =
-                |machine: &Instance| machine.created_at.is_some_and(|at| age(at, now) >= GRACE);
+        for machine in found.values().flatten() {
+            if machine.created_at.is_none() {
+                let first = self.first_seen.get(&machine.name).copied();
+                let first = first.unwrap_or(now);
+                orphans.first_seen.insert(machine.name.clone(), first);
+            }
+        }
+        for (number, (name, machines)) in found.into_iter().enumerate() {
+            if number >= MOST {
+                let why = format!("there are more than {MOST} such pools; it has its turn later");
+                orphans.left_alone.insert(name, why);
+                continue;
+            }
+            let old = |machine: &Instance| {
+                let first = orphans.first_seen.get(&machine.name).copied();
+                let since = machine.created_at.or(first);
+                since.is_some_and(|at| age(at, now) >= GRACE)
+            };
             if !machines.iter().all(old) {
                 continue;
             }
-            match emitter_of(fleet, &machines) {
+            let emitter = all_dated(&machines).and_then(|()| emitter_of(fleet, &machines));
+            match emitter {
                 Ok((emitter, settle)) => {
                     let pool = wanted_by_nobody(fleet, &name, emitter, settle);
                     orphans.listed.insert(name.clone(), now);
@@ -81,12 +108,32 @@ impl Orphans {
                 }
                 Err(why) => {
                     orphans.pools.remove(&name);
+                    let since = self.left_since.get(&name).copied().unwrap_or(now);
+                    orphans.left_since.insert(name.clone(), since);
                     orphans.left_alone.insert(name, why);
                 }
             }
         }
         orphans
     }
+
+    /// Pools whose machines are not told any more that they are wanted.
+    pub(crate) fn unwanted(&self, now: Timestamp) -> BTreeSet<PoolName> {
+        let left = self.left_since.iter();
+        let long = left.filter(|(_, since)| age(**since, now) >= WANTED_STILL);
+        long.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The engine lets nothing go that may be young, and of these it could not be told.
+fn all_dated(machines: &[Instance]) -> Result<(), String> {
+    let undated = machines.iter().find(|machine| machine.created_at.is_none());
+    undated.map_or(Ok(()), |machine| {
+        let name = &machine.name;
+        Err(format!(
+            "its provider does not tell when {name} was created, and what may be young does not leave"
+        ))
+    })
 }
 
 /// The CI server that all of these machines joined, with its settle time.

@@ -44,7 +44,9 @@ pub struct Timing {
     pub list_limit: Duration,
     /// How soon a store that is away is asked again.
     pub store_retry: Duration,
-    /// How long a stopping scaler waits for what is in flight.
+    /// How long a stopping scaler waits for what is in flight, and keeps its lease meanwhile: a call that hangs delays a planned
+    /// take-over by as much. Not less: a call must be over before another scaler acts, and one that is cut off here may still
+    /// be carried out there.
     pub grace: Duration,
 }
 

@@ -25,11 +25,14 @@ impl Ticker {
         let due = self
             .overlooked
             .is_none_or(|last| now.saturating_sub(last) >= self.fleet.timing.sweep);
-        let Some(api) = self.api.clone().filter(|_| due) else {
+        if !due {
+            return;
+        }
+        self.overlooked = Some(now);
+        self.look_for_orphans();
+        let Some(api) = self.api.clone() else {
             return;
         };
-        let orphans = std::mem::take(&mut self.orphans);
-        self.orphans = orphans.now(&self.fleet, self.fleet.clock.now());
         match self.read().await {
             Ok(record) => {
                 let now = self.fleet.clock.now();
@@ -41,7 +44,6 @@ impl Ticker {
             }
             Err(error) => api.looked_in_vain(chain(&error).to_string()),
         }
-        self.overlooked = Some(now);
     }
 
     /// Leaves what this tick saw and decided to whoever asks.

@@ -37,6 +37,9 @@ const AT_LEAST: Duration = Duration::from_millis(100);
 /// decisions, and a store is no archive. A pool of a few machines fits.
 const MOST_INPUTS: usize = 8 * 1024;
 
+/// Pools that are left alone are named in the log up to this number.
+const MOST_SAID: usize = 20;
+
 pub(crate) struct Ticker {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) term: watch::Receiver<Option<Term>>,
@@ -214,8 +217,7 @@ impl Ticker {
             self.sequences.clear();
         }
         let learned = self.fleet.ledger.learned();
-        let orphans = std::mem::take(&mut self.orphans);
-        self.orphans = orphans.now(&self.fleet, self.fleet.clock.now());
+        self.look_for_orphans();
         self.report_orphans();
         let record = match self.read().await {
             Ok(record) => record,
@@ -296,13 +298,25 @@ impl Ticker {
         configured.or_else(|| self.orphans.pools.get(name))
     }
 
+    /// Looks for machines of pools that are not configured. Every replica does, since each tells machines that they are wanted.
+    pub(crate) fn look_for_orphans(&mut self) {
+        let now = self.fleet.clock.now();
+        self.orphans = std::mem::take(&mut self.orphans).now(&self.fleet, now);
+        self.fleet.listings.unwanted(self.orphans.unwanted(now));
+    }
+
     /// Says once of which pools there are machines though they are not configured.
     fn report_orphans(&mut self) {
         let leave = self.orphans.pools.keys().map(ToString::to_string);
         let leave = leave.collect::<Vec<_>>().join(", ");
-        let stay = self.orphans.left_alone.iter();
+        let left_alone = &self.orphans.left_alone;
+        let stay = left_alone.iter().take(MOST_SAID);
         let stay = stay.map(|(pool, why)| format!("{pool}: {why}"));
-        let stay = stay.collect::<Vec<_>>().join("; ");
+        let mut stay = stay.collect::<Vec<_>>().join("; ");
+        let more = left_alone.len().saturating_sub(MOST_SAID);
+        if more > 0 {
+            stay = format!("{stay}; and {more} more");
+        }
         let said = format!("{leave} {stay}");
         if said != self.said_of_orphans {
             if !leave.is_empty() {
@@ -314,7 +328,7 @@ impl Ticker {
             if !stay.is_empty() {
                 warn!(
                     pools = stay,
-                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again"
+                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again; after a day their guests, where they have one, end them when they are idle"
                 );
             }
             self.said_of_orphans = said;

@@ -411,10 +411,11 @@ fn of_two_scalers_one_is_active_and_the_other_takes_over_within_the_lease() {
         first.crash().await;
         let began = sim.clock_now();
         while !second.is_active() && sim.clock_now() - began < SECOND * 60 {
-            sim.pass(SECOND / 4).await;
+            sim.pass(SECOND / 20).await;
         }
         let took = sim.clock_now() - began;
-        assert!(took <= SECOND * 7, "took over after {took:?}");
+        // the lease of five seconds, and the moment in which it is asked for
+        assert!(took <= SECOND * 53 / 10, "took over after {took:?}");
         sim.until_settled(SECOND * 240).await;
         assert_eq!(sim.world().ever(), 4);
     });

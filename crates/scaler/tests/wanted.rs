@@ -4,10 +4,10 @@ mod support;
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{Timestamp, UncontrolledLeave};
 use ports::Clock;
 use provider_fake::Fault;
-use support::{SECOND, Setup, Sim, simulate};
+use support::{LINUX, PoolSetup, SECOND, Setup, Sim, simulate};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -83,5 +83,55 @@ fn a_cloud_that_hangs_is_told_later() {
         sim.pass(MINUTE * 16).await;
         assert!(wanted_for(&sim, MINUTE * 44), "{:?}", marks(&sim));
         assert!(sim.cloud("sim").renewals() > told);
+    });
+}
+
+/// Nobody here can tell what machines of a pool do that is not configured any more and whose executors cannot be controlled.
+/// Their guests can, once nobody renews what they wait for.
+#[test]
+fn machines_that_are_left_alone_for_a_day_are_not_told_any_more_and_others_are() {
+    let linux = PoolSetup {
+        min: 1,
+        max: 1,
+        ..LINUX
+    };
+    let mac = PoolSetup {
+        name: "mac",
+        emitter: "ci-b",
+        provider: "sim-b",
+        min: 2,
+        uncontrolled: Some(UncontrolledLeave::ByThemselves),
+        ..LINUX
+    };
+    let setup = Setup {
+        pools: vec![linux, mac],
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        let before = (sim.probot("p"), sim.scaler("s"));
+        sim.until("both pools have what they want", SECOND * 60, |world| {
+            world.alive("linux").len() == 1 && world.alive("mac").len() == 2
+        })
+        .await;
+        drop(before);
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        let _scaler = after.scaler("t");
+        let left = |sim: &Sim| {
+            let machines = sim.cloud("sim-b").machines();
+            let marks = machines.iter().map(|m| m.instance.expires);
+            marks.collect::<Vec<_>>()
+        };
+        sim.pass(MINUTE * 60 * 23).await;
+        assert!(left(&sim).iter().all(|mark| *mark > Some(sim.clock.now())));
+        sim.pass(MINUTE * 60 * 3).await;
+        assert!(left(&sim).iter().all(|mark| *mark < Some(sim.clock.now())));
+        assert_eq!(left(&sim).len(), 2, "it is not deleted: it may be busy");
+        let until = sim.clock.now() + MINUTE * 44;
+        let configured = marks(&sim);
+        assert!(
+            configured.iter().all(|mark| *mark >= Some(until)),
+            "{configured:?}"
+        );
     });
 }

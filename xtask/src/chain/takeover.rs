@@ -22,9 +22,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// What is promised on an idle machine, and what a verdict allows on one that does other things too: a killed scaler's lease
-/// runs out within 5 s; one that stops gives it back, and the standby is told.
-const AFTER_KILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
-const AFTER_STOP: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// runs out within 5 s; one that stops gives it back, and the standby is told. The promise itself is held in virtual time
+/// (crates/scaler/tests/loops.rs: 5.3 s); here two scalers, two probots, a CI server and machines share two cores, and a process that is not
+/// scheduled for seconds is no defect of the lease. A lease twice as long is still seen.
+const AFTER_KILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(8));
+const AFTER_STOP: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
 /// One turn of the standby.
 pub(crate) struct TakeOver {
