@@ -69,7 +69,9 @@ fn setup(kind: Kind, seed: u64) -> Setup {
     // a source of its own, so that the seeds of before live the same lives where this says nothing
     let mut reuse = fastrand::Rng::with_seed(seed ^ 0xa6e);
     let max_jobs = *reuse.choice(&[None, None, Some(1), Some(2)]).expect("one");
-    let max_age = *reuse.choice(&[None, None, None, Some(SECOND * 90)]).expect("one");
+    let max_age = *reuse
+        .choice(&[None, None, None, Some(SECOND * 90)])
+        .expect("one");
     Setup {
         max_jobs,
         max_age,

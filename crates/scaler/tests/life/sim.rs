@@ -129,7 +129,9 @@ impl Setup {
         });
         let offers = offers.collect::<Vec<_>>().join(", ");
         let jobs = self.max_jobs.map(|jobs| format!("max_jobs: {jobs}"));
-        let age = self.max_age.map(|age| format!("max_age: {}s", age.as_secs()));
+        let age = self
+            .max_age
+            .map(|age| format!("max_age: {}s", age.as_secs()));
         let reuse = jobs.into_iter().chain(age).collect::<Vec<_>>().join(", ");
         format!(
             r#"
