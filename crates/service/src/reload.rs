@@ -188,8 +188,11 @@ impl<L: Configured> Reloader<L> {
             let Some(loaded) = self.aside(clock, stop, load).await else {
                 continue;
             };
+            let before = self.in_force.hash.clone();
             self.reload(loaded, asked || (seen.is_some() && found != seen));
-            seen = self.trace(clock, stop).await;
+            // as they were before they were read: what was written since is another change. A new configuration may need other
+            // files, and of those nothing was seen
+            seen = found.filter(|_| self.in_force.hash == before);
         }
     }
 
@@ -335,11 +338,15 @@ mod tests {
 
     /// Notes what loops are told.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<String>>>);
+    struct Told {
+        said: Arc<Mutex<Vec<String>>>,
+        /// What somebody writes at the very moment in which they are handed a configuration.
+        then: Arc<Mutex<Option<(PathBuf, String)>>>,
+    }
 
     impl Told {
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut *self.0.lock().unwrap())
+            std::mem::take(&mut *self.said.lock().unwrap())
         }
     }
 
@@ -352,12 +359,15 @@ mod tests {
         }
 
         fn take(&mut self, _: &Settings, max: u32) {
-            self.0.lock().unwrap().push(format!("max {max}"));
+            self.said.lock().unwrap().push(format!("max {max}"));
+            if let Some((path, text)) = self.then.lock().unwrap().take() {
+                std::fs::write(path, text).unwrap();
+            }
         }
 
         fn stale(&mut self, why: Option<&str>) {
             let why = why.map_or("in force again", |why| why.lines().next().unwrap_or(why));
-            self.0.lock().unwrap().push(why.to_owned());
+            self.said.lock().unwrap().push(why.to_owned());
         }
     }
 
@@ -407,8 +417,10 @@ mod tests {
         }
     }
 
-    /// All time passes at once.
-    struct NoTime;
+    /// All time passes at once; only nothing is ever late, unless that is said.
+    struct NoTime {
+        late: bool,
+    }
 
     #[async_trait::async_trait]
     impl Clock for NoTime {
@@ -418,22 +430,17 @@ mod tests {
         fn boottime(&self) -> Duration {
             Duration::ZERO
         }
-        async fn sleep(&self, _: Duration) {
+        async fn sleep(&self, time: Duration) {
+            if time == LATE && !self.late {
+                std::future::pending().await
+            }
             tokio::task::yield_now().await;
         }
     }
 
-    #[test]
-    fn files_that_do_not_answer_are_said_once_and_keep_nobody_from_stopping() {
-        let mut case = Case::new();
-        // to open a pipe that nobody writes to takes for ever, as on a mount that hangs
-        std::fs::remove_file(&case.reloader.path).unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(&case.reloader.path)
-            .status();
-        assert!(made.unwrap().success());
-        let told = case.told.clone();
-        let stop = CancellationToken::new();
+    /// Runs the reloader until the loops were told so many things, then stops it. Gives what they were told.
+    fn told(mut case: Case, clock: NoTime, many: usize) -> Vec<String> {
+        let (told, stop) = (case.told.clone(), CancellationToken::new());
         let (ended, end) = std::sync::mpsc::channel();
         let stopped = stop.clone();
         std::thread::spawn(move || {
@@ -442,23 +449,49 @@ mod tests {
             runtime.block_on(async {
                 let mut hangup =
                     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
-                let run = case.reloader.run(&mut hangup, &NoTime, &stopped);
-                let late = async {
-                    while told.0.lock().unwrap().is_empty() {
+                let run = case.reloader.run(&mut hangup, &clock, &stopped);
+                let enough = async {
+                    while told.said.lock().unwrap().len() < many && !stopped.is_cancelled() {
                         tokio::task::yield_now().await;
                     }
                     stopped.cancel();
                 };
-                tokio::join!(run, late);
+                tokio::join!(run, enough);
             });
             drop(runtime);
             ended.send(told.take()).unwrap();
         });
         let said = end.recv_timeout(Duration::from_secs(30));
         stop.cancel();
-        let said = said.expect("it stops though the files hang");
+        said.or_else(|_| end.recv_timeout(Duration::from_secs(30)))
+            .expect("it stops")
+    }
+
+    #[test]
+    fn files_that_do_not_answer_are_said_once_and_keep_nobody_from_stopping() {
+        let case = Case::new();
+        // to open a pipe that nobody writes to takes for ever, as on a mount that hangs
+        std::fs::remove_file(&case.reloader.path).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(&case.reloader.path)
+            .status();
+        assert!(made.unwrap().success());
+        let said = told(case, NoTime { late: true }, 1);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("see whether its mount hangs"), "{said:?}");
+    }
+
+    /// The files were noted as seen after the configuration had been read from them: what was written in between was taken for
+    /// what is in force, for ever.
+    #[test]
+    fn what_is_written_while_a_configuration_is_taken_is_seen() {
+        let case = Case::new();
+        let path = case.reloader.path.clone();
+        std::fs::write(&path, FILE.replace("max: 10", "max: 11")).unwrap();
+        let next = FILE.replace("max: 10", "max: 12");
+        *case.told.then.lock().unwrap() = Some((path, next));
+        let said = told(case, NoTime { late: false }, 2);
+        assert_eq!(said, ["max 11", "max 12"]);
     }
 
     #[test]

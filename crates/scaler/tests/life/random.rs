@@ -1,4 +1,11 @@
 //! Everything goes wrong at random. Each life ends with all faults over and must then settle.
+//!
+//! The extended run lives 3 400 lives of each CI server, each with its seed, so 10 200 in all:
+//!
+//! ```sh
+//! cargo nextest run --cargo-profile life --package scaler --no-default-features --test life \
+//!   --profile extended --ignore-default-filter -E 'test(whatever)'
+//! ```
 
 use std::time::Duration;
 
