@@ -432,7 +432,7 @@ mod tests {
         }
         async fn sleep(&self, time: Duration) {
             if time == LATE && !self.late {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             tokio::task::yield_now().await;
         }
