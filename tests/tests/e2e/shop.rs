@@ -352,6 +352,44 @@ impl Shop {
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
     }
 
+    /// Redis answers nothing any more, or goes on.
+    pub fn freeze_redis(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let pid = self.redis.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Writes the configuration anew, with this text in the place of that. Gives what stood there.
+    pub fn configure(&self, that: &str, this: &str) -> String {
+        let file = self.folder.path().join("parmanu.yaml");
+        let before = read(&file);
+        assert!(before.contains(that), "no `{that}` in\n{before}");
+        std::fs::write(file, before.replace(that, this)).unwrap();
+        before
+    }
+
+    /// Writes the configuration as it stood.
+    pub fn restore(&self, text: &str) {
+        std::fs::write(self.folder.path().join("parmanu.yaml"), text).unwrap();
+    }
+
+    /// Waits until the sum of a metric's series is as asked for.
+    pub async fn until_metric(&self, port: u16, name: &str, is: impl Fn(f64) -> bool) {
+        let wait = async {
+            while !is(self.metric(port, name).await) {
+                tokio::time::sleep(BEAT).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(90), wait).await;
+        assert!(
+            in_time.is_ok(),
+            "{name} does not move:\n{}\n{}",
+            self.scaler_log(),
+            self.probot_log()
+        );
+    }
+
     /// Looks at the cloud and at GitLab.
     pub async fn look(&self) -> Seen {
         let listing = self.ec2.list(&self.fleet).await.unwrap();
