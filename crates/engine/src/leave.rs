@@ -358,6 +358,14 @@ impl Context<'_> {
                 self.departing(machine, what, plan);
                 self.ask(machine, self.why_again(machine), plan);
             }
+            // begun since it was powered off, or by a cordon that never came, which nobody can set here
+            (LeaveStep::Cordoning, _) if is_running(machine) && !is_cordoned(machine) => {
+                self.give_up(
+                    machine,
+                    "it runs and nothing keeps it from jobs, so it stays",
+                    plan,
+                );
+            }
             // cordoned when there was a right to, and nobody can lift that any more
             (
                 LeaveStep::Cordoning | LeaveStep::Settling | LeaveStep::ProvenOnce,

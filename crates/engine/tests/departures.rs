@@ -270,6 +270,21 @@ fn a_machine_that_is_powered_off_goes_when_it_was_seen_so_twice() {
     }
 }
 
+/// It was on its way up again. Where no executor can be controlled nobody would ever end a departure that waits for a cordon: the
+/// machine would serve no more in our eyes, and be paid for ever.
+#[test]
+fn one_that_was_powered_off_and_runs_again_stays() {
+    for way in ["read-only", "best-effort", "ask-guest"] {
+        let mut world = in_step("busy", LeaveStep::Cordoning, "20s", true);
+        let policy = format!("max 9 executors {way} | queued 0 | busy");
+        world.policy = World::parse(&policy).policy;
+        let name = world.instances[0].name.clone();
+        let plan = plan(&world);
+        assert!(words(&plan).is_empty(), "{way}: {plan}");
+        assert_eq!(plan.end, [IntentKey::Leave(name)], "{way}: {plan}");
+    }
+}
+
 /// Somebody paused it and switched it off to have a look at it: what somebody else keeps from jobs is never touched.
 #[test]
 fn a_machine_that_somebody_paused_and_switched_off_stays() {
