@@ -305,8 +305,8 @@ impl Lister {
         }
     }
 
-    /// Tells the machines of the last listing that they are wanted, but for those of pools that were left alone for long. Every replica does, whether it is the active one or
-    /// not: it can only make a machine live longer.
+    /// Tells the machines of the last listing that they are wanted, but for those of pools that were left alone for long. Every
+    /// replica does, whether it is the active one or not: it can only make a machine live longer.
     async fn renew(&self) {
         let seen = self.seen.borrow().clone();
         let unwanted = self.unwanted.borrow().clone();

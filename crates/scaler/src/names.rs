@@ -169,7 +169,7 @@ mod tests {
             next_sequence: 0,
             creation_held: None,
             control_refused: None,
-            cordon_refused: std::collections::BTreeMap::new(),
+            cordon_refused: BTreeMap::new(),
             offer_news: Default::default(),
         };
         let listing = Seen::Complete {

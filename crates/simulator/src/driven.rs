@@ -122,7 +122,7 @@ impl Driven {
                 next_sequence: 0,
                 creation_held: None,
                 control_refused: None,
-                cordon_refused: std::collections::BTreeMap::new(),
+                cordon_refused: BTreeMap::new(),
                 offer_news: Vec::new(),
             },
             intents_lost_at: None,

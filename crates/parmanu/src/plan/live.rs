@@ -132,7 +132,7 @@ fn pools(
             next_sequence: 1,
             creation_held: None,
             control_refused: None,
-            cordon_refused: std::collections::BTreeMap::new(),
+            cordon_refused: BTreeMap::new(),
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

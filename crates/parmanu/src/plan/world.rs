@@ -275,7 +275,7 @@ impl Pool {
             next_sequence: 1,
             creation_held: None,
             control_refused: None,
-            cordon_refused: std::collections::BTreeMap::new(),
+            cordon_refused: BTreeMap::new(),
             offer_news: Vec::new(),
         })
     }
