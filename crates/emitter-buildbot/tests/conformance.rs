@@ -104,6 +104,9 @@ impl EmitterHarness for Harness {
             "every_open_job_is_seen_once"
             | "an_idle_executor_is_certainly_idle"
             | "a_running_job_is_work"
+            // it would leave a build that is just being started: when that is stopped, a busy master now and then keeps it for ever,
+            // and every test after this one with it
+            | "a_promised_job_is_work"
             | "a_job_that_starts_during_a_look_is_not_lost" => Some(MASTER_DECIDES),
             _ => None,
         }
