@@ -358,13 +358,19 @@ impl Context<'_> {
                 self.departing(machine, what, plan);
                 self.ask(machine, self.why_again(machine), plan);
             }
-            // begun since it was powered off, or by a cordon that never came, which nobody can set here
-            (LeaveStep::Cordoning, _) if is_running(machine) && !is_cordoned(machine) => {
-                self.give_up(
-                    machine,
-                    "it runs and nothing keeps it from jobs, so it stays",
-                    plan,
-                );
+            // begun since it was powered off, or by a cordon that never came, which nobody can set here: what runs a job, or goes
+            // by itself only, stays
+            (LeaveStep::Cordoning, Some(Way::BestEffort)) if self.was_just_idle(machine) => {
+                self.delete(machine, leaving, DeleteProof::LookedIdle, plan);
+            }
+            (LeaveStep::Cordoning, way)
+                if is_running(machine)
+                    && !is_cordoned(machine)
+                    && (way.is_none()
+                        || (way == Some(Way::BestEffort) && may_run_a_job(machine))) =>
+            {
+                let why = "it runs and nothing keeps it from jobs, so it stays";
+                self.give_up(machine, why, plan);
             }
             // cordoned when there was a right to, and nobody can lift that any more
             (

@@ -274,7 +274,7 @@ fn a_machine_that_is_powered_off_goes_when_it_was_seen_so_twice() {
 /// machine would serve no more in our eyes, and be paid for ever.
 #[test]
 fn one_that_was_powered_off_and_runs_again_stays() {
-    for way in ["read-only", "best-effort", "ask-guest"] {
+    for way in ["read-only", "best-effort"] {
         let mut world = in_step("busy", LeaveStep::Cordoning, "20s", true);
         let policy = format!("max 9 executors {way} | queued 0 | busy");
         world.policy = World::parse(&policy).policy;
@@ -282,6 +282,13 @@ fn one_that_was_powered_off_and_runs_again_stays() {
         let plan = plan(&world);
         assert!(words(&plan).is_empty(), "{way}: {plan}");
         assert_eq!(plan.end, [IntentKey::Leave(name)], "{way}: {plan}");
+    }
+    // idle, it goes on leaving as such a pool lets machines go, or stays where they go by themselves
+    for (way, expected) in [("read-only", &[][..]), ("best-effort", &["delete"])] {
+        let mut world = in_step("idle", LeaveStep::Cordoning, "20s", true);
+        let policy = format!("max 9 executors {way} | queued 0 | idle");
+        world.policy = World::parse(&policy).policy;
+        assert_eq!(words(&plan(&world)), expected, "{way}");
     }
 }
 
