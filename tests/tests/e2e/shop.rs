@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use fake_gitlab::{GitLab, JobId, JobState, ProjectId, Scope, Server};
 use jiff::Timestamp;
-use model::{FleetId, Instance, InstanceState};
-use ports::{Clock, Provider, ProviderContext, ProviderPlugin};
+use model::{FleetId, Instance, InstanceState, Listing};
+use ports::{Clock, Provider, ProviderContext, ProviderErrorKind, ProviderPlugin};
 use telemetry::SystemClock;
 
 /// The token of everything; obviously no secret.
@@ -390,9 +390,24 @@ impl Shop {
         );
     }
 
+    /// What the cloud shows. Moto, listed while machines are made, now and then answers 500 without a word; the scaler lists again
+    /// then, and so does who looks on.
+    async fn listing(&self) -> Listing {
+        for _ in 0..4 {
+            match self.ec2.list(&self.fleet).await {
+                Ok(listing) => return listing,
+                Err(error) if error.kind == ProviderErrorKind::Unavailable => {
+                    tokio::time::sleep(BEAT).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        self.ec2.list(&self.fleet).await.unwrap()
+    }
+
     /// Looks at the cloud and at GitLab.
     pub async fn look(&self) -> Seen {
-        let listing = self.ec2.list(&self.fleet).await.unwrap();
+        let listing = self.listing().await;
         assert!(listing.unknown.is_empty(), "{:?}", listing.unknown);
         let gitlab = self.gitlab();
         let working = gitlab
