@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub(crate) use model::words::counted as count;
 use model::{
     Currency, Epoch, GroupName, InstanceName, Money, OfferId, Period, ProviderName, Share,
 };
@@ -1089,15 +1090,6 @@ impl fmt::Display for CapOf {
             CapOf::Quota { provider, .. } => write!(f, "quota at {provider}"),
             CapOf::Budget { budget, .. } => write!(f, "budget {budget}"),
         }
-    }
-}
-
-/// `1 machine`, `2 machines`.
-pub(crate) fn count(n: u32, noun: &str) -> String {
-    if n == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{n} {noun}s")
     }
 }
 
