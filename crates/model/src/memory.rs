@@ -39,6 +39,10 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
+    /// Where the pool's machines were listed last: a provider that is no longer in the configuration, or stands somewhere
+    /// else, lists them no more, and they may still be there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listed: BTreeMap<ProviderName, LastListed>,
     /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
     /// trust its workload; then the machines that are there count as wanted until that moment.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +74,15 @@ pub struct PoolMemory {
     /// Since when most executors of the pool have been offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anomaly_since: Option<Timestamp>,
+}
+
+/// Machines of one pool that one provider listed last, those that were not gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastListed {
+    /// Where the provider stood, in words; empty if nobody said. No secret.
+    pub place: String,
+    /// Their names.
+    pub machines: BTreeSet<InstanceName>,
 }
 
 #[expect(
@@ -258,6 +271,7 @@ impl Default for PoolMemory {
             broken: BTreeMap::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
+            listed: BTreeMap::new(),
             wanted: None,
             tokens: None,
             learned: Learned::default(),

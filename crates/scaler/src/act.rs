@@ -352,7 +352,7 @@ async fn ask_guest(
     let Some(instance) = &job.instance else {
         return Done::refused("it is not listed any more", ended(job));
     };
-    let Some(provider) = fleet.providers.get(name) else {
+    let Some(provider) = fleet.provider(name) else {
         return Done::failed(format!("provider {name} is not configured"), ended(job));
     };
     let why = why.to_string();
@@ -381,7 +381,7 @@ async fn delete(fleet: &Fleet, pool: &Pool, proof: &DeleteProof, job: &Job, call
     let Some(instance) = &job.instance else {
         return Done::refused("it is not listed any more", Vec::new());
     };
-    let Some(provider) = fleet.providers.get(name) else {
+    let Some(provider) = fleet.provider(name) else {
         return Done::failed(format!("provider {name} is not configured"), Vec::new());
     };
     if *proof == DeleteProof::LookedIdle {
@@ -442,7 +442,7 @@ async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -> Done {
     let end = || Update::End(IntentKey::Create(batch.clone()));
     let known = policy.offers.iter().find(|known| known.id == *offer);
     let (Some(provider), Some(spec), Some(known)) =
-        (fleet.providers.get(name), pool.offers.get(offer), known)
+        (fleet.provider(name), pool.offers.get(offer), known)
     else {
         return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
     };

@@ -18,13 +18,14 @@ use engine::FleetObservation;
 use jiff::Timestamp;
 use model::{
     ConfigHash, Directive, Instance, InstanceState, Order, Override, Overrides, Policy, PoolName,
-    Seen,
+    ProviderName, Seen,
 };
 use sha2::{Digest, Sha256};
 use tracing::{error, info, warn};
 
 use crate::orphans::Orphans;
 use crate::run::Fleet;
+use crate::unseen::Unseen;
 
 /// So many machines may leave because of a configuration without a question.
 const MOST: usize = 20;
@@ -73,6 +74,8 @@ pub(crate) struct Waiting {
     pub(crate) hash: String,
     pub(crate) config: ConfigHash,
     pub(crate) pools: BTreeMap<PoolName, Departure>,
+    /// Providers that nobody looks at any more, with the machines that were there last: these are taken for gone.
+    pub(crate) providers: BTreeMap<ProviderName, usize>,
     /// It is not known to be much: a part of the fleet cannot be listed, and more may be there than is counted.
     pub(crate) is_part: bool,
 }
@@ -80,7 +83,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// How many machines.
     pub(crate) fn machines(&self) -> usize {
-        self.pools.values().map(|it| it.machines).sum()
+        machines_of(&self.pools) + self.providers.values().sum::<usize>()
     }
 
     /// Pool by pool.
@@ -89,7 +92,10 @@ impl Waiting {
             let Departure { why, machines, .. } = departure;
             format!("{machines} of {pool} ({why})")
         });
-        pools.collect::<Vec<_>>().join(", ")
+        let providers = self.providers.iter();
+        let providers = providers
+            .map(|(provider, machines)| format!("{machines} last listed by {provider} (it is not configured any more, or stands somewhere else: put it back, or confirm that they are gone)"));
+        pools.chain(providers).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -104,7 +110,13 @@ impl Held {
     /// Counts what the configuration in force would let go, and holds it if it is much and not confirmed. What is held once
     /// stays held until it is confirmed, the configuration is another one, or nothing is left of it. While a part of the fleet
     /// cannot be listed anything is held: counted piece by piece, everything is few.
-    pub(crate) fn judge(&mut self, fleet: &Fleet, orphans: &Orphans, ordered: &Overrides) {
+    pub(crate) fn judge(
+        &mut self,
+        fleet: &Fleet,
+        orphans: &Orphans,
+        ordered: &Overrides,
+        unseen: &Unseen,
+    ) {
         let mut alive = 0;
         let mut by_pool: BTreeMap<PoolName, Vec<String>> = BTreeMap::new();
         let listings = fleet.listings.since(Timestamp::MIN);
@@ -124,18 +136,24 @@ impl Held {
                 pools.insert(pool, departure);
             }
         }
-        let machines: usize = pools.values().map(|it| it.machines).sum();
+        let machines = machines_of(&pools);
         let before = self.waiting.take();
         let held = before
             .as_ref()
-            .is_some_and(|before| before.config == fleet.config && !before.is_part);
+            .filter(|before| before.config == fleet.config && !before.pools.is_empty())
+            .is_some_and(|before| !before.is_part);
         let held = held || is_much(machines, alive);
-        if machines > 0 && (held || is_part) {
+        if !held && !is_part {
+            pools.clear();
+        }
+        let providers = left_behind(fleet, unseen, &listings);
+        if machines_of(&pools) > 0 || !providers.is_empty() {
             self.waiting = Some(Waiting {
-                hash: hash_of(&fleet.config, &pools),
+                hash: hash_of(&fleet.config, &pools, &providers),
                 config: fleet.config.clone(),
+                is_part: !pools.is_empty() && !held,
                 pools,
-                is_part: !held,
+                providers,
             });
         }
         self.say(before.as_ref());
@@ -155,6 +173,15 @@ impl Held {
                     hash = waiting.hash,
                     pools = waiting.in_words(),
                     "machines that the configuration lets go stay while a part of the fleet cannot be listed: they may be many"
+                );
+            }
+            (Some(waiting), _) if waiting.pools.is_empty() => {
+                error!(
+                    hash = waiting.hash,
+                    machines = waiting.machines(),
+                    providers = waiting.in_words(),
+                    "MACHINES ARE NOT SEEN ANY MORE, since the configuration took their provider away: they count against `max` and keep their executors until it is put back, or until `parmanu confirm {}` says that they are gone",
+                    waiting.hash
                 );
             }
             (Some(waiting), _) => {
@@ -252,11 +279,49 @@ fn departure(
     })
 }
 
+fn machines_of(pools: &BTreeMap<PoolName, Departure>) -> usize {
+    pools.values().map(|it| it.machines).sum()
+}
+
+/// Providers that the configuration does not name any more, and whose machines cannot be let go: nobody lists them.
+fn left_behind(
+    fleet: &Fleet,
+    unseen: &Unseen,
+    listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
+) -> BTreeMap<ProviderName, usize> {
+    let unseen = unseen.0.iter();
+    let unseen = unseen.map(|(name, gone)| (name.clone(), gone.machines.len()));
+    let retiring = fleet.retiring.iter().filter_map(|(name, retired)| {
+        let listing = listings.get(name)?;
+        let whole = matches!(listing, Seen::Complete { .. });
+        // a moment ago it may only not have been asked yet
+        let doubted = !whole && retired.is_overdue(fleet.clock.now());
+        doubted.then(|| (name.clone(), crate::lister::alive(listing).count()))
+    });
+    unseen.chain(retiring).collect()
+}
+
+/// The providers of which an operator said, under this configuration, that what they listed last is gone.
+pub(crate) fn forgotten(ordered: &Overrides, config: &ConfigHash) -> BTreeSet<ProviderName> {
+    let orders = ordered.in_force.iter().map(|it| &it.order.what);
+    let providers = orders.filter_map(|what| match what {
+        Directive::Confirm {
+            config: of,
+            providers,
+            ..
+        } if of == config => Some(providers),
+        _ => None,
+    });
+    providers.flatten().cloned().collect()
+}
+
 /// The pools whose departures an operator confirmed, under this configuration.
 pub(crate) fn confirmed(ordered: &Overrides, config: &ConfigHash) -> BTreeSet<PoolName> {
     let orders = ordered.in_force.iter().map(|it| &it.order.what);
     let pools = orders.filter_map(|what| match what {
-        Directive::Confirm { config: of, pools } if of == config => Some(pools),
+        Directive::Confirm {
+            config: of, pools, ..
+        } if of == config => Some(pools),
         _ => None,
     });
     pools.flatten().cloned().collect()
@@ -267,11 +332,18 @@ fn is_much(machines: usize, alive: usize) -> bool {
 }
 
 /// Known by the configuration, the pools and why: not by the machines, since these become fewer while they leave.
-fn hash_of(config: &ConfigHash, pools: &BTreeMap<PoolName, Departure>) -> String {
+fn hash_of(
+    config: &ConfigHash,
+    pools: &BTreeMap<PoolName, Departure>,
+    providers: &BTreeMap<ProviderName, usize>,
+) -> String {
     let mut digest = Sha256::new();
     digest.update(config.as_str());
     for (pool, departure) in pools {
         digest.update(format!("\n{pool}: {}", departure.why));
+    }
+    for provider in providers.keys() {
+        digest.update(format!("\nprovider {provider}"));
     }
     let digest = digest.finalize();
     digest
@@ -309,7 +381,7 @@ mod tests {
         };
         let of = |config: &str, why, machines| {
             let pools = [("old".parse().expect("a name"), departure(why, machines))];
-            hash_of(&ConfigHash::new(config), &pools.into())
+            hash_of(&ConfigHash::new(config), &pools.into(), &BTreeMap::new())
         };
         let hash = of("c", Cause::NotConfigured, 30);
         assert_eq!(hash, of("c", Cause::NotConfigured, 12));

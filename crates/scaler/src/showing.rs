@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use crate::looked::{Looked, PoolLooked};
 use crate::observe::overlook;
 use crate::tick::{Planned, Ticker};
+use crate::unseen::Unseen;
 
 impl Ticker {
     /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
@@ -37,8 +38,12 @@ impl Ticker {
             Ok(record) => {
                 let now = self.fleet.clock.now();
                 let mut looked = overlook(&self.fleet, record, now);
-                self.held
-                    .judge(&self.fleet, &self.orphans, &looked.overrides);
+                self.held.judge(
+                    &self.fleet,
+                    &self.orphans,
+                    &looked.overrides,
+                    &Unseen::default(),
+                );
                 looked.waiting.clone_from(&self.held.waiting);
                 api.looked(looked, &[]);
             }

@@ -381,6 +381,7 @@ impl Sim {
             limits: self.settings.limits.clone(),
             settles: Scaler::settles(&self.settings),
             providers: providers.collect(),
+            places: Scaler::places(&self.settings),
             controls,
             store: Arc::new(GatedStore(gate.clone(), store)),
             clock,
