@@ -9,7 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
+use crate::rules::{IdleTime, RuleKind};
+use crate::{
+    BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, Policy, ProviderName, Rule,
+    age,
+};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,9 @@ pub struct PoolMemory {
     /// else, lists them no more, and they may still be there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listed: BTreeMap<ProviderName, LastListed>,
+    /// What kept the pool's machines at the last tick that could tell what another configuration would let go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<Keeps>,
     /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
     /// trust its workload; then the machines that are there count as wanted until that moment.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +81,58 @@ pub struct PoolMemory {
     /// Since when most executors of the pool have been offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anomaly_since: Option<Timestamp>,
+}
+
+/// What of a pool's configuration keeps machines that no job needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeps {
+    /// The pool's `min`.
+    pub min: u32,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+impl Keeps {
+    /// That of a policy.
+    pub fn of(policy: &Policy) -> Self {
+        Keeps {
+            min: policy.min,
+            rules: policy.rules.clone(),
+        }
+    }
+
+    /// The policy with this in the place of its own.
+    pub fn put_into(&self, policy: &Policy) -> Policy {
+        Policy {
+            min: self.min,
+            rules: self.rules.clone(),
+            ..policy.clone()
+        }
+    }
+
+    /// Whether an idle machine might leave sooner by these rules than by those before; of what cannot be compared it is
+    /// taken that it might.
+    pub fn leaves_sooner_than(&self, before: &Keeps) -> bool {
+        let idle = |keeps: &Keeps| {
+            let rules = keeps.rules.iter();
+            let idle = rules.filter_map(|rule| match &rule.rule {
+                RuleKind::ScaleIn(scale_in) => Some((rule.when.clone(), scale_in.idle)),
+                _ => None,
+            });
+            idle.collect::<Vec<_>>()
+        };
+        let (new, old) = (idle(self), idle(before));
+        match (&new[..], &old[..]) {
+            (new, old) if new == old => false,
+            ([(_, new)], [(when, old)]) => match (new, old) {
+                (IdleTime::Fixed { idle_for: new }, IdleTime::Fixed { idle_for: old }) => {
+                    !when.is_always() || new < old
+                }
+                _ => true,
+            },
+            _ => true,
+        }
+    }
 }
 
 /// Machines of one pool that one provider listed last, those that were not gone.
@@ -272,6 +331,7 @@ impl Default for PoolMemory {
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
             listed: BTreeMap::new(),
+            keeps: None,
             wanted: None,
             tokens: None,
             learned: Learned::default(),

@@ -10,6 +10,9 @@
 //! given another file and started again, and for a store that was wiped. A replacement of machines whose image changed is not
 //! held: its pool stays as large as it is, one machine tries the new image first, and `reuse.at_once` bounds the rest.
 //!
+//! A lower `min`, a smaller reserve or a shorter idle time are told from what was in force before (`keeping.rs`), which the
+//! store remembers; one that was wiped does not.
+//!
 //! Nothing here lets a machine go, and nothing here ends a job.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::FleetObservation;
 use jiff::Timestamp;
 use model::{
-    ConfigHash, Directive, Instance, InstanceState, Order, Override, Overrides, Policy, PoolName,
-    ProviderName, Seen,
+    ConfigHash, Directive, Instance, InstanceState, Keeps, Order, Override, Overrides, Policy,
+    PoolName, ProviderName, Seen,
 };
 use sha2::{Digest, Sha256};
 use tracing::{error, info, warn};
 
+use crate::keeping::Keeping;
 use crate::orphans::Orphans;
 use crate::run::Fleet;
 use crate::unseen::Unseen;
@@ -46,6 +50,11 @@ pub(crate) enum Cause {
         /// How many.
         max: u32,
     },
+    /// Its `min`, or a rule, keeps fewer than before.
+    KeepsFewer {
+        /// Its `min` now.
+        min: u32,
+    },
 }
 
 impl std::fmt::Display for Cause {
@@ -53,6 +62,9 @@ impl std::fmt::Display for Cause {
         match self {
             Cause::NotConfigured => f.write_str("it is not configured any more"),
             Cause::AboveMax { max } => write!(f, "its max is {max}"),
+            Cause::KeepsFewer { min } => {
+                write!(f, "its min, now {min}, or its rules keep fewer than before")
+            }
         }
     }
 }
@@ -65,6 +77,8 @@ pub(crate) struct Departure {
     pub(crate) machines: usize,
     /// All machines of the pool, of which so many would go.
     pub(crate) of: Vec<String>,
+    /// The `min` and the rules that go on until it is confirmed, where these are others.
+    pub(crate) kept_by: Option<Keeps>,
 }
 
 /// What waits for an operator.
@@ -104,6 +118,8 @@ impl Waiting {
 pub(crate) struct Held {
     /// What waits now.
     pub(crate) waiting: Option<Waiting>,
+    /// The `min` and the rules that a changed configuration is compared with.
+    keeps: BTreeMap<PoolName, Keeps>,
 }
 
 impl Held {
@@ -116,12 +132,13 @@ impl Held {
         orphans: &Orphans,
         ordered: &Overrides,
         unseen: &Unseen,
+        keeping: &Keeping,
     ) {
         let mut alive = 0;
         let mut by_pool: BTreeMap<PoolName, Vec<String>> = BTreeMap::new();
         let listings = fleet.listings.since(Timestamp::MIN);
         let whole = |seen: &Seen<Vec<Instance>>| matches!(seen, Seen::Complete { .. });
-        let is_part = !listings.values().all(whole);
+        let is_part = !listings.values().all(whole) || !keeping.doubted.is_empty();
         let machines = listings.values().filter_map(Seen::any).flatten();
         for machine in machines.filter(|machine| counts(machine, fleet)) {
             alive += 1;
@@ -131,7 +148,7 @@ impl Held {
         let confirmed = confirmed(ordered, &fleet.config);
         let mut pools = BTreeMap::new();
         for (pool, names) in by_pool {
-            let departure = departure(fleet, orphans, &pool, names);
+            let departure = departure(fleet, orphans, &pool, names, keeping);
             if let Some(departure) = departure.filter(|_| !confirmed.contains(&pool)) {
                 pools.insert(pool, departure);
             }
@@ -156,9 +173,26 @@ impl Held {
                 providers,
             });
         }
+        self.keeps = self.in_force(fleet, keeping);
         self.say(before.as_ref());
         let waiting = self.waiting.as_ref().map_or(0, Waiting::machines);
         fleet.metrics.scaler.set_held(waiting);
+    }
+
+    /// The old `min` and rules of what waits or cannot be told yet, else those of the configuration.
+    fn in_force(&self, fleet: &Fleet, keeping: &Keeping) -> BTreeMap<PoolName, Keeps> {
+        let pools = fleet.pools.iter().map(|(name, pool)| {
+            let waiting = self.waiting.as_ref();
+            let held = waiting.and_then(|waiting| waiting.pools.get(name)?.kept_by.clone());
+            let old = held.or_else(|| keeping.doubted.get(name).cloned());
+            (name.clone(), old.unwrap_or_else(|| Keeps::of(&pool.policy)))
+        });
+        pools.collect()
+    }
+
+    /// What this process knows of what kept each pool's machines.
+    pub(crate) fn keeps(&self) -> &BTreeMap<PoolName, Keeps> {
+        &self.keeps
     }
 
     /// Says once what waits, and that nothing does any more.
@@ -215,6 +249,8 @@ impl Held {
         for (pool, departure) in &waiting.pools {
             match departure.why {
                 Cause::NotConfigured => seen.overrides.in_force.push(pause(pool, &why, now)),
+                // it may grow as its jobs do
+                Cause::KeepsFewer { .. } => {}
                 Cause::AboveMax { .. } => {
                     if let Some(seen) = seen.pools.get_mut(pool) {
                         seen.creation_held = Some(why.clone());
@@ -224,15 +260,19 @@ impl Held {
         }
     }
 
-    /// What a pool is planned with: while its departures wait, none leaves because of its `max`.
+    /// What a pool is planned with: while its departures wait, none leaves because of its `max`, its `min` or its rules.
     pub(crate) fn policy(&self, policy: &Policy) -> Policy {
         let waiting = self.waiting.as_ref();
         let held = waiting.and_then(|waiting| waiting.pools.get(&policy.pool));
         let all = held.map_or(0, |departure| departure.of.len());
-        Policy {
-            max: policy.max.max(u32::try_from(all).unwrap_or(u32::MAX)),
-            ..policy.clone()
-        }
+        let keeps = held.and_then(|departure| departure.kept_by.as_ref());
+        let kept = keeps.map_or_else(|| policy.clone(), |keeps| keeps.put_into(policy));
+        let above_max = held.is_some_and(|it| !matches!(it.why, Cause::KeepsFewer { .. }));
+        let most = if above_max { all } else { 0 };
+        let max = policy.max.max(u32::try_from(most).unwrap_or(u32::MAX));
+        // what was its `min` may be more than it may have now
+        let min = kept.min.min(max);
+        Policy { min, max, ..kept }
     }
 }
 
@@ -261,12 +301,23 @@ fn departure(
     orphans: &Orphans,
     pool: &PoolName,
     names: Vec<String>,
+    keeping: &Keeping,
 ) -> Option<Departure> {
+    let kept = keeping.kept.get(pool).filter(|kept| kept.machines > 0);
     let (why, machines) = match fleet.pools.get(pool) {
         Some(configured) => {
             let max = configured.policy.max;
             let more = names.len().saturating_sub(usize::try_from(max).ok()?);
-            (Cause::AboveMax { max }, more)
+            match kept {
+                Some(kept) if more == 0 => {
+                    let min = configured.policy.min;
+                    (Cause::KeepsFewer { min }, kept.machines)
+                }
+                _ => (
+                    Cause::AboveMax { max },
+                    more.max(kept.map_or(0, |kept| kept.machines)),
+                ),
+            }
         }
         // of those that are left alone nothing leaves anyway; those that are too young do later
         None if orphans.left_alone.contains_key(pool) => return None,
@@ -276,6 +327,7 @@ fn departure(
         why,
         machines,
         of: names,
+        kept_by: kept.map(|kept| kept.by.clone()),
     })
 }
 
@@ -378,6 +430,7 @@ mod tests {
             why,
             machines,
             of: vec!["m".to_owned(); machines],
+            kept_by: None,
         };
         let of = |config: &str, why, machines| {
             let pools = [("old".parse().expect("a name"), departure(why, machines))];

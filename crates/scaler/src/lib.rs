@@ -23,6 +23,7 @@ mod bootstrap;
 mod consoles;
 pub mod drains;
 mod held;
+mod keeping;
 mod lease;
 mod ledger;
 mod lister;

@@ -10,6 +10,7 @@ use ports::EmitterStatus;
 use telemetry::chain;
 use tracing::{debug, info};
 
+use crate::keeping::Keeping;
 use crate::looked::{Looked, PoolLooked};
 use crate::observe::overlook;
 use crate::tick::{Planned, Ticker};
@@ -43,6 +44,7 @@ impl Ticker {
                     &self.orphans,
                     &looked.overrides,
                     &Unseen::default(),
+                    &Keeping::default(),
                 );
                 looked.waiting.clone_from(&self.held.waiting);
                 api.looked(looked, &[]);

@@ -22,6 +22,7 @@ use crate::act::{self, Job};
 use crate::acting::{Acting, Acts};
 use crate::api::Api;
 use crate::held::{self, Held};
+use crate::keeping::Keeping;
 use crate::lease::Term;
 use crate::ledger::{Changes, Update};
 use crate::lister::Listers;
@@ -176,8 +177,10 @@ impl Ticker {
                 .retain(|name, _| self.fleet.provider(name).is_some());
         }
         self.unseen = Unseen::of(&self.fleet, seen, &forgotten);
+        let keeping = Keeping::of(&self.fleet, seen, self.held.keeps(), now);
+        let (fleet, orphans) = (&self.fleet, &self.orphans);
         self.held
-            .judge(&self.fleet, &self.orphans, &seen.overrides, &self.unseen);
+            .judge(fleet, orphans, &seen.overrides, &self.unseen, &keeping);
         self.held.keep(seen, now);
         self.unseen.add_to(seen, now);
     }
@@ -491,6 +494,7 @@ impl Ticker {
                 listed: self
                     .unseen
                     .remember(&self.fleet, listings, &plan.pool, &seen.seen.memory),
+                keeps: self.held.keeps().get(&plan.pool).cloned(),
                 ..plan.memory.clone()
             };
             let memory = (memory != seen.seen.memory).then_some(memory);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ConfigHash, Directive, Order, PoolName};
+use model::{ConfigHash, Directive, Order};
 use ports::Store as _;
 use scaler::Parts;
 use support::{LINUX, PoolSetup, Running, SECOND, Setup, Sim, simulate};
@@ -64,11 +64,15 @@ impl Reloaded {
     }
 
     async fn confirm(&self, config: &str, pool: &str) {
-        let pools: [PoolName; 1] = [pool.parse().expect("a name")];
+        self.confirm_all(config, &[pool]).await;
+    }
+
+    async fn confirm_all(&self, config: &str, pools: &[&str]) {
+        let pools = pools.iter().map(|pool| pool.parse().expect("a name"));
         let order = Order {
             what: Directive::Confirm {
                 config: ConfigHash::new(config),
-                pools: pools.into(),
+                pools: pools.collect(),
                 providers: BTreeSet::new(),
             },
             who: "ann".to_owned(),
@@ -225,6 +229,75 @@ fn a_pool_that_comes_back_is_itself_again() {
             reloaded.scaler.stop().await;
         },
     );
+}
+
+/// Eight machines that a `min` keeps, a build on one of them.
+async fn eight(sim: &Sim, min: u32) {
+    for _ in min..8 {
+        sim.world().push("ci", "linux", SECOND * 60);
+    }
+    sim.until("eight stand", SECOND * 120, |world| {
+        world.alive("linux").len() == 8
+    })
+    .await;
+}
+
+#[test]
+fn a_min_that_lets_many_go_waits_for_a_confirmation_and_a_restart_changes_nothing() {
+    let setup = of(vec![PoolSetup { min: 8, ..LINUX }]);
+    simulate(setup, |sim| async move {
+        let reloaded = Reloaded::start(&sim);
+        eight(&sim, 8).await;
+        sim.pass(SECOND * 60).await;
+        reloaded.take(vec![PoolSetup { min: 1, ..LINUX }]);
+        sim.pass(SECOND * 1200).await;
+        assert_eq!(sim.world().alive("linux").len(), 8);
+        assert_eq!(reloaded.held(), 7);
+        reloaded.scaler.stop().await;
+        let mut other = sim.clone();
+        other.setup.pools = vec![PoolSetup { min: 1, ..LINUX }];
+        let again = Reloaded::start(&other);
+        sim.pass(SECOND * 1200).await;
+        assert_eq!(sim.world().alive("linux").len(), 8);
+        again.confirm("c", "linux").await;
+        sim.until("seven have left", SECOND * 600, |world| {
+            world.alive("linux").len() == 1
+        })
+        .await;
+        assert_eq!(again.held(), 0);
+        again.scaler.stop().await;
+    });
+}
+
+#[test]
+fn a_shorter_idle_time_lets_many_go_no_sooner_than_the_old_one_did() {
+    let long = PoolSetup {
+        idle_for: SECOND * 3600,
+        ..LINUX
+    };
+    simulate(of(vec![long]), |sim| async move {
+        let reloaded = Reloaded::start(&sim);
+        eight(&sim, 0).await;
+        sim.until("all is built", SECOND * 600, |world| world.open_jobs() == 0)
+            .await;
+        reloaded.take(vec![LINUX]);
+        sim.pass(SECOND * 1800).await;
+        assert_eq!(sim.world().alive("linux").len(), 8, "the old hour holds");
+        assert_eq!(reloaded.held(), 8);
+        sim.until("the hour is over", SECOND * 2400, |world| {
+            world.alive("linux").is_empty()
+        })
+        .await;
+        sim.pass(SECOND * 60).await;
+        assert_eq!(reloaded.held(), 0);
+        // and from now on the new one is in force
+        eight(&sim, 0).await;
+        sim.until("they leave soon", SECOND * 600, |world| {
+            world.alive("linux").is_empty()
+        })
+        .await;
+        reloaded.scaler.stop().await;
+    });
 }
 
 /// A pool at another cloud, whose machines of the one before are to be replaced.
@@ -446,6 +519,7 @@ fn run(seed: u64) {
             sim.pass(Duration::from_millis(millis)).await;
         }
         reloaded.take(vec![LINUX, MAC]);
+        reloaded.confirm_all("c", &["linux", "mac"]).await;
         let work = sim.world().work_left();
         sim.until_settled(SECOND * 1800 + work).await;
         reloaded.scaler.stop().await;

@@ -52,6 +52,8 @@ pub(crate) struct PoolSetup {
     pub(crate) bootstrap: Bootstrap,
     /// How machines leave whose executors cannot be controlled, if they cannot.
     pub(crate) uncontrolled: Option<UncontrolledLeave>,
+    /// Idle machines leave after this.
+    pub(crate) idle_for: Duration,
 }
 
 pub(crate) const LINUX: PoolSetup = PoolSetup {
@@ -62,6 +64,7 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     max: 10,
     bootstrap: Bootstrap::PerMachine,
     uncontrolled: None,
+    idle_for: IDLE_FOR,
 };
 
 #[derive(Clone)]
@@ -462,7 +465,7 @@ impl Sim {
             },
             rules: vec![Rule::always(
                 "scale-in",
-                RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+                RuleKind::ScaleIn(ScaleIn::fixed(pool.idle_for)),
             )],
             standing: model::Standing::default(),
         };
