@@ -12,8 +12,8 @@ use model::{
     Work,
 };
 use ports::{
-    Clock, Credential, Emitter, EmitterError, EmitterErrorKind, ExecutorControl, Register,
-    Registration,
+    Clock, Contact, Credential, Emitter, EmitterError, EmitterErrorKind, ExecutorControl, Found,
+    Register, Registration,
 };
 
 /// How a job ended.
@@ -526,6 +526,17 @@ impl ExecutorControl for FakeCi {
         Err(self.error(EmitterErrorKind::TimedOut, "let an agent go", message))
     }
 
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.travel().await;
+        let found = self.find_now(instance, known);
+        self.travel().await;
+        found
+    }
+
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
         self.travel().await;
         let removed = self.remove_now(executor);
@@ -620,6 +631,27 @@ impl FakeCi {
                 Ok(())
             }
         }
+    }
+
+    fn find_now(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        let state = self.up("look for an executor")?;
+        let name = instance.to_string();
+        let mut executors = state.executors.iter();
+        let found = executors.find(|(id, executor)| known == Some(id) || executor.name == name);
+        Ok(match found {
+            None => Found::Absent,
+            Some((id, executor)) => Found::There {
+                executor: id.clone(),
+                contact: match executor.online {
+                    true => Contact::Live,
+                    false => Contact::Away,
+                },
+            },
+        })
     }
 
     fn remove_now(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
