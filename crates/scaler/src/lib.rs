@@ -20,6 +20,8 @@ mod acting;
 pub mod api;
 mod bootstrap;
 mod consoles;
+mod creating;
+mod deleting;
 pub mod drains;
 mod held;
 mod lease;
