@@ -71,6 +71,8 @@ struct State {
     not_ours_to_cordon: BTreeSet<ExecutorId>,
     /// What the next agent that is asked to go is given instead.
     stays_for: Option<Vec<String>>,
+    /// Why whoever looks for an executor by name is not told, if so.
+    untold: Option<String>,
     /// How long a request takes, there and back.
     latency: Duration,
 }
@@ -331,6 +333,12 @@ impl FakeCi {
         } else {
             state.not_ours_to_cordon.remove(executor);
         }
+    }
+
+    /// Whether a machine has an executor is not told to whoever asks for it by name, for this reason, until `None`: as where an
+    /// executor may be that of several machines.
+    pub fn hide_names(&self, why: Option<&str>) {
+        self.lock().untold = why.map(str::to_owned);
     }
 
     /// How many cordons were forbidden.
@@ -639,6 +647,9 @@ impl FakeCi {
         known: Option<&ExecutorId>,
     ) -> Result<Found, EmitterError> {
         let state = self.up("look for an executor")?;
+        if let Some(why) = state.untold.clone() {
+            return Ok(Found::Unknown { why });
+        }
         let name = instance.to_string();
         let mut executors = state.executors.iter();
         let found = executors.find(|(id, executor)| known == Some(id) || executor.name == name);

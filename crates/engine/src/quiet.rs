@@ -100,6 +100,7 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
         && seen.seen.creation_held.is_none()
         && seen.seen.control_refused.is_none()
         && seen.seen.cordon_refused.is_empty()
+        && seen.seen.join_doubts.is_empty()
         && seen
             .listings
             .values()

@@ -611,3 +611,45 @@ fn a_machine_that_got_a_job_instead_of_its_cordon_serves_on() {
     world.instances[0].notice = Some("spot".into());
     assert_eq!(words(&plan(&world)), ["cordon"]);
 }
+
+/// A machine that joined right before its deletion, or of which that could not be told, is named and left for a while; what has
+/// an executor to read, or joins no CI server, is deleted all the same.
+#[test]
+fn what_may_have_joined_right_before_its_deletion_is_not_deleted_for_now() {
+    let name: model::InstanceName = "linux-7-1-0".parse().unwrap();
+    for (state, step, executor, held) in [
+        ("unregistered", LeaveStep::Cordoning, false, true),
+        ("unregistered", LeaveStep::Deleting, false, true),
+        ("stopped", LeaveStep::Cordoning, true, true),
+        ("stopped", LeaveStep::Deleting, false, true),
+        ("idle 1h", LeaveStep::Deleting, true, false),
+    ] {
+        let mut world = in_step(state, step, "62s", executor);
+        assert_eq!(words(&plan(&world)), ["delete"], "{state} {step:?}");
+        world.join_doubts.insert(name.clone(), "503".to_owned());
+        let plan = plan(&world);
+        let expected: &[&str] = if held { &[] } else { &["delete"] };
+        assert_eq!(words(&plan), expected, "{state} {step:?}: {plan}");
+        let said = plan
+            .to_string()
+            .contains("linux-7-1-0 is not deleted for now: 503");
+        assert_eq!(said, held, "{plan}");
+    }
+}
+
+/// It is not given up again and again either, until the next look has shown what was found.
+#[test]
+fn what_was_found_right_before_its_deletion_does_not_begin_to_leave_at_once() {
+    for state in ["unregistered", "stopped"] {
+        let mut world = World::parse(&format!("max 10 | queued 0 | {state}"));
+        assert_eq!(steps(&plan(&world)), [LeaveStep::Cordoning], "{state}");
+        let name = "linux-7-1-0".parse().unwrap();
+        world.join_doubts.insert(name, "found".to_owned());
+        let held = plan(&world);
+        assert!(held.put.is_empty() && held.actions.is_empty(), "{held}");
+        assert!(
+            held.to_string().contains("is not deleted for now: found"),
+            "{held}"
+        );
+    }
+}

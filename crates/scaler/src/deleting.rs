@@ -1,13 +1,14 @@
-//! The last steps of a departure: the strong reads, and the deletion.
+//! The last steps of a departure: the strong reads, the last question, and the deletion.
 //!
 //! Nothing lies between the judgement and the call to the cloud. A machine with an executor goes when that is *certainly idle
-//! and still cordoned by us* in this very moment. Anything else keeps it.
+//! and still cordoned by us* in this very moment; one that no look showed an executor of goes when the CI server, asked now,
+//! knows none. Anything else keeps it.
 
 use engine::{Action, DeleteProof};
-use model::{Cordon, ExecutorRef, LeaveStep, Reading, Work};
-use ports::{Call, Outcome, ProviderErrorKind};
+use model::{Cordon, ExecutorRef, Instance, Intent, LeaveStep, Reading, Work};
+use ports::{Call, Contact, Found, Outcome, ProviderErrorKind};
 use telemetry::chain;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::act::{Done, Job, PROVIDER_LIMIT, bounded, control, ended, no_control, stepped, word};
 use crate::run::{Fleet, Pool};
@@ -88,6 +89,59 @@ async fn dismiss(fleet: &Fleet, pool: &Pool, executor: &ExecutorRef, call: &Call
     dismissed.is_ok()
 }
 
+/// Asks the CI server once more, and now, for the executor of a machine that goes without a strong read. One that joined
+/// since the last look has perhaps a build already.
+///
+/// Of a machine that is powered off by two listings an executor is left behind; only one whose connection is alive says that
+/// it was started again.
+async fn nobody_joined(
+    fleet: &Fleet,
+    pool: &Pool,
+    proof: &DeleteProof,
+    instance: &Instance,
+    job: &Job,
+    call: &Call,
+) -> Result<(), Done> {
+    let is_off = *proof == DeleteProof::PoweredOff;
+    let Some(control) = control(fleet, pool) else {
+        // nobody can be asked, nor anything be cordoned there
+        return if is_off { Ok(()) } else { Err(no_control()) };
+    };
+    let begun = match &job.intent {
+        Some(Intent::Leave { executor, .. }) => executor.as_ref(),
+        Some(Intent::Create { .. }) | None => None,
+    };
+    let named = begun.or(instance.executor.as_ref());
+    let named = named.filter(|named| pool.policy.emitter.as_ref() == Some(&named.emitter));
+    let find = control.find(&instance.name, named.map(|named| &named.id));
+    let (why, updates) = match bounded(call, find).await {
+        Ok(Found::Absent) => return Ok(()),
+        Ok(Found::There { contact, .. }) if is_off && contact != Contact::Live => return Ok(()),
+        Ok(Found::There { executor, .. }) if is_off => (
+            format!("it is powered off, and its executor {executor} is connected"),
+            stepped(job, LeaveStep::Cordoning),
+        ),
+        // the next look shows it, and what it does
+        Ok(Found::There { executor, .. }) => (
+            format!(
+                "it joined after all, as {executor}: found by its name right before the deletion"
+            ),
+            ended(job),
+        ),
+        Ok(Found::Unknown { why }) | Err((_, why)) => (
+            format!("whether it joined could not be told right before the deletion: {why}"),
+            stepped(job, LeaveStep::Cordoning),
+        ),
+    };
+    let now = fleet.clock.boottime();
+    let doubt = why.clone();
+    let wait = fleet
+        .ledger
+        .sought(|all| all.doubt(&instance.name, doubt, now));
+    info!(pool = %pool.policy.pool, instance = %instance.name, why, ?wait, "a machine is not deleted");
+    Err(Done::refused(why, updates))
+}
+
 pub(crate) async fn delete(
     fleet: &Fleet,
     pool: &Pool,
@@ -120,6 +174,11 @@ pub(crate) async fn delete(
         {
             return done;
         }
+    }
+    if proof.rests_on_absence()
+        && let Err(done) = nobody_joined(fleet, pool, proof, instance, job, call).await
+    {
+        return done;
     }
     if call.remaining().is_none() {
         return Done::refused("the lease was over before the call", Vec::new());

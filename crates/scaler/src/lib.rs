@@ -37,6 +37,7 @@ mod refusals;
 mod reload;
 mod run;
 mod showing;
+mod sought;
 mod tick;
 mod view;
 
