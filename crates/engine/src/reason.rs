@@ -247,6 +247,13 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// A provider was not listed since this scaler began; what stood there before counts, and the others go on.
+    CountedUnseen {
+        /// The provider.
+        provider: ProviderName,
+        /// Machines that it listed when it was heard last.
+        machines: u32,
+    },
     /// Creations in flight may have been forgotten: nothing is created until a later listing can show them.
     HeldAfterLoss {
         /// The provider's lag bound.
@@ -640,6 +647,7 @@ impl Reason {
             Reason::OfferDrained { .. } => "offer_drained",
             Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
+            Reason::CountedUnseen { .. } => "counted_unseen",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
@@ -843,6 +851,11 @@ impl fmt::Display for Reason {
             Reason::HeldByListing { provider, why } => {
                 write!(f, "nothing is created or deleted at {provider}: {why}")
             }
+            Reason::CountedUnseen { provider, machines } => write!(
+                f,
+                "{} of it at {provider} when that was heard last: counted against max, and others may grow",
+                count(*machines, "machine")
+            ),
             Reason::HeldAfterLoss { lag } => write!(
                 f,
                 "creations in flight may have been forgotten: nothing is created until a listing {} later can show them",
