@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Override, Policy,
-    UncontrolledLeave, age,
+    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, OfferId, Override,
+    Policy, UncontrolledLeave, age,
 };
 
 use crate::Observation;
@@ -66,6 +66,21 @@ pub(crate) fn is_changed(instance: &Instance, policy: &Policy) -> bool {
     made_from.is_some_and(|made| policy.offers.iter().all(|offer| offer.generation != *made))
 }
 
+/// The offer that a machine was made from, as the configuration has it now; `None` if it has it no more, or if
+/// the machine does not say. Its mark tells at which place of the list the offer stood then: one that was put in before it stands there now, and would have
+/// the machine drained, or priced, as what it never was.
+pub(crate) fn made_from<'a>(instance: &'a Instance, policy: &'a Policy) -> Option<&'a OfferId> {
+    let marked = instance.offer.as_ref()?;
+    let Some(made_from) = &instance.generation else {
+        return Some(marked);
+    };
+    let offers = policy.offers.iter();
+    let alike = offers.filter(|offer| offer.generation == *made_from);
+    let mut alike = alike.map(|offer| &offer.id);
+    let first = alike.clone().next();
+    alike.find(|id| *id == marked).or(first)
+}
+
 /// What drains a machine, if anything does.
 pub(crate) fn drained<'a>(
     seen: &'a Observation,
@@ -75,10 +90,7 @@ pub(crate) fn drained<'a>(
     if seen.overrides.in_force.is_empty() {
         return None;
     }
-    let made_from = instance
-        .offer
-        .as_ref()
-        .filter(|_| !is_changed(instance, policy));
+    let made_from = made_from(instance, policy);
     seen.overrides
         .drain(&instance.name, Some(&instance.scope), made_from)
 }

@@ -346,7 +346,9 @@ impl Supply {
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,
-                offer: instance.offer.clone(),
+                offer: retire::made_from(instance, policy)
+                    .or(instance.offer.as_ref())
+                    .cloned(),
                 generation: instance.generation.clone(),
                 leaving,
                 phase,
