@@ -17,6 +17,7 @@ use model::{
 
 use crate::Observation;
 use crate::leave::Context;
+use crate::offers;
 use crate::plan::{LeaveWhy, Plan};
 use crate::reason::Reason;
 use crate::supply::{Machine, Phase, Supply};
@@ -66,19 +67,16 @@ pub(crate) fn is_changed(instance: &Instance, policy: &Policy) -> bool {
     made_from.is_some_and(|made| policy.offers.iter().all(|offer| offer.generation != *made))
 }
 
-/// The offer that a machine was made from, as the configuration has it now; `None` if it has it no more, or if
-/// the machine does not say. Its mark tells at which place of the list the offer stood then: one that was put in before it stands there now, and would have
-/// the machine drained, or priced, as what it never was.
+/// The offer that a machine was made from, as the configuration has it now; `None` if it has it no more, or if the machine
+/// does not say.
 pub(crate) fn made_from<'a>(instance: &'a Instance, policy: &'a Policy) -> Option<&'a OfferId> {
-    let marked = instance.offer.as_ref()?;
-    let Some(made_from) = &instance.generation else {
+    let (made_from, marked) = (instance.generation.as_ref(), instance.offer.as_ref()?);
+    let Some(_) = made_from else {
+        // the place of its offer is all that is known
         return Some(marked);
     };
-    let offers = policy.offers.iter();
-    let alike = offers.filter(|offer| offer.generation == *made_from);
-    let mut alike = alike.map(|offer| &offer.id);
-    let first = alike.clone().next();
-    alike.find(|id| *id == marked).or(first)
+    let offer = offers::made_from(policy, made_from, Some(marked));
+    offer.map(|offer| &offer.id)
 }
 
 /// What drains a machine, if anything does.
