@@ -18,6 +18,8 @@ pub struct Diagnostic {
     pub file: String,
     /// Line and column, from 1, if the place is known.
     pub place: Option<(usize, usize)>,
+    /// The column after the last character that is meant, from 1, if the place is known and nothing of it is hidden.
+    pub end: Option<usize>,
     /// The line of text, with a secret's value taken out.
     pub excerpt: Option<String>,
     /// The column of the excerpt at which the underline begins, from 1, and its length.
@@ -83,6 +85,7 @@ impl Diagnostic {
             severity: problem.severity,
             file: source.file.clone(),
             place: position.map(|p| (p.line, p.column)),
+            end: shown.as_ref().and_then(|shown| shown.end),
             excerpt: shown.as_ref().map(|shown| shown.line.clone()),
             underline: shown.map_or((1, 1), |shown| shown.underline),
             message: words(&plain(&problem.message)),
@@ -95,12 +98,13 @@ impl Diagnostic {
 struct Excerpt {
     line: String,
     underline: (usize, usize),
+    end: Option<usize>,
 }
 
 impl Excerpt {
     fn of(source: &Source, position: Position) -> Option<Self> {
-        let line = source.text.lines().nth(position.line.saturating_sub(1))?;
-        let (line, column) = source.secrets.hide_in_line(line, position.column);
+        let written = source.text.lines().nth(position.line.saturating_sub(1))?;
+        let (line, column) = source.secrets.hide_in_line(written, position.column);
         let (mut line, mut column) = (visible(&line, usize::MAX), column.max(1));
         if line.chars().count() > MAX_EXCERPT {
             let skip = (column - 1).saturating_sub(BEFORE);
@@ -109,10 +113,22 @@ impl Excerpt {
             line = format!("{dots}{cut}…");
             column = column - skip + dots.chars().count();
         }
-        let width = width(&line, column);
-        let underline = (column, width);
-        Some(Excerpt { line, underline })
+        let underline = (column, width(&line, column));
+        // the length of what is hidden is nobody's business
+        let meant = word(written, position.column.max(1));
+        let end = (meant == word(&line, column)).then(|| position.column + meant.chars().count());
+        Some(Excerpt {
+            line,
+            underline,
+            end,
+        })
     }
+}
+
+/// What is underlined at the column.
+fn word(line: &str, column: usize) -> String {
+    let rest = line.chars().skip(column - 1);
+    rest.take(width(line, column)).collect()
 }
 
 /// The word at the column; the whole text if it is in quotes.

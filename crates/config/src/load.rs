@@ -171,6 +171,7 @@ fn check_sources(
     if let (Some(last), true) = (report.0.last().cloned(), more > 0) {
         report.0.push(Diagnostic {
             place: None,
+            end: None,
             excerpt: None,
             message: format!("{more} more problems are not shown: mend these first"),
             suggestion: None,

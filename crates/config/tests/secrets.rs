@@ -40,6 +40,29 @@ fn a_literal_secret_is_warned_about_and_not_shown() {
     assert!(output(&text).contains("stands in the configuration itself"));
 }
 
+/// Editors underline up to the end that is told; of a secret it would be the length.
+#[test]
+fn the_end_of_a_secret_is_not_told_and_that_of_a_word_is() {
+    let ends = |line: &str| {
+        let text = with_emitter(line);
+        let checked = check_text(&text, "parmanu.yaml", Path::new("."), &registries());
+        let (Ok((_, report)) | Err(LoadError::Invalid { report })) = checked else {
+            panic!("no report of\n{text}");
+        };
+        let here = report
+            .0
+            .iter()
+            .filter(|it| it.place.is_some_and(|at| at.0 == 8));
+        here.map(|it| (it.place.map(|at| at.1), it.end))
+            .collect::<Vec<_>>()
+    };
+    let literal = ends(&format!("    token: {SECRET}"));
+    assert_eq!(literal, [(Some(12), None)]);
+    // a mistyped key is meant, and not what stands behind it
+    let mistyped = ends(&format!("    tokn: {SECRET}"));
+    assert!(mistyped.contains(&(Some(5), Some(9))), "{mistyped:?}");
+}
+
 #[test]
 fn a_secret_under_a_mistyped_key_is_not_shown() {
     for key in [

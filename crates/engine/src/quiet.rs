@@ -153,7 +153,7 @@ fn consider_ages<'a>(
     const MOMENT: Duration = Duration::from_nanos(1);
     let offers = policy.offers.iter().map(|offer| Some(&offer.id));
     let least = offers.chain([None]).map(|offer| least_age(policy, offer));
-    let offers = policy.offers.iter().map(|offer| Some(&offer.id));
+    let offers = policy.offers.iter().map(Some);
     let mut ages: Vec<Duration> = offers
         .chain([None])
         .map(|offer| boots::deadline(policy, memory, offer))

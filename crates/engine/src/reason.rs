@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub(crate) use model::words::counted as count;
 use model::{
     Currency, Epoch, GroupName, InstanceName, Money, OfferId, Period, ProviderName, Share,
 };
@@ -245,6 +246,13 @@ pub enum Reason {
         provider: ProviderName,
         /// Why.
         why: String,
+    },
+    /// A provider was not listed since this scaler began; what stood there before counts, and the others go on.
+    CountedUnseen {
+        /// The provider.
+        provider: ProviderName,
+        /// Machines that it listed when it was heard last.
+        machines: u32,
     },
     /// Creations in flight may have been forgotten: nothing is created until a later listing can show them.
     HeldAfterLoss {
@@ -647,6 +655,7 @@ impl Reason {
             Reason::OfferDrained { .. } => "offer_drained",
             Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
+            Reason::CountedUnseen { .. } => "counted_unseen",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
@@ -851,6 +860,11 @@ impl fmt::Display for Reason {
             Reason::HeldByListing { provider, why } => {
                 write!(f, "nothing is created or deleted at {provider}: {why}")
             }
+            Reason::CountedUnseen { provider, machines } => write!(
+                f,
+                "{} of it at {provider} when that was heard last: counted against max, and others may grow",
+                count(*machines, "machine")
+            ),
             Reason::HeldAfterLoss { lag } => write!(
                 f,
                 "creations in flight may have been forgotten: nothing is created until a listing {} later can show them",
@@ -1101,15 +1115,6 @@ impl fmt::Display for CapOf {
             CapOf::Quota { provider, .. } => write!(f, "quota at {provider}"),
             CapOf::Budget { budget, .. } => write!(f, "budget {budget}"),
         }
-    }
-}
-
-/// `1 machine`, `2 machines`.
-pub(crate) fn count(n: u32, noun: &str) -> String {
-    if n == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{n} {noun}s")
     }
 }
 

@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
     FleetId, Generation, Instance, InstanceName, InstanceState, Intent, JobsRun, LeaveStep,
-    NameParts, OfferId, Policy, ProviderName, Seen, Workload, age,
+    NameParts, OfferId, OfferPolicy, Policy, ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
 use crate::boots;
 use crate::demand::{free_slots, slots};
+use crate::offers;
 use crate::retire;
 
 /// Where a machine stands.
@@ -167,6 +168,13 @@ pub struct Machine {
     pub free_slots: u32,
     /// The jobs seen on it up to now, where its pool limits them.
     pub jobs: Option<JobsRun>,
+}
+
+impl Machine {
+    /// The offer of which it is made now; none where nothing that is configured makes such a machine.
+    pub(crate) fn made_from<'p>(&self, policy: &'p Policy) -> Option<&'p OfferPolicy> {
+        offers::made_from(policy, self.generation.as_ref(), self.offer.as_ref())
+    }
 }
 
 /// What a listing says of a machine that is not gone.
@@ -338,7 +346,9 @@ impl Supply {
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,
-                offer: instance.offer.clone(),
+                offer: retire::made_from(instance, policy)
+                    .or(instance.offer.as_ref())
+                    .cloned(),
                 generation: instance.generation.clone(),
                 leaving,
                 phase,
@@ -784,7 +794,8 @@ impl Look<'_> {
 
     fn is_overdue(&self) -> bool {
         let created = self.instance.created_at;
-        let offer = self.instance.offer.as_ref();
+        let made = self.instance.generation.as_ref();
+        let offer = offers::made_from(self.policy, made, self.instance.offer.as_ref());
         let deadline = || boots::deadline(self.policy, &self.seen.seen.memory, offer);
         created.is_some_and(|at| age(at, self.now) > deadline())
     }

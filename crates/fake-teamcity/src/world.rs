@@ -250,6 +250,11 @@ impl TeamCity {
         self.users.insert(token.to_owned(), rights);
     }
 
+    /// A token that is over: whoever comes with it is nobody.
+    pub fn revoke(&mut self, token: &str) {
+        self.users.remove(token);
+    }
+
     /// Orders a fault.
     pub fn inject(&mut self, fault: Fault) {
         self.faults.push(fault);

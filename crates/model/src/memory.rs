@@ -25,6 +25,10 @@ pub struct PoolMemory {
     pub missing: BTreeMap<BatchId, Missing>,
     /// When machines of this pool began to leave, newest last; bounded by the window of the scale-in rule.
     pub departures: Vec<Timestamp>,
+    /// How many machines of the pool each provider listed when it was heard last. It outlives the scaler that heard it: whoever
+    /// begins while a provider cannot be listed knows by it what may stand there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub standing: BTreeMap<ProviderName, u32>,
     /// Machines that were seen coming up and have not shown an executor since.
     pub booting: BTreeSet<InstanceName>,
     /// Those of them that a listing showed: one that is gone without having joined has failed.
@@ -122,6 +126,9 @@ impl JobsRun {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OfferMemory {
+    /// What its machines were made from when this was learned; none until the next tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<Generation>,
     /// Until when it steps aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -253,6 +260,7 @@ impl Default for PoolMemory {
             idle_since: BTreeMap::new(),
             missing: BTreeMap::new(),
             departures: Vec::new(),
+            standing: BTreeMap::new(),
             booting: BTreeSet::new(),
             launched: BTreeSet::new(),
             broken: BTreeMap::new(),

@@ -19,9 +19,22 @@ pub fn visible(text: &str, most: usize) -> String {
     shown
 }
 
+/// `1 machine`, `2 machines`: a number with what it counts, a noun that takes an s.
+pub fn counted(n: impl std::fmt::Display, noun: &str) -> String {
+    let n = n.to_string();
+    let plural = if n == "1" { "" } else { "s" };
+    format!("{n} {noun}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        let said = [0_u32, 1, 2].map(|n| counted(n, "job"));
+        assert_eq!(said, ["0 jobs", "1 job", "2 jobs"]);
+    }
 
     #[test]
     fn what_moves_a_cursor_or_turns_a_line_is_a_dot() {

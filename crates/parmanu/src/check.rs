@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use config::{Diagnostic, LoadError, Report, Settings};
 use model::Policy;
 use model::rules::PRECEDENCE;
+use model::words::counted as count;
 use ports::strict::Severity;
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ struct Finding {
     file: String,
     line: Option<usize>,
     column: Option<usize>,
+    end_column: Option<usize>,
     message: String,
     suggestion: Option<String>,
 }
@@ -40,6 +42,7 @@ impl Finding {
             file: diagnostic.file.clone(),
             line,
             column,
+            end_column: diagnostic.end,
             message: diagnostic.message.clone(),
             suggestion: diagnostic.suggestion.clone(),
         }
@@ -52,6 +55,7 @@ impl Finding {
             file: path.display().to_string(),
             line: None,
             column: None,
+            end_column: None,
             message: format!("it cannot be read: {source}"),
             suggestion: None,
         }
@@ -163,10 +167,4 @@ fn rules(policy: &Policy) -> String {
         false => format!("{} ({})", rule.name, rule.when),
     });
     words.collect::<Vec<_>>().join(", ")
-}
-
-/// `1 error`, `2 errors`.
-fn count(n: usize, noun: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {noun}{plural}")
 }

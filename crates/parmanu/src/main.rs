@@ -141,7 +141,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             clap_complete::generate(shell, &mut command, "parmanu", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Simulate(arguments) => simulate::run(&arguments),
+        Verb::Simulate(arguments) => until_told(aside(move || simulate::run(&arguments))).await,
         Verb::Schema => {
             let schema = config::schema(&service::registries());
             println!("{}", serde_json::to_string_pretty(&schema)?);
@@ -182,6 +182,19 @@ async fn until_told(
         done = verb => done,
         () = told => Ok(ExitCode::from(INTERRUPTED)),
     }
+}
+
+/// A verb that computes for long. On a thread of its own: one of the runtime's would be waited for at the end.
+async fn aside(
+    verb: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("verb".to_owned());
+    // nobody listens any more once Ctrl-C was pressed
+    thread.spawn(move || drop(done.send(verb())))?;
+    result
+        .await
+        .unwrap_or_else(|_| anyhow::bail!("it panicked; what it said stands above"))
 }
 
 /// The configuration, for a verb that looks at the real world with it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use comfy_table::{CellAlignment, Table};
+use model::words::counted;
 use model::{ExecutorMode, Policy, Profile};
 use serde::Serialize;
 use simulator::{
@@ -311,8 +312,8 @@ fn table(runs: &[Report]) -> String {
         let bound = &all[0].1;
         let title = name.map_or("all pools".to_owned(), |name| format!("pool {name}"));
         text += &format!(
-            "{title}: {} jobs, {:.0} hours of work; the clairvoyant optimum at zero wait is {:.0} machine-hours\n{}\n",
-            bound.jobs,
+            "{title}: {}, {:.0} hours of work; the clairvoyant optimum at zero wait is {:.0} machine-hours\n{}\n",
+            counted(bound.jobs, "job"),
             bound.work_hours,
             bound.optimum_hours,
             measures(&all),
@@ -366,7 +367,7 @@ fn measures(runs: &[(String, Measures)]) -> Table {
             row.push(m.cost.map_or("?".to_owned(), |cost| format!("{cost:.2}")));
         }
         if m.unfinished > 0 {
-            row[0] += &format!(" ({} jobs never ran)", m.unfinished);
+            row[0] += &format!(" ({} that never ran)", counted(m.unfinished, "job"));
         }
         table.add_row(row);
     }

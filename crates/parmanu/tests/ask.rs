@@ -1,6 +1,8 @@
 //! The verbs that speak with a scaler, as an operator types them: a real `parmanu up` on fakes, over sockets.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -34,10 +36,7 @@ impl Bench {
         std::fs::write(&token, TOKEN).unwrap();
         let config = CONFIG.replace("TOKEN", &token.display().to_string());
         std::fs::write(folder.path().join("parmanu.yaml"), config).unwrap();
-        // free a moment ago; whoever takes it meanwhile makes the start fail, loudly
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let listen = support::free_address();
         let up = Command::new(env!("CARGO_BIN_EXE_parmanu"))
             .args(["up", "--listen", &listen, "--config"])
             .arg(folder.path().join("parmanu.yaml"))

@@ -1,7 +1,7 @@
 //! The operator's command as an operator runs it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn parmanu(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parmanu"));
@@ -104,7 +104,7 @@ fn check_tells_programs_the_same_in_one_document() {
     let message = misspelt["message"].as_str().unwrap();
     assert!(message.starts_with("unknown key `flet`"), "{message}");
     let rest = serde_json::json!({
-        "severity": "error", "file": bad, "line": 2, "column": 1,
+        "severity": "error", "file": bad, "line": 2, "column": 1, "end_column": 5,
         "message": message, "suggestion": "fleet"
     });
     assert_eq!(misspelt, &rest);
@@ -153,6 +153,31 @@ fn every_verb_knows_its_arguments() {
         let output = parmanu(&[verb, "--help"]);
         assert!(output.status.success(), "{verb}: {}", text(&output.stderr));
     }
+}
+
+/// By a handler of its own: the first process of a container is not ended by a signal that it does not handle.
+#[test]
+fn a_simulation_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = folder.path().join("jobs.csv");
+    let made = Command::new("mkfifo").arg(&jobs).status().unwrap();
+    assert!(made.success());
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/minimal.yaml");
+    let mut simulation = Command::new(env!("CARGO_BIN_EXE_parmanu"))
+        .args(["simulate", "--config", config, "--jobs"])
+        .arg(&jobs)
+        .env("GITLAB_TOKEN", "glpat-fake")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // opens once it reads, and then it reads for ever
+    let writer = std::fs::OpenOptions::new().write(true).open(&jobs).unwrap();
+    let id = simulation.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(sent.success());
+    let ended = simulation.wait().unwrap();
+    assert_eq!(ended.code(), Some(130));
+    drop(writer);
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub use emitter::{
     EmitterPlugin, ExecutorControl, Found, Matcher, Register, Registration, Report,
 };
 pub use provider::{
-    Fate, MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
-    ProviderFacts, ProviderPlugin, console_end,
+    Fate, Leftover, MAX_CONSOLE, MAX_LEFTOVERS, Outcome, Provider, ProviderContext, ProviderError,
+    ProviderErrorKind, ProviderFacts, ProviderPlugin, console_end,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};
 pub use secret::{SecretError, SecretRef};

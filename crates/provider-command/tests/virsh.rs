@@ -387,6 +387,7 @@ async fn a_machine_is_renewed_and_one_that_runs_is_not_deleted_as_stopped() {
         );
     }
     let listed = pool.provider.list(&pool.fleet()).await.expect("a list");
+    machine.expires = Some(until);
     assert_eq!(
         listed.instances[0], machine,
         "and all other marks are as they were"

@@ -49,6 +49,7 @@ fn series_of(entry: &Entry, text: &str) -> String {
 
 /// Six machines that a configuration lets go wait for an operator, and one that cannot be used is not taken.
 async fn files_change(shop: &Shop, scrapes: &mut Scrapes) {
+    shop.hang_up().await;
     let scaler = shop.scaler_port();
     let good = shop.configure("max: 25, precedence: 1", "max: 0, precedence: 1");
     let held = "parmanu_config_held_departures";

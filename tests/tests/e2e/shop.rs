@@ -56,6 +56,14 @@ pub fn skip_without_parts(name: &str) -> Option<Parts> {
 /// Ends a process when the test ends, however it ends.
 struct Running(Child);
 
+impl Running {
+    fn send(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -298,19 +306,11 @@ impl Shop {
 
     /// SIGTERM to both, which must then end by themselves and with success.
     pub async fn stop_gracefully(&mut self) {
-        for running in [self.probot.take(), self.scaler.take()]
+        for mut running in [self.probot.take(), self.scaler.take()]
             .into_iter()
             .flatten()
         {
-            let mut running = running;
-            let pid = running.0.id().to_string();
-            assert!(
-                Command::new("kill")
-                    .args(["-TERM", &pid])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            running.send("-TERM");
             let ended = async {
                 loop {
                     if let Some(status) = running.0.try_wait().unwrap() {
@@ -322,6 +322,21 @@ impl Shop {
             let status = tokio::time::timeout(Duration::from_secs(15), ended).await;
             assert!(status.expect("it stops when asked").success());
         }
+    }
+
+    /// SIGHUP to both, which must then read their configuration again, find it the same, and live on.
+    pub async fn hang_up(&self) {
+        for running in [&self.probot, &self.scaler].into_iter().flatten() {
+            running.send("-HUP");
+        }
+        let same = |log: String| log.contains("the configuration means what it meant");
+        let both = async {
+            while !(same(self.probot_log()) && same(self.scaler_log())) {
+                tokio::time::sleep(BEAT).await;
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(15), both).await;
+        read.expect("both read their configuration again");
     }
 
     pub fn probot_port(&self) -> u16 {
@@ -354,10 +369,7 @@ impl Shop {
 
     /// Redis answers nothing any more, or goes on.
     pub fn freeze_redis(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let pid = self.redis.0.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(sent.success());
+        self.redis.send(if frozen { "-STOP" } else { "-CONT" });
     }
 
     /// Writes the configuration anew, with this text in the place of that. Gives what stood there.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::words::counted;
 use ports::units::Span;
 use scaler::api::shapes::{Emitter, Emitters, Override, Overrides, Pool, Pools, Replica};
 use serde::Serialize;
@@ -186,7 +187,8 @@ fn say_emitter(text: &mut String, emitter: &Emitter) {
         let n = emitter.unmatched_total;
         let _ = write!(
             text,
-            "; {n} jobs fit no pool (`parmanu probe {}`)",
+            "; {} that no pool takes (`parmanu probe {}`)",
+            counted(n, "job"),
             emitter.name
         );
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::age;
+use model::words::counted;
 
 use super::world::World;
 
@@ -63,8 +64,13 @@ impl Summary {
     pub(crate) fn line(&self) -> String {
         let running = self.jobs - self.finished - self.waiting;
         format!(
-            "jobs: {} pushed, {} waiting, {running} running, {} finished, {} killed; {} machines now, {} ever",
-            self.jobs, self.waiting, self.finished, self.killed, self.machines_now, self.machines
+            "jobs: {} pushed, {} waiting, {running} running, {} finished, {} killed; {} now, {} ever",
+            self.jobs,
+            self.waiting,
+            self.finished,
+            self.killed,
+            counted(self.machines_now, "machine"),
+            self.machines
         )
     }
 
@@ -113,8 +119,8 @@ impl fmt::Display for Summary {
         )?;
         write!(
             f,
-            "  a fixed fleet for each pool's busiest moment ({} machines) would have cost {:.1} machine-hours: {:.0} % saved",
-            self.fixed_machines,
+            "  a fixed fleet for each pool's busiest moment ({}) would have cost {:.1} machine-hours: {:.0} % saved",
+            counted(self.fixed_machines, "machine"),
             hours(fixed),
             saved * 100.0
         )

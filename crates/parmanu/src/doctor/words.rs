@@ -4,15 +4,17 @@ use std::fmt::Write as _;
 
 use super::report::{ExecutorRow, MachineRow, Problem, Report};
 use crate::tables::table;
+use model::words::counted;
 
 pub(super) fn of(report: &Report, only_problems: bool) -> String {
     let mut text = String::new();
     let ours = report.executors.iter().filter(|row| row.ours).count();
     let _ = writeln!(
         text,
-        "fleet {}: {} machines, {ours} executors of ours and {} others",
+        "fleet {}: {}, {} of ours and {} others",
         report.fleet,
-        report.machines.len(),
+        counted(report.machines.len(), "machine"),
+        counted(ours, "executor"),
         report.executors.len() - ours,
     );
     for what in &report.not_seen {

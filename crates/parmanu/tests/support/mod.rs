@@ -113,6 +113,12 @@ pools:
     }
 }
 
+/// An address to listen on that was free a moment ago; whoever takes it meanwhile makes the start fail, loudly.
+pub(crate) fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// All that a program printed.
 pub(crate) fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();

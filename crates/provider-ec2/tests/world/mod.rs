@@ -23,7 +23,7 @@ pub(crate) const ZONES: [&str; 2] = ["eu-central-1a", "eu-central-1b"];
 /// How long the fake's listing lags behind, both ways.
 pub(crate) const LAG: Duration = Duration::from_secs(30);
 /// Every action that the fake counts.
-pub(crate) const ACTIONS: [&str; 7] = [
+pub(crate) const ACTIONS: [&str; 8] = [
     "RunInstances",
     "DescribeInstances",
     "TerminateInstances",
@@ -31,6 +31,7 @@ pub(crate) const ACTIONS: [&str; 7] = [
     "DescribeImages",
     "DescribeSpotInstanceRequests",
     "GetConsoleOutput",
+    "DescribeVolumes",
 ];
 
 /// Time that passes only when a test says so, so that no test depends on how busy its host is.
@@ -240,5 +241,7 @@ impl World {
         assert!(matches!(outcomes[0], Outcome::Done(_)), "{outcomes:?}");
         let listed = self.provider.list(&batch.fleet).await.expect("a listing");
         assert_eq!(listed.instances.len(), 1);
+        let left = self.provider.leftovers(&batch.fleet).await;
+        assert_eq!(left.expect("a list of disks"), []);
     }
 }

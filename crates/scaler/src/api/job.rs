@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Path, State};
 use axum::response::Json;
-use model::words::visible;
+use model::words::{counted, visible};
 use model::{EmitterName, ExecutorState, NamedJob, NamedState, PoolName, age};
 use ports::EmitterStatus;
 
@@ -274,14 +274,15 @@ fn unnamed(looked: &Looked, emitter: &EmitterName) -> String {
     let demands = workloads
         .filter(|it| it.emitter == *emitter)
         .map(|it| &it.demand);
-    let counted: u32 = demands
+    let in_pools: u32 = demands
         .map(|it| it.runnable + it.running + it.scheduled + it.blocked + it.unrunnable)
         .sum();
-    let counted = counted as usize + status.unmatched_total as usize;
-    let mut said = match counted.saturating_sub(status.named.len()) {
+    let all = in_pools as usize + status.unmatched_total as usize;
+    let mut said = match all.saturating_sub(status.named.len()) {
         0 => format!("whether {emitter} lists it by now: it did not at the last look"),
         unnamed => format!(
-            "whether it is one of {unnamed} jobs of {emitter} that are counted and not named (the {} oldest of each pool and state are): `parmanu probe {emitter}` names each with its pool and why",
+            "whether it is one of the {} of {emitter} counted and not named (the {} oldest of each pool and state are): `parmanu probe {emitter}` names each with its pool and why",
+            counted(unnamed, "job"),
             NamedJob::EACH
         ),
     };
