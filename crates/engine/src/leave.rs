@@ -614,7 +614,7 @@ impl Context<'_> {
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
         let young = machine.listed.is_none_or(|listed| {
             listed
-                .created_at
+                .exists_since
                 .is_none_or(|at| age(at, self.now) < least_age(self.policy, machine.offer.as_ref()))
         });
         !young

@@ -162,7 +162,7 @@ fn consider_ages<'a>(
     ages.sort_unstable();
     ages.dedup();
     let oldest = ages.last().copied().unwrap_or_default();
-    for created in instances.filter_map(|instance| instance.created_at) {
+    for created in instances.filter_map(|instance| memory.exists_since(instance)) {
         // most machines are past all of them
         if model::age(created, next.now) > oldest {
             continue;

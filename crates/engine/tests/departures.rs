@@ -653,3 +653,43 @@ fn what_was_found_right_before_its_deletion_does_not_begin_to_leave_at_once() {
         );
     }
 }
+
+/// `kind: command` need not tell when a machine was created. It is then as old as it has been listed, and never for ever too young.
+#[test]
+fn a_machine_of_unknown_age_leaves_like_any_other_once_it_was_listed_for_long_enough() {
+    for (state, leaves) in [
+        ("idle 1h", "idle for long enough"),
+        ("absent", "it never joined"),
+    ] {
+        let mut world = World::parse(&format!("max 9 | queued 0 | {state}"));
+        world.policy.executors_appear = true;
+        world.instances[0].created_at = None;
+        let name = world.instances[0].name.clone();
+        let first = plan(&world);
+        assert!(first.put.is_empty(), "{state}: it may be young: {first}");
+        assert_eq!(
+            first.memory.first_listed.get(&name),
+            Some(&now()),
+            "{state}"
+        );
+        let held = world.memory.idle_since.clone();
+        world.memory = first.memory;
+        world.memory.idle_since.extend(held);
+        // a listing with a hole forgets nothing
+        let mut hidden = world.clone();
+        hidden.listing = "never";
+        assert_eq!(plan(&hidden).memory.first_listed, world.memory.first_listed);
+        let long_ago = support::ago(9_000);
+        world.memory.first_listed.insert(name.clone(), long_ago);
+        let then = plan(&world);
+        assert_eq!(
+            then.memory.first_listed.get(&name),
+            Some(&long_ago),
+            "{state}"
+        );
+        assert!(then.to_string().contains(leaves), "{state}: {then}");
+        // and what is gone is forgotten
+        world.instances.clear();
+        assert!(plan(&world).memory.first_listed.is_empty(), "{state}");
+    }
+}
