@@ -52,6 +52,10 @@ pub(crate) struct PoolSetup {
     pub(crate) bootstrap: Bootstrap,
     /// How machines leave whose executors cannot be controlled, if they cannot.
     pub(crate) uncontrolled: Option<UncontrolledLeave>,
+    /// Agents register themselves.
+    pub(crate) enrols: bool,
+    /// Machines join no CI server.
+    pub(crate) joins_nothing: bool,
 }
 
 pub(crate) const LINUX: PoolSetup = PoolSetup {
@@ -62,6 +66,8 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     max: 10,
     bootstrap: Bootstrap::PerMachine,
     uncontrolled: None,
+    enrols: false,
+    joins_nothing: false,
 };
 
 #[derive(Clone)]
@@ -150,7 +156,7 @@ impl Sim {
                 emitter: parsed(pool.emitter),
                 provider: parsed(pool.provider),
                 max: pool.max as usize,
-                uncontrolled: pool.uncontrolled.is_some(),
+                enrols: pool.enrols || pool.uncontrolled.is_some(),
             };
             tags.entry(limits.emitter.clone())
                 .or_default()
@@ -412,7 +418,7 @@ impl Sim {
         };
         let policy = Policy {
             pool: parsed(pool.name),
-            emitter: Some(parsed(pool.emitter)),
+            emitter: (!pool.joins_nothing).then(|| parsed(pool.emitter)),
             slots: 1,
             min: pool.min,
             max: pool.max,
@@ -423,6 +429,7 @@ impl Sim {
             executors_appear: false,
             reuse: model::Reuse::default(),
             executors: match pool.uncontrolled {
+                None if pool.joins_nothing => ExecutorMode::None,
                 None => ExecutorMode::Managed { settle: SETTLE },
                 Some(leave) => ExecutorMode::ReadOnly { leave },
             },
