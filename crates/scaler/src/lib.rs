@@ -20,6 +20,8 @@ mod acting;
 pub mod api;
 mod bootstrap;
 mod consoles;
+mod creating;
+mod deleting;
 pub mod drains;
 mod held;
 mod lease;
@@ -35,6 +37,7 @@ mod refusals;
 mod reload;
 mod run;
 mod showing;
+mod sought;
 mod tick;
 mod view;
 
