@@ -14,6 +14,7 @@ use model::{
     UncontrolledLeave, age,
 };
 
+use crate::ghosts;
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
 use crate::retire;
@@ -30,10 +31,6 @@ const IDLE_BEFORE: Duration = Duration::from_secs(1);
 
 /// Why a departure ends whose cordon is gone.
 const LIFTED: &str = "its cordon was lifted, so it stays";
-
-/// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
-/// whose intent was lost must have the time to show up.
-const GHOST_GRACE: Duration = Duration::from_secs(60);
 
 /// What a machine is billed for at least where no offer says it, as at EC2 and GCE.
 const LEAST_BILLED: Duration = Duration::from_secs(60);
@@ -77,7 +74,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// The settle time, if executors can be controlled at all.
-    fn settle(&self) -> Option<Duration> {
+    pub(crate) fn settle(&self) -> Option<Duration> {
         match self.policy.executors {
             ExecutorMode::Managed { settle } => Some(settle),
             ExecutorMode::ReadOnly { .. } => None,
@@ -790,7 +787,7 @@ impl Context<'_> {
                 _ => {}
             }
         }
-        self.remove_ghosts(looked, plan);
+        ghosts::remove(self, looked, plan);
     }
 
     /// Ends a departure of which nothing is left.
@@ -802,7 +799,7 @@ impl Context<'_> {
         });
     }
 
-    fn remove(
+    pub(crate) fn remove(
         &self,
         instance: &model::InstanceName,
         executor: &model::ExecutorRef,
@@ -817,7 +814,7 @@ impl Context<'_> {
     }
 
     /// Whether every provider's listing is whole and shows no such machine, or shows it as gone.
-    fn is_gone(&self, name: &model::InstanceName) -> bool {
+    pub(crate) fn is_gone(&self, name: &model::InstanceName) -> bool {
         let listed = |list: &Vec<Instance>| list.iter().any(|i| i.name == *name);
         self.seen
             .listings
@@ -827,41 +824,6 @@ impl Context<'_> {
                 matches!(seen, Seen::Complete { .. })
                     && listing_doubt(self.seen, provider, self.now).is_none()
             })
-    }
-
-    /// Removes executors of ours that no machine, creation or departure explains, after watching them for a while.
-    fn remove_ghosts(&self, looked: bool, plan: &mut Plan) {
-        let lag = self
-            .policy
-            .offers
-            .iter()
-            .map(|o| o.listing_lag)
-            .max()
-            .unwrap_or_default();
-        let mut watched = std::collections::BTreeMap::new();
-        for ghost in &self.supply.ghosts {
-            let name = &ghost.instance;
-            let departing = |i: &&model::StoredIntent| matches!(&i.intent, Intent::Leave { instance, .. } if instance == name);
-            if ghost.busy || self.seen.seen.intents.iter().any(|i| departing(&i)) {
-                continue;
-            }
-            let first = *plan.memory.ghosts.get(name).unwrap_or(&self.now);
-            let proven = looked && self.is_gone(name);
-            if proven && age(first, self.now) >= lag + GHOST_GRACE && self.settle().is_some() {
-                if let Some(emitter) = self.policy.emitter.clone() {
-                    let reference = model::ExecutorRef {
-                        emitter,
-                        id: ghost.executor.clone(),
-                    };
-                    self.remove(name, &reference, plan);
-                    // asked for again only after another time of watching
-                    watched.insert(name.clone(), self.now);
-                }
-            } else {
-                watched.insert(name.clone(), first);
-            }
-        }
-        plan.memory.ghosts = watched;
     }
 }
 

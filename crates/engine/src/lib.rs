@@ -18,6 +18,7 @@ mod create;
 mod decide;
 mod demand;
 mod fleet;
+mod ghosts;
 pub mod invariants;
 mod learn;
 mod leave;

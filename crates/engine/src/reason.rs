@@ -528,6 +528,13 @@ pub enum Reason {
         /// Its name.
         instance: InstanceName,
     },
+    /// Executors of ours have no machine, and stay for now.
+    GhostsKept {
+        /// How many.
+        executors: u32,
+        /// Whether they are so many at once that machines may rather not be seen.
+        storm: bool,
+    },
     /// As many machines as wanted.
     Steady {
         /// Machines serving.
@@ -696,6 +703,7 @@ impl Reason {
             Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
+            Reason::GhostsKept { .. } => "ghosts_kept",
             Reason::Steady { .. } => "steady",
         }
     }
@@ -1101,6 +1109,22 @@ impl fmt::Display for Reason {
                     "executor {instance} has no machine any more: it is removed"
                 )
             }
+            Reason::GhostsKept {
+                executors,
+                storm: true,
+            } => write!(
+                f,
+                "{} of this pool have no machine, all at once: it is rather the machines that are not seen (is a provider missing in the file, or does it lead elsewhere?). None that is online is removed, one that is offline after an hour; if the machines are really gone, remove the executors at the CI server",
+                count(*executors, "executor")
+            ),
+            Reason::GhostsKept {
+                executors,
+                storm: false,
+            } => write!(
+                f,
+                "{} more without a machine are removed later, a few at a time",
+                count(*executors, "executor")
+            ),
             Reason::Steady { serving } => write!(f, "steady at {}", count(*serving, "machine")),
         }
     }

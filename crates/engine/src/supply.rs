@@ -243,6 +243,8 @@ pub struct Ghost {
     pub executor: ExecutorId,
     /// Whether it runs a job all the same, or nobody can tell.
     pub busy: bool,
+    /// Whether the CI server hears of it: then a machine stands behind it, whoever does not list it.
+    pub online: bool,
 }
 
 /// A departure that was begun.
@@ -581,6 +583,10 @@ impl<'a> Executors<'a> {
                 instance: name.to_name()?,
                 executor: executor.id.clone(),
                 busy: may_hold_a_job(executor) > 0,
+                online: matches!(
+                    executor.state,
+                    ExecutorState::Idle { .. } | ExecutorState::Busy { .. }
+                ),
             })
         };
         left.filter_map(ghost).collect()

@@ -17,6 +17,7 @@
 
 mod act;
 mod acting;
+mod ages;
 pub mod api;
 mod bootstrap;
 mod consoles;

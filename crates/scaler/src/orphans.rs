@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(600);
 /// Such a machine leaves when it has been idle for so long.
 const IDLE_FOR: Duration = Duration::from_secs(60);
 
+/// So many of one pool begin to leave within a minute at most: a mistake of ours is seen before it is complete.
+const AT_ONCE: u32 = 10;
+
 /// How old a look may be, where no pool of the same CI server says it.
 const FRESH_FOR: Duration = Duration::from_secs(120);
 
@@ -243,7 +246,10 @@ fn wanted_by_nobody(
         },
         rules: vec![Rule::always(
             "of pools that are not configured",
-            RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+            RuleKind::ScaleIn(ScaleIn {
+                at_most: Some(AT_ONCE),
+                ..ScaleIn::fixed(IDLE_FOR)
+            }),
         )],
         standing: Standing::default(),
     };
