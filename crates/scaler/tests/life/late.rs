@@ -37,10 +37,10 @@ fn joins_at(place: u64) -> End {
         sim.world().push(SECOND * 20);
         let stands = |world: &World| world.alive().len() == 1;
         sim.until("it stands", SECOND * 60, stands).await;
-        sim.world().broken = false;
         let name = sim.world().alive().remove(0);
         // its time to join is over a moment later
         sim.pass(SECOND * 50).await;
+        sim.world().broken = false;
         scaler.gate.pauses_after(place);
         let gone = |world: &World| !world.alive().contains(&name);
         tokio::select! {

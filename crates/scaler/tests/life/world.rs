@@ -481,7 +481,7 @@ impl World {
         }
     }
 
-    /// A machine that never joined does so after all, and has the next job at once. False when there is none.
+    /// A machine that never joined does so after all, and has a job at once. False when it is gone.
     pub(crate) fn joins_late(&mut self, name: &str) -> bool {
         let now = self.now();
         let Some(guest) = self.guests.get_mut(name) else {
@@ -489,10 +489,15 @@ impl World {
         };
         self.never_join.remove(name);
         guest.joined = self.ci.join(name, &credentials(&guest.script), now);
-        if let Some(ticket) = self.ci.ask(name, now) {
+        let ticket = self.ci.ask(name, now);
+        let job = self.ci.push(now);
+        self.lengths.insert(job, BEAT * 40);
+        let has_job = ticket.is_some();
+        if let Some(ticket) = ticket {
             self.ci.hand_out(name, ticket, now);
         }
-        guest.joined
+        assert!(has_job, "{name} joined and takes no job");
+        true
     }
 
     /// What died by our hand is not held against us.
