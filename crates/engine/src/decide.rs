@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ExecutorMode, FleetPolicy, Learned, Policy, PoolMemory, ProviderName, Recommendations, Seen,
-    age,
+    ExecutorMode, FleetPolicy, Joins, Learned, Policy, PoolMemory, ProviderName, Recommendations,
+    Seen, age,
 };
 
 use crate::allocate::{Ask, Grant, Held, allocate};
@@ -414,9 +414,45 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     memory.jobs = jobs.collect();
     memory.idle_since = idle;
     remember_first_listed(memory, seen, now);
+    remember_what_they_join(memory, seen, policy, now);
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);
     memory.departures.retain(|at| age(*at, now) < window);
+}
+
+/// Clocks of clouds and ours may differ by so much, and a listing is so late at most, when it is told which machines are
+/// younger than a change.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// For the time when the pool is not configured any more. Of machines that stand at a change it is not known which side of it
+/// they were made on, so it holds for those made well after it.
+fn remember_what_they_join(
+    memory: &mut PoolMemory,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) {
+    let uncontrolled = match policy.executors {
+        ExecutorMode::ReadOnly { leave } => Some(leave),
+        ExecutorMode::Managed { .. } | ExecutorMode::None => None,
+    };
+    let emitter = policy.emitter.clone();
+    if let Some(known) = &mut memory.joins
+        && known.emitter == emitter
+    {
+        known.uncontrolled = uncontrolled;
+        return;
+    }
+    let mut listings = seen.listings.values();
+    let is_empty =
+        |seen: &Seen<Vec<_>>| matches!(seen, Seen::Complete { value, .. } if value.is_empty());
+    let is_new = memory.joins.is_none() && seen.seen.intents.is_empty() && listings.all(is_empty);
+    let margin = jiff::SignedDuration::try_from(CLOCKS_DIFFER).unwrap_or_default();
+    memory.joins = Some(Joins {
+        emitter,
+        uncontrolled,
+        since: if is_new { now - margin } else { now + margin },
+    });
 }
 
 /// Machines of which their providers do not tell the age. One that a listing with a hole does not show is not forgotten: it

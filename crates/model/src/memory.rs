@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BatchId, Generation, Instance, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age,
+    BatchId, EmitterName, Generation, Instance, InstanceName, JobId, Learned, Money, OfferId,
+    ProviderName, UncontrolledLeave, age,
 };
 
 /// The engine's memory of one pool.
@@ -25,6 +26,9 @@ pub struct PoolMemory {
     /// When each machine whose provider does not tell when it was created was first listed: it is at least so old.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub first_listed: BTreeMap<InstanceName, Timestamp>,
+    /// What its machines join, as its configuration said last: read when it is not configured any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
     /// Complete listings, each newer than the one before and later than the provider's lag bound, in which a machine of
     /// this batch was still missing.
     pub missing: BTreeMap<BatchId, Missing>,
@@ -253,6 +257,17 @@ pub struct Missing {
     pub last: Timestamp,
 }
 
+/// What the machines of a pool join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joins {
+    /// The CI server; `None` for machines that join none.
+    pub emitter: Option<EmitterName>,
+    /// How they leave where their executors cannot be controlled, if so.
+    pub uncontrolled: Option<UncontrolledLeave>,
+    /// Machines that are younger join this; of older ones it is not known.
+    pub since: Timestamp,
+}
+
 impl PoolMemory {
     /// Since when a machine has existed for certain. A provider that does not tell (`kind: command` may not) makes it look
     /// younger than it is, and not for ever.
@@ -271,6 +286,7 @@ impl Default for PoolMemory {
             version: PoolMemory::VERSION,
             idle_since: BTreeMap::new(),
             first_listed: BTreeMap::new(),
+            joins: None,
             missing: BTreeMap::new(),
             departures: Vec::new(),
             standing: BTreeMap::new(),

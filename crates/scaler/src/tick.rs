@@ -1,6 +1,6 @@
 //! One pass: read, plan, check, commit, dispatch. Nothing in it waits for a CI server or a cloud.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,8 +203,11 @@ impl Ticker {
     }
 
     pub(crate) async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
-        let pools = self.fleet.pools.keys().chain(self.orphans.pools.keys());
-        let pools: Vec<PoolName> = pools.cloned().collect();
+        let pools = self.fleet.pools.keys();
+        let pools = pools.chain(self.orphans.pools.keys());
+        // a set, since an orphan is among those that are found
+        let pools: BTreeSet<PoolName> = pools.chain(&self.orphans.found).cloned().collect();
+        let pools: Vec<PoolName> = pools.into_iter().collect();
         let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
         self.fleet.store.read(&pools, &emitters).await
     }
@@ -223,6 +226,7 @@ impl Ticker {
             Ok(record) => record,
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
+        self.orphans.learn(&record);
         let now = self.fleet.clock.now();
         let (emitters, orders) = (record.emitters.clone(), record.orders.clone());
         let mut observed = observe(
@@ -328,7 +332,7 @@ impl Ticker {
             if !stay.is_empty() {
                 warn!(
                     pools = stay,
-                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again; after a day their guests, where they have one, end them when they are idle"
+                    "machines of pools that are not configured stay, since nobody can tell what they do or make them leave: delete them by hand, or configure their pools again; after a day their guests, where they have one, end them when they are idle"
                 );
             }
             self.said_of_orphans = said;

@@ -927,3 +927,118 @@ fn the_machines_of_a_pool_that_was_removed_leave_and_kill_nothing() {
         assert_eq!(sim.world().alive("linux").len(), 1);
     });
 }
+
+/// A pool that was removed and whose machines name no executor in their tags.
+fn removed(mac: PoolSetup, life: impl AsyncFn(&Sim, &Sim)) {
+    let pools = vec![PoolSetup { min: 1, ..LINUX }, mac];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let before = start(&sim, 0, 0);
+        sim.until("both pools have what they want", SECOND * 60, |world| {
+            world.alive("linux").len() == 1 && world.alive("mac").len() == 2
+        })
+        .await;
+        sim.pass(SECOND * 10).await;
+        drop(before);
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        life(&sim, &after).await;
+        assert_eq!(sim.world().alive("linux").len(), 1);
+    });
+}
+
+const MAC: PoolSetup = PoolSetup {
+    name: "mac",
+    min: 2,
+    ..LINUX
+};
+
+/// Agents that enrolled themselves are matched by their machines' names: the idle one leaves by its cordon, the busy one after
+/// its job.
+#[test]
+fn machines_of_a_removed_pool_whose_agents_enrolled_themselves_leave_and_kill_nothing() {
+    let mac = PoolSetup {
+        bootstrap: Bootstrap::Shared,
+        enrols: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        sim.world().push("ci", "mac", SECOND * 1500);
+        let _loops = start(after, 0, 0);
+        sim.until("the idle one has left", SECOND * 1000, |world| {
+            world.alive("mac").len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 1);
+        sim.until("the busy one has left too", SECOND * 1500, |world| {
+            world.alive("mac").is_empty() && world.executors().len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 0);
+    });
+}
+
+/// Machines that join no CI server have no builds; they leave once they are no longer young.
+#[test]
+fn machines_of_a_removed_pool_that_join_nothing_leave() {
+    let mac = PoolSetup {
+        joins_nothing: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        let _loops = start(after, 0, 0);
+        sim.pass(SECOND * 500).await;
+        assert_eq!(
+            sim.world().alive("mac").len(),
+            2,
+            "a configuration may still be on its way"
+        );
+        sim.until("they have left", SECOND * 600, |world| {
+            world.alive("mac").is_empty()
+        })
+        .await;
+    });
+}
+
+/// Where executors cannot be controlled they leave as the pool's `scale_in` said.
+#[test]
+fn machines_of_a_removed_pool_that_cannot_be_controlled_are_asked_to_end() {
+    let mac = PoolSetup {
+        uncontrolled: Some(UncontrolledLeave::AskGuest),
+        emitter: "ci-b",
+        ..MAC
+    };
+    let is_there = |pools: &mut Vec<PoolSetup>| {
+        pools.push(PoolSetup {
+            name: "docs",
+            emitter: "ci-b",
+            uncontrolled: Some(UncontrolledLeave::AskGuest),
+            ..LINUX
+        });
+    };
+    removed(mac, async |sim, after| {
+        sim.world().push("ci-b", "mac", SECOND * 1500);
+        let mut after = after.clone();
+        is_there(&mut after.setup.pools);
+        let _loops = start(&after, 0, 0);
+        sim.until("both have left", SECOND * 3000, |world| {
+            world.alive("mac").is_empty()
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 0);
+    });
+}
+
+/// What the store does not know (it was wiped meanwhile) nobody knows: they stay.
+#[test]
+fn machines_of_a_removed_pool_stay_when_nobody_knows_what_they_joined() {
+    let mac = PoolSetup {
+        joins_nothing: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        sim.store.wipe();
+        let _loops = start(after, 0, 0);
+        sim.pass(SECOND * 3600).await;
+        assert_eq!(sim.world().alive("mac").len(), 2);
+    });
+}

@@ -92,6 +92,8 @@ pub(crate) struct World {
     excused: BTreeSet<Job>,
     /// A promise from just before the next cordon is kept after so long.
     pub(crate) promise: Option<Duration>,
+    /// The last of them.
+    pub(crate) asked_last: String,
     /// Requests of scalers that the CI server has answered.
     pub(crate) asked: u64,
     /// Deletions that were sent.
@@ -139,6 +141,7 @@ impl World {
             excused: BTreeSet::new(),
             promise: None,
             asked: 0,
+            asked_last: String::new(),
             deletions_asked: 0,
             deletion_takes: Duration::ZERO,
             kills: Vec::new(),
@@ -433,6 +436,7 @@ impl World {
     pub(crate) fn answer_scaler(&mut self, request: &Request) -> Response {
         let now = self.now();
         self.asked += 1;
+        self.asked_last = format!("{}?{}", request.path, request.query);
         let Some(kept_after) = self.promise else {
             return self.ci.answer(request, now);
         };
@@ -475,6 +479,25 @@ impl World {
         } else {
             guest.ticket = Some((at + wait, ticket));
         }
+    }
+
+    /// A machine that never joined does so after all, and has a job at once. False when it is gone.
+    pub(crate) fn joins_late(&mut self, name: &str) -> bool {
+        let now = self.now();
+        let Some(guest) = self.guests.get_mut(name) else {
+            return false;
+        };
+        self.never_join.remove(name);
+        guest.joined = self.ci.join(name, &credentials(&guest.script), now);
+        let ticket = self.ci.ask(name, now);
+        let job = self.ci.push(now);
+        self.lengths.insert(job, BEAT * 40);
+        let has_job = ticket.is_some();
+        if let Some(ticket) = ticket {
+            self.ci.hand_out(name, ticket, now);
+        }
+        assert!(has_job, "{name} joined and takes no job");
+        true
     }
 
     /// What died by our hand is not held against us.

@@ -54,6 +54,10 @@ pub(crate) struct PoolSetup {
     pub(crate) bootstrap: Bootstrap,
     /// How machines leave whose executors cannot be controlled, if they cannot.
     pub(crate) uncontrolled: Option<UncontrolledLeave>,
+    /// Agents register themselves.
+    pub(crate) enrols: bool,
+    /// Machines join no CI server.
+    pub(crate) joins_nothing: bool,
 }
 
 pub(crate) const LINUX: PoolSetup = PoolSetup {
@@ -64,6 +68,8 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     max: 10,
     bootstrap: Bootstrap::PerMachine,
     uncontrolled: None,
+    enrols: false,
+    joins_nothing: false,
 };
 
 #[derive(Clone)]
@@ -154,7 +160,7 @@ impl Sim {
                 emitter: parsed(pool.emitter),
                 provider: parsed(pool.provider),
                 max: pool.max as usize,
-                uncontrolled: pool.uncontrolled.is_some(),
+                enrols: pool.enrols || pool.uncontrolled.is_some(),
             };
             tags.entry(limits.emitter.clone())
                 .or_default()
@@ -417,7 +423,7 @@ impl Sim {
         };
         let policy = Policy {
             pool: parsed(pool.name),
-            emitter: Some(parsed(pool.emitter)),
+            emitter: (!pool.joins_nothing).then(|| parsed(pool.emitter)),
             slots: 1,
             min: pool.min,
             max: pool.max,
@@ -428,6 +434,7 @@ impl Sim {
             executors_appear: false,
             reuse: model::Reuse::default(),
             executors: match pool.uncontrolled {
+                None if pool.joins_nothing => ExecutorMode::None,
                 None => ExecutorMode::Managed { settle: SETTLE },
                 Some(leave) => ExecutorMode::ReadOnly { leave },
             },
