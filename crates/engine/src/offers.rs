@@ -29,7 +29,7 @@ const NO_CAPACITY: Duration = Duration::from_secs(180);
 /// A quota is raised by people, or falls as other machines leave.
 const QUOTA: Duration = Duration::from_secs(300);
 /// The longest back-off, the same as in cluster-autoscaler: after it a recovered offer is found within half an hour.
-const LONGEST: Duration = Duration::from_secs(1800);
+const LONGEST: Duration = PoolMemory::LONGEST_ASIDE;
 /// The longest back-off after a failure that says nothing of capacity (an API that is away, credentials that were wrong):
 /// who repairs it must not wait for half an hour.
 const LONGEST_TROUBLE: Duration = Duration::from_secs(120);

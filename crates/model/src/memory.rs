@@ -269,6 +269,37 @@ pub struct Joins {
 }
 
 impl PoolMemory {
+    /// The longest that an offer or a quota steps aside for one refusal.
+    pub const LONGEST_ASIDE: Duration = Duration::from_secs(1800);
+
+    /// What was written by a clock that was ahead, put right: nothing has happened later than now, and nothing steps aside for
+    /// longer than it ever may. Else a clock that is set back by a day would keep idle machines, and hold broken images and
+    /// offers, for that day. What money was spent in stays: a period that is not over is not begun anew.
+    #[must_use]
+    pub fn no_later_than(mut self, now: Timestamp) -> Self {
+        let idle = self.idle_since.values_mut();
+        let since = idle.chain(self.first_listed.values_mut());
+        let since = since.chain(self.ghosts.values_mut());
+        let since = since.chain(self.departures.iter_mut());
+        let since = since.chain(self.missing.values_mut().map(|it| &mut it.last));
+        let since = since.chain(self.broken.values_mut().map(|it| &mut it.last));
+        let since = since.chain(self.tokens.iter_mut().map(|it| &mut it.at));
+        let once = [
+            &mut self.intents_lost_at,
+            &mut self.cliff,
+            &mut self.anomaly_since,
+        ];
+        let since = since.chain(once.into_iter().flatten());
+        let wanted = self.wanted.iter_mut().flat_map(|it| &mut it.earlier);
+        let since = since.chain(wanted.map(|it| &mut it.until));
+        since.for_each(|at| *at = (*at).min(now));
+        let latest = now.checked_add(Self::LONGEST_ASIDE).unwrap_or(now);
+        let offers = self.offers.values_mut().filter_map(|it| it.until.as_mut());
+        let until = offers.chain(self.quotas.values_mut().map(|it| &mut it.until));
+        until.for_each(|at| *at = (*at).min(latest));
+        self
+    }
+
     /// Since when a machine has existed for certain. A provider that does not tell (`kind: command` may not) makes it look
     /// younger than it is, and not for ever.
     pub fn exists_since(&self, instance: &Instance) -> Option<Timestamp> {
@@ -318,6 +349,34 @@ mod tests {
     }
 
     /// The worked example of the pace rule.
+    #[test]
+    fn what_a_clock_wrote_that_was_ahead_is_put_right_and_all_else_stays() {
+        let name: InstanceName = "linux-7-0-0".parse().unwrap();
+        let written = |ahead: i64| PoolMemory {
+            idle_since: [(name.clone(), at(900 + ahead))].into(),
+            ghosts: [(name.clone(), at(910 + ahead))].into(),
+            departures: vec![at(920 + ahead)],
+            cliff: Some(at(930 + ahead)),
+            offers: [(
+                "m/0".parse().unwrap(),
+                OfferMemory {
+                    until: Some(at(2800 + ahead)),
+                    ..OfferMemory::default()
+                },
+            )]
+            .into(),
+            ..PoolMemory::default()
+        };
+        assert_eq!(written(0).no_later_than(at(1000)), written(0));
+        let right = written(86_400).no_later_than(at(1000));
+        assert_eq!(right.idle_since[&name], at(1000));
+        assert_eq!(right.ghosts[&name], at(1000));
+        assert_eq!(right.departures, [at(1000)]);
+        assert_eq!(right.cliff, Some(at(1000)));
+        let aside = right.offers.values().next().and_then(|it| it.until);
+        assert_eq!(aside, Some(at(2800)));
+    }
+
     #[test]
     fn the_greatest_number_of_a_window_is_found_and_let_go() {
         let mut wanted = Recommendations::default();

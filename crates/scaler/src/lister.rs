@@ -84,6 +84,28 @@ impl Listings {
             .collect()
     }
 
+    /// As [`Listings::since`]. One that is dated later than `now` is no whole one either: the wall clock was set back after it,
+    /// and what it is older than cannot be told.
+    pub(crate) fn between(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+        let mut listings = self.since(since);
+        for listing in listings.values_mut() {
+            if let Seen::Complete { value, at } = listing
+                && *at > now
+            {
+                *listing = Seen::Partial {
+                    value: std::mem::take(value),
+                    at: *at,
+                    why: vec!["it has not been listed since the clock was set back".to_owned()],
+                };
+            }
+        }
+        listings
+    }
+
     /// Asks a provider to be listed again soon.
     pub(crate) fn again(&self, provider: &ProviderName) {
         if let Some(heard) = self.lock().get(provider) {

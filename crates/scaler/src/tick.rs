@@ -459,7 +459,8 @@ impl Ticker {
                 intents_lost_at: seen.intents_lost_at,
                 ..plan.memory.clone()
             };
-            let memory = (memory != seen.seen.memory).then_some(memory);
+            let is_old = memory == seen.seen.memory && !observed.put_right.contains(&plan.pool);
+            let memory = (!is_old).then_some(memory);
             let decision = is_new.then(|| {
                 let (digest, inputs) = self.inputs(pool, now);
                 serde_json::json!({
