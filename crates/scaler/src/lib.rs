@@ -22,6 +22,7 @@ mod bootstrap;
 mod consoles;
 pub mod drains;
 mod held;
+mod installation;
 mod lease;
 mod ledger;
 mod lister;
