@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ExecutorMode, FleetPolicy, Learned, Policy, PoolMemory, ProviderName, Recommendations, age,
+    ExecutorMode, FleetPolicy, Learned, Policy, PoolMemory, ProviderName, Recommendations, Seen,
+    age,
 };
 
 use crate::allocate::{Ask, Grant, Held, allocate};
@@ -412,9 +413,27 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     let jobs = jobs.filter_map(|machine| Some((machine.name.clone(), machine.jobs.clone()?)));
     memory.jobs = jobs.collect();
     memory.idle_since = idle;
+    remember_first_listed(memory, seen, now);
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);
     memory.departures.retain(|at| age(*at, now) < window);
+}
+
+/// Machines of which their providers do not tell the age. One that a listing with a hole does not show is not forgotten: it
+/// would begin anew each time.
+fn remember_first_listed(memory: &mut PoolMemory, seen: &Observation, now: Timestamp) {
+    let mut known = std::mem::take(&mut memory.first_listed);
+    let listed = seen.listings.values().filter_map(Seen::any).flatten();
+    for machine in listed.filter(|machine| machine.created_at.is_none()) {
+        if !machine.state.is_gone() {
+            let first = known.remove(&machine.name).unwrap_or(now);
+            memory.first_listed.insert(machine.name.clone(), first);
+        }
+    }
+    let mut listings = seen.listings.values();
+    if !listings.all(|listing| matches!(listing, Seen::Complete { .. })) {
+        memory.first_listed.append(&mut known);
+    }
 }
 
 /// Whether a machine that was coming up at the last tick has shown no executor by now.

@@ -230,7 +230,7 @@ impl Judge<'_> {
         };
         let jobs = self.plan.memory.jobs.get(name).map_or(0, |jobs| jobs.count);
         let spent = reuse.max_jobs.is_some_and(|most| jobs >= most);
-        let created = instance.created_at;
+        let created = self.seen.seen.memory.exists_since(instance);
         let aged = reuse
             .max_age
             .is_some_and(|most| created.is_some_and(|at| model::age(at, self.now) >= most));

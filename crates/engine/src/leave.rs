@@ -458,6 +458,9 @@ impl Context<'_> {
     }
 
     fn delete(&self, machine: &Machine, leaving: &Leaving, proof: DeleteProof, plan: &mut Plan) {
+        if proof.rests_on_absence() && self.is_doubted(machine, plan) {
+            return;
+        }
         let instance = machine.name.clone();
         let executor = machine.executor_ref.clone();
         plan.begin_leave(&instance, executor, leaving.epoch, LeaveStep::Deleting);
@@ -471,6 +474,16 @@ impl Context<'_> {
             provider: machine.provider.clone(),
             proof,
         });
+    }
+
+    /// Whether the CI server was asked for its executor right before the deletion, lately, and did not say that it has none.
+    fn is_doubted(&self, machine: &Machine, plan: &mut Plan) -> bool {
+        let doubt = self.seen.seen.join_doubts.get(&machine.name);
+        plan.reasons.extend(doubt.map(|why| Reason::JoinDoubt {
+            instance: machine.name.clone(),
+            why: why.clone(),
+        }));
+        doubt.is_some()
     }
 
     fn departing(&self, machine: &Machine, what: String, plan: &mut Plan) {
@@ -598,7 +611,7 @@ impl Context<'_> {
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
         let young = machine.listed.is_none_or(|listed| {
             listed
-                .created_at
+                .exists_since
                 .is_none_or(|at| age(at, self.now) < least_age(self.policy, machine.offer.as_ref()))
         });
         !young
@@ -653,7 +666,12 @@ impl Context<'_> {
                 None => false,
             };
             let may = may || why == LeaveWhy::Stopped;
-            if machine.leaving.is_none() && may && self.listing_is_whole(machine) {
+            if machine.leaving.is_some() || !may || !self.listing_is_whole(machine) {
+                continue;
+            }
+            // the next look may show what was found; until then there is nothing to begin
+            let goes_unread = !has_cordon || why == LeaveWhy::Stopped;
+            if !goes_unread || !self.is_doubted(machine, plan) {
                 self.begin_one(machine, why, plan);
             }
         }

@@ -458,6 +458,13 @@ pub enum Reason {
         /// What it said, and what is missing.
         why: String,
     },
+    /// It would be deleted for having no executor, and that could not be proven right before.
+    JoinDoubt {
+        /// The machine.
+        instance: InstanceName,
+        /// What was found, or could not be told.
+        why: String,
+    },
     /// A departure goes on.
     Departing {
         /// The machine.
@@ -624,6 +631,7 @@ impl Reason {
             | Reason::Adopted { instance, .. }
             | Reason::Unclear { instance, .. }
             | Reason::CordonRefused { instance, .. }
+            | Reason::JoinDoubt { instance, .. }
             | Reason::ForeignCordon { instance }
             | Reason::Preempted { instance, .. }
             | Reason::Ghost { instance } => Some(instance),
@@ -688,6 +696,7 @@ impl Reason {
             Reason::Adopted { .. } => "adopted",
             Reason::Unclear { .. } => "unclear",
             Reason::CordonRefused { .. } => "cordon_refused",
+            Reason::JoinDoubt { .. } => "join_doubt",
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
@@ -1050,6 +1059,9 @@ impl fmt::Display for Reason {
                 f,
                 "{instance} stays, since the CI server refuses to keep it from new jobs: {why}"
             ),
+            Reason::JoinDoubt { instance, why } => {
+                write!(f, "{instance} is not deleted for now: {why}")
+            }
             Reason::ForeignCordon { instance } => {
                 write!(
                     f,

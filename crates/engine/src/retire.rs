@@ -99,7 +99,7 @@ pub(crate) fn due(machine: &Machine, policy: &Policy, now: Timestamp) -> Option<
     if listed.drained {
         return Some(LeaveWhy::Drained);
     }
-    let is_old = |most: Duration| listed.created_at.is_some_and(|at| age(at, now) >= most);
+    let is_old = |most: Duration| listed.exists_since.is_some_and(|at| age(at, now) >= most);
     if policy.reuse.replace_changed && listed.changed {
         return Some(LeaveWhy::Changed);
     }

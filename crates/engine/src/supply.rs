@@ -182,6 +182,8 @@ impl Machine {
 pub struct Listed {
     /// When the cloud created it.
     pub created_at: Option<Timestamp>,
+    /// Since when it has existed for certain: the same, or when it was first listed.
+    pub exists_since: Option<Timestamp>,
     /// Whether it runs.
     pub running: bool,
     /// Whether it is powered off.
@@ -340,6 +342,7 @@ impl Supply {
                 provider: (*provider).clone(),
                 listed: Some(Listed {
                     created_at: instance.created_at,
+                    exists_since: seen.seen.memory.exists_since(instance),
                     running: instance.state == InstanceState::Running,
                     stopped: instance.state == InstanceState::Stopped,
                     noticed: instance.notice.is_some(),
@@ -799,7 +802,7 @@ impl Look<'_> {
     }
 
     fn is_overdue(&self) -> bool {
-        let created = self.instance.created_at;
+        let created = self.seen.seen.memory.exists_since(self.instance);
         let made = self.instance.generation.as_ref();
         let offer = offers::made_from(self.policy, made, self.instance.offer.as_ref());
         let deadline = || boots::deadline(self.policy, &self.seen.seen.memory, offer);

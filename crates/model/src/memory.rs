@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age};
+use crate::{
+    BatchId, Generation, Instance, InstanceName, JobId, Learned, Money, OfferId, ProviderName, age,
+};
 
 /// The engine's memory of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct PoolMemory {
     /// Since when each idle machine has been seen idle without a break. The idle clock starts at registration or at
     /// the end of the last job, not at creation.
     pub idle_since: BTreeMap<InstanceName, Timestamp>,
+    /// When each machine whose provider does not tell when it was created was first listed: it is at least so old.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_listed: BTreeMap<InstanceName, Timestamp>,
     /// Complete listings, each newer than the one before and later than the provider's lag bound, in which a machine of
     /// this batch was still missing.
     pub missing: BTreeMap<BatchId, Missing>,
@@ -249,6 +254,13 @@ pub struct Missing {
 }
 
 impl PoolMemory {
+    /// Since when a machine has existed for certain. A provider that does not tell (`kind: command` may not) makes it look
+    /// younger than it is, and not for ever.
+    pub fn exists_since(&self, instance: &Instance) -> Option<Timestamp> {
+        let listed = || self.first_listed.get(&instance.name).copied();
+        instance.created_at.or_else(listed)
+    }
+
     /// The version written today.
     pub const VERSION: u32 = 1;
 }
@@ -258,6 +270,7 @@ impl Default for PoolMemory {
         PoolMemory {
             version: PoolMemory::VERSION,
             idle_since: BTreeMap::new(),
+            first_listed: BTreeMap::new(),
             missing: BTreeMap::new(),
             departures: Vec::new(),
             standing: BTreeMap::new(),

@@ -20,8 +20,8 @@ pub mod units;
 
 pub use clock::{Call, CallEnd, Clock, timeout};
 pub use emitter::{
-    Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
-    EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
+    Contact, Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
+    EmitterPlugin, ExecutorControl, Found, Matcher, Register, Registration, Report,
 };
 pub use provider::{
     Fate, Leftover, MAX_CONSOLE, MAX_LEFTOVERS, Outcome, Provider, ProviderContext, ProviderError,

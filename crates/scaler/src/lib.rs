@@ -17,9 +17,12 @@
 
 mod act;
 mod acting;
+mod ages;
 pub mod api;
 mod bootstrap;
 mod consoles;
+mod creating;
+mod deleting;
 pub mod drains;
 mod held;
 mod installation;
@@ -36,6 +39,7 @@ mod refusals;
 mod reload;
 mod run;
 mod showing;
+mod sought;
 mod tick;
 mod view;
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::ages::{Ages, Moment};
 use crate::installation::Installation;
 use crate::run::Timing;
 
@@ -268,16 +269,27 @@ impl Lister {
 
     async fn list_until(&self, stop: &CancellationToken) {
         let mut said = String::new();
+        let mut ages = Ages::default();
         let mut renew_at = self.clock.boottime() + RENEW_FIRST;
         loop {
-            let at = self.clock.now();
+            let asked = Moment {
+                wall: self.clock.now(),
+                boottime: self.clock.boottime(),
+            };
             let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
             let listed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 listed = list => listed,
             };
-            let text = self.publish(listed, at);
+            let listed = listed.map(|listed| {
+                listed.map(|mut listing| {
+                    let is_whole = listing.unknown.is_empty();
+                    ages.put_right(&mut listing.instances, is_whole, asked);
+                    listing
+                })
+            });
+            let text = self.publish(listed, asked.wall);
             if said != text {
                 if text.is_empty() {
                     info!(provider = %self.name, "the whole listing is seen again");

@@ -93,6 +93,7 @@ pub(crate) fn observe(
             creation_held: fleet.ledger.held(name, boottime),
             control_refused: fleet.ledger.refusals(|all| all.of_pool(name, boottime)),
             cordon_refused: fleet.ledger.refusals(|all| all.of_machines(name, boottime)),
+            join_doubts: fleet.ledger.sought(|all| all.of_pool(name, boottime)),
             offer_news: learned.news_of(name),
         };
         pools.insert(name.clone(), seen);
@@ -152,6 +153,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
             creation_held: None,
             control_refused: None,
             cordon_refused: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use fake_ec2::{Ec2 as FakeEc2, Server, Settings};
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing};
-use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderPlugin};
+use ports::{
+    Call, Clock, Leftover, Outcome, Provider, ProviderContext, ProviderError, ProviderPlugin,
+};
 use provider_ec2::{Config, Ec2};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -148,6 +150,10 @@ impl Provider for Patient {
         self.clock
             .passing(self.provider.console(instance, call))
             .await
+    }
+
+    async fn leftovers(&self, fleet: &FleetId) -> Result<Vec<Leftover>, ProviderError> {
+        self.clock.passing(self.provider.leftovers(fleet)).await
     }
 }
 

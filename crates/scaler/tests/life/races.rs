@@ -28,7 +28,8 @@ use std::time::Duration;
 use crate::gate::Gate;
 use crate::liar::Lies;
 use crate::random::is_extended;
-use crate::sim::{Kind, Running, SECOND, Setup, Sim, simulate};
+use crate::setup::{Kind, Setup};
+use crate::sim::{Running, SECOND, Sim, simulate};
 use crate::world::{Moment, World};
 
 const KINDS: [Kind; 3] = [Kind::GitLab, Kind::Jenkins, Kind::TeamCity];

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of the support")]
 
 mod clock;
+mod clocks;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use clock::{SimClock, shared};
+use clocks::SetOff;
 pub(crate) use world::World;
 use world::{BEAT, Limits};
 
@@ -88,6 +90,8 @@ impl Default for Setup {
 pub(crate) struct Sim {
     pub(crate) setup: Setup,
     pub(crate) clock: Arc<SimClock>,
+    /// What the services take for the time.
+    pub(crate) wall: Arc<SetOff>,
     world: Arc<Mutex<World>>,
     pub(crate) store: Arc<MemoryStore>,
 }
@@ -174,6 +178,7 @@ impl Sim {
         Sim {
             setup,
             clock: clock.clone(),
+            wall: Arc::new(SetOff::of(clock)),
             world: Arc::new(Mutex::new(world)),
             store: Arc::new(MemoryStore::new(shared(clock))),
         }
@@ -279,7 +284,7 @@ impl Sim {
         let probot = Probot {
             emitters: emitters.collect(),
             store: self.store.clone(),
-            clock: shared(&self.clock),
+            clock: self.wall.clone(),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
@@ -356,7 +361,7 @@ impl Sim {
             controls,
             settles,
             store,
-            clock: shared(&self.clock),
+            clock: self.wall.clone(),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
