@@ -1,7 +1,7 @@
 //! How old machines are, by what this process itself has seen of them.
 //!
 //! A cloud says when a machine was created by its own clock, and its age is told by this host's. Where the two differ by an hour
-//! (a host that was set by hand, woke or was restored; SAFETY.md F14), each new machine would look an hour old and go as one
+//! (a host that was set by hand, woke or was restored), each new machine would look an hour old and go as one
 //! that never joined, over and over; or an hour too young, and idle ones would stay so long. So two things bound what a cloud
 //! says, both counted by a clock that nobody sets: a machine is no older than the last whole listing without it, and no younger
 //! than the first listing with it.

@@ -1,4 +1,4 @@
-//! The wall clock of the host is set forward and back by hours while both loops run (SAFETY.md F14). Nothing may leave because
+//! The wall clock of the host is set forward and back by hours while both loops run. Nothing may leave because
 //! of it, nothing be made twice, no lease be lost; and what the wall clock does count (idle times, ages of machines) is put
 //! right within a bound, so that the fleet settles all the same.
 
