@@ -46,5 +46,5 @@ pub use orders::OrderedBy;
 pub use plan::{Action, DeleteProof, LeaveWhy, Plan, Summary};
 pub use quiet::quiet_until;
 pub use reason::{CapOf, Pressure, Reason, ReserveBy};
-pub use rival::rival;
+pub use rival::{Sign, Signature, renewed_by_another, rival};
 pub use supply::{Agent, Does, Ghost, Listed, Machine, Phase, Supply};

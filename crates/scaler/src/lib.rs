@@ -25,6 +25,7 @@ mod creating;
 mod deleting;
 pub mod drains;
 mod held;
+mod installation;
 mod lease;
 mod ledger;
 mod lister;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::ages::{Ages, Moment};
+use crate::installation::Installation;
 use crate::run::Timing;
 
 /// What each provider listed last. Clones are the same.
@@ -152,6 +153,7 @@ pub(crate) struct Listers {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
     pub(crate) listings: Listings,
+    pub(crate) installation: Arc<Installation>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: BTreeMap<ProviderName, (Arc<dyn Provider>, CancellationToken)>,
     pub(crate) loops: JoinSet<ProviderName>,
@@ -197,6 +199,7 @@ impl Listers {
             condition: self.readiness.condition(condition_of(name)),
             seen,
             again,
+            installation: self.installation.clone(),
             unwanted: self.listings.unwanted.subscribe(),
         };
         let stop = self.stop.child_token();
@@ -238,6 +241,7 @@ pub(crate) struct Lister {
     pub(crate) condition: Condition,
     pub(crate) seen: watch::Sender<Seen<Vec<Instance>>>,
     pub(crate) again: Arc<Notify>,
+    pub(crate) installation: Arc<Installation>,
     /// Whose machines are not told that they are wanted.
     pub(crate) unwanted: watch::Receiver<BTreeSet<PoolName>>,
 }
@@ -248,7 +252,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(900);
 /// again. Not at once: a round may take as long as [`RENEW_LIMIT`], and a take-over waits for a listing.
 const RENEW_FIRST: Duration = Duration::from_secs(60);
 /// ... for so long: three renewals in a row may fail.
-const WANTED_FOR: Duration = Duration::from_secs(3600);
+pub(crate) const WANTED_FOR: Duration = Duration::from_secs(3600);
 /// Longest time one round of renewals may take: it delays the next listing.
 const RENEW_LIMIT: Duration = Duration::from_secs(20);
 
@@ -360,6 +364,8 @@ impl Lister {
         }
         let now = self.clock.now();
         let until = now.checked_add(WANTED_FOR).unwrap_or(now);
+        let signature = self.installation.ask().await;
+        let until = signature.map_or(until, |signature| signature.sign(until));
         let call = Call::within(self.clock.clone(), RENEW_LIMIT);
         let renewed = call
             .run(RENEW_LIMIT, self.provider.renew(&alive, until, &call))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, Grant, Observation, Plan, PoolPlan, Record, Supply, invariants};
+use engine::{Action, Grant, Observation, Plan, PoolPlan, Record, Sign, Supply, invariants};
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
@@ -22,7 +22,7 @@ use crate::api::Api;
 use crate::held::Held;
 use crate::lease::Term;
 use crate::ledger::{Changes, Update};
-use crate::lister::Listers;
+use crate::lister::{Listers, WANTED_FOR};
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
@@ -61,6 +61,8 @@ pub(crate) struct Ticker {
     pub(crate) meter: Meter,
     /// Who else acted for this fleet at the last tick.
     pub(crate) rival: Option<String>,
+    /// The last renewal by somebody with another store.
+    pub(crate) sign: Option<Sign>,
     /// Machines of pools that are not configured.
     pub(crate) orphans: Orphans,
     pub(crate) said_of_orphans: String,
@@ -76,6 +78,9 @@ pub(crate) struct Ticker {
     pub(crate) changes: watch::Receiver<Option<Arc<Parts>>>,
     pub(crate) listers: Listers,
 }
+
+/// What each provider listed last.
+type Listed = BTreeMap<ProviderName, Seen<Vec<Instance>>>;
 
 /// One pool's part of a tick.
 pub(crate) struct Planned {
@@ -238,6 +243,10 @@ impl Ticker {
             &self.sequences,
             now,
         );
+        if observed.fleet.rival.is_none() {
+            let sign = self.sign_of_a_rival(&observed.fleet.listings, now).await;
+            observed.fleet.rival = sign;
+        }
         let overrides = observed.fleet.overrides.clone();
         self.held.judge(&self.fleet, &self.orphans, &overrides);
         self.held.keep(&mut observed.fleet, now);
@@ -337,6 +346,26 @@ impl Ticker {
             }
             self.said_of_orphans = said;
         }
+    }
+
+    /// The last renewal by somebody with another store, in words, while it is taken for a sign. It is remembered, since our own
+    /// renewal is written over his.
+    async fn sign_of_a_rival(&mut self, listings: &Listed, now: Timestamp) -> Option<String> {
+        let installation = self.listers.installation.clone();
+        let seen = |ours| engine::renewed_by_another(listings, ours, WANTED_FOR, now);
+        let known = match installation.known() {
+            Some(known) => Some(known),
+            None => installation.ask().await,
+        };
+        let last = self.sign.as_ref().map(|sign| sign.at);
+        let is_news = |sign: &Sign| last.is_none_or(|last| sign.at > last);
+        if known.and_then(seen).is_some_and(|sign| is_news(&sign)) {
+            // a store that was wiped belongs to another id now, and what was not ours may be
+            let asked = installation.ask().await.and_then(seen);
+            self.sign = asked.filter(is_news).or(self.sign.take());
+        }
+        self.sign.take_if(|sign| !sign.holds(now));
+        self.sign.as_ref().map(|sign| sign.what.clone())
     }
 
     /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.

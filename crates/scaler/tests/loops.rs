@@ -886,6 +886,65 @@ fn two_installations_of_one_fleet_stop_each_others_deletions() {
     });
 }
 
+/// Whether the last plans of a scaler say that another installation is at work.
+fn knows_a_rival(scaler: &support::Running) -> bool {
+    let view = scaler.view.borrow();
+    let mut reasons = view.pools.iter().flat_map(|pool| &pool.reasons);
+    reasons.any(|reason| reason.contains("another installation acts for this fleet"))
+}
+
+/// Two that make nothing know of each other when each has told the machines that they are wanted, and nothing that one of
+/// them does not want leaves. Neither forgets it between two renewals of the other, since each writes over the other's mark.
+#[test]
+fn two_installations_that_make_nothing_stop_each_other_within_a_renewal() {
+    let three = vec![PoolSetup { min: 3, ..LINUX }];
+    simulate(with(|setup| setup.pools = three), |sim| async move {
+        let (_our_probot, ours) = start(&sim, 0, 0);
+        sim.until("three stand", SECOND * 60, |world| world.all_alive() == 3)
+            .await;
+        sim.pass(SECOND * 600).await;
+        let other = sim.elsewhere();
+        let (their_probot, theirs) = start(&other, 0, 0);
+        sim.pass(SECOND * 100).await;
+        assert!(knows_a_rival(&ours), "he has renewed");
+        sim.pass(SECOND * 900).await;
+        assert!(knows_a_rival(&theirs), "we have renewed since he came");
+        for _ in 0..60 {
+            sim.pass(SECOND * 60).await;
+            assert!(knows_a_rival(&ours) && knows_a_rival(&theirs));
+        }
+        assert_eq!(sim.world().all_alive(), 3);
+        assert_eq!(sim.cloud("sim").deletions().len(), 0);
+        theirs.stop().await;
+        drop(their_probot);
+        sim.pass(SECOND * 3700).await;
+        assert!(!knows_a_rival(&ours), "he stopped an hour ago");
+        ours.stop().await;
+    });
+}
+
+/// The store has another id then, what was renewed before is nobody's sign, and the replica that stands by renews with the new one.
+#[test]
+fn a_store_that_was_wiped_is_no_rival_of_itself() {
+    let three = vec![PoolSetup { min: 3, ..LINUX }];
+    simulate(with(|setup| setup.pools = three), |sim| async move {
+        let (_probot, ours) = start(&sim, 0, 0);
+        let standby = sim.scaler("standby");
+        sim.pass(SECOND * 1200).await;
+        for _ in 0..3 {
+            sim.store.wipe();
+            for _ in 0..120 {
+                sim.pass(SECOND * 20).await;
+                assert!(!knows_a_rival(&ours) && !knows_a_rival(&standby));
+            }
+        }
+        assert_eq!(sim.world().all_alive(), 3);
+        assert!(sim.cloud("sim").renewals() > 8);
+        standby.stop().await;
+        ours.stop().await;
+    });
+}
+
 /// A pool that is not configured any more drains: its idle machines leave by the ordinary way, and a busy one when its job
 /// is done.
 #[test]
