@@ -113,7 +113,7 @@ fn made(template: &config::Template) -> String {
 #[test]
 fn every_boot_script_is_a_script_when_it_is_made() {
     let scripts = boot_scripts();
-    assert_eq!(scripts.len(), 5, "{scripts:?}");
+    assert_eq!(scripts.len(), 6, "{scripts:?}");
     for (name, template) in scripts {
         let script = made(&template);
         for left in ["{{", "{%", "{#"] {
@@ -146,7 +146,8 @@ fn every_shell_script_says_how_its_agent_ends_before_anything_can_fail() {
             for risk in ["apt-get", "curl --fail"] {
                 assert!(!before.contains(risk), "{name}");
             }
-            assert!(after.len() > 200, "{name}");
+            // what joins no CI server starts nothing
+            assert!(after.len() > 200 || name == "node.sh.j2", "{name}");
         }
     }
 }

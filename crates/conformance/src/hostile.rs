@@ -112,6 +112,8 @@ macro_rules! hostile_suite {
             a_value_that_is_missing_makes_no_look_smaller,
             a_value_of_another_type_makes_no_read_idle,
             a_value_that_is_missing_makes_no_read_idle,
+            a_value_of_another_type_hides_no_executor,
+            a_value_that_is_missing_hides_no_executor,
             negative_numbers_make_no_look_smaller,
             huge_numbers_are_believed_within_bounds,
             rows_that_come_twice_are_seen_once,

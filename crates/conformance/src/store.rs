@@ -5,6 +5,7 @@
 //! the times that must pass are short and the times that must not have passed are long.
 
 pub mod commits;
+pub mod installation;
 pub mod leases;
 pub mod orders;
 pub mod wakes;
@@ -95,6 +96,8 @@ macro_rules! store_suite {
             orders::odd_names_and_words_survive,
             orders::there_is_a_bound,
             orders::a_wipe_forgets_orders,
+            installation::the_first_id_that_is_proposed_is_kept,
+            installation::a_wipe_makes_room_for_another_id,
             wakes::the_first_hint_is_to_look_at_everything,
             wakes::a_change_wakes_and_no_change_does_not,
             wakes::every_listener_hears_every_change,

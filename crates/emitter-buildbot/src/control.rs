@@ -17,8 +17,8 @@ use model::{
     Cordon, EmitterName, Epoch, ExecutorId, FleetId, InstanceName, PoolName, Reading, Work,
 };
 use ports::{
-    Clock, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration,
-    SecretRef,
+    Clock, Contact, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Found, Register,
+    Registration, SecretRef,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -88,6 +88,16 @@ impl ExecutorControl for BuildbotControl {
         self.stop(executor)
             .await
             .map_err(|failure| failure.into_error(&self.name, "stop a worker gracefully"))
+    }
+
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.seek(instance, known)
+            .await
+            .map_err(|failure| failure.into_error(&self.name, "look for a worker"))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
@@ -296,6 +306,49 @@ impl BuildbotControl {
             &worker,
             "is still connected after it was asked to stop",
         ))
+    }
+
+    /// Names are fixed, and which one a machine has is told by its tag or by the lease of this process. Of one without either
+    /// it is certain that no worker is its own only while no worker of its pool is connected.
+    async fn seek(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, Failure> {
+        let meter = Meter::default();
+        let names = builders(&self.client, &meter).await?;
+        let workers: Vec<Worker> = self
+            .client
+            .rows("workers", WORKERS, "workers", &meter)
+            .await?;
+        let known = known.cloned().or_else(|| self.leases().of(instance));
+        if let Some(id) = known {
+            let found = workers.iter().find(|worker| worker.executor_id() == id);
+            let contact = match found {
+                Some(worker) if worker.is_connected() => Contact::Live,
+                // it is configured, whatever stands behind it
+                Some(_) => Contact::Away,
+                None => return Ok(Found::Absent),
+            };
+            let executor = id;
+            return Ok(Found::There { executor, contact });
+        }
+        let entries = self.pools.get(instance.pool());
+        let may_be = |worker: &&Worker| {
+            let on = worker.builders(&names);
+            let serves = |entries: &Vec<Serves>| entries.iter().any(|entry| serves_all(entry, &on));
+            worker.is_connected() && entries.is_none_or(serves)
+        };
+        Ok(match workers.iter().find(may_be) {
+            None => Found::Absent,
+            Some(worker) => Found::Unknown {
+                why: format!(
+                    "worker {} is connected, and nothing tells which machine it is: worker names stand in the master's \
+                     configuration",
+                    worker.name
+                ),
+            },
+        })
     }
 
     /// Gives a name back: its machine is gone, or was never made.

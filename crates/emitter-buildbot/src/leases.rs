@@ -70,6 +70,13 @@ impl Leases {
         Some(id.clone())
     }
 
+    /// The name that this process handed out to a machine, as far as it remembers.
+    pub(crate) fn of(&self, instance: &InstanceName) -> Option<ExecutorId> {
+        let mut held = self.held.iter();
+        let found = held.find(|(_, lease)| lease.instance == *instance);
+        found.map(|(id, _)| id.clone())
+    }
+
     /// The machine is gone, or was never made.
     pub(crate) fn give_back(&mut self, id: &ExecutorId) {
         self.held.remove(id);

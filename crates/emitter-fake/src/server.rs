@@ -12,8 +12,8 @@ use model::{
     Work,
 };
 use ports::{
-    Clock, Credential, Emitter, EmitterError, EmitterErrorKind, ExecutorControl, Register,
-    Registration,
+    Clock, Contact, Credential, Emitter, EmitterError, EmitterErrorKind, ExecutorControl, Found,
+    Register, Registration,
 };
 
 /// How a job ended.
@@ -71,6 +71,8 @@ struct State {
     not_ours_to_cordon: BTreeSet<ExecutorId>,
     /// What the next agent that is asked to go is given instead.
     stays_for: Option<Vec<String>>,
+    /// Why whoever looks for an executor by name is not told, if so.
+    untold: Option<String>,
     /// How long a request takes, there and back.
     latency: Duration,
 }
@@ -333,6 +335,12 @@ impl FakeCi {
         }
     }
 
+    /// Whether a machine has an executor is not told to whoever asks for it by name, for this reason, until `None`: as where an
+    /// executor may be that of several machines.
+    pub fn hide_names(&self, why: Option<&str>) {
+        self.lock().untold = why.map(str::to_owned);
+    }
+
     /// How many cordons were forbidden.
     pub fn forbidden(&self) -> u32 {
         self.lock().refused
@@ -526,6 +534,17 @@ impl ExecutorControl for FakeCi {
         Err(self.error(EmitterErrorKind::TimedOut, "let an agent go", message))
     }
 
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.travel().await;
+        let found = self.find_now(instance, known);
+        self.travel().await;
+        found
+    }
+
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
         self.travel().await;
         let removed = self.remove_now(executor);
@@ -620,6 +639,30 @@ impl FakeCi {
                 Ok(())
             }
         }
+    }
+
+    fn find_now(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        let state = self.up("look for an executor")?;
+        if let Some(why) = state.untold.clone() {
+            return Ok(Found::Unknown { why });
+        }
+        let name = instance.to_string();
+        let mut executors = state.executors.iter();
+        let found = executors.find(|(id, executor)| known == Some(id) || executor.name == name);
+        Ok(match found {
+            None => Found::Absent,
+            Some((id, executor)) => Found::There {
+                executor: id.clone(),
+                contact: match executor.online {
+                    true => Contact::Live,
+                    false => Contact::Away,
+                },
+            },
+        })
     }
 
     fn remove_now(&self, executor: &ExecutorId) -> Result<(), EmitterError> {

@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, Work};
-use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration};
+use model::{
+    Cordon, EmitterName, Epoch, ExecutorId, FleetId, InstanceName, PoolName, Reading, Work,
+};
+use ports::{
+    Credential, EmitterError, EmitterErrorKind, ExecutorControl, Found, Register, Registration,
+};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use web::Method;
@@ -87,6 +91,16 @@ impl ExecutorControl for GitLabControl {
                 },
             }),
         }
+    }
+
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.seek(instance, known)
+            .await
+            .map_err(|failure| failure.into_error(&self.name, "look for a runner"))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
@@ -359,7 +373,7 @@ fn conflict(executor: &ExecutorId, words: &str) -> Failure {
 }
 
 /// The id as a number, so that nothing else ever becomes part of a path.
-fn number(executor: &ExecutorId) -> Result<u64, Failure> {
+pub(crate) fn number(executor: &ExecutorId) -> Result<u64, Failure> {
     executor.as_str().parse().map_err(|_| {
         let words = format!("`{executor}` is not the id of a runner");
         Failure::new(EmitterErrorKind::NotFound, words)

@@ -30,6 +30,7 @@ mod queries;
 mod rights;
 mod roster;
 mod scan;
+mod seek;
 mod sight;
 mod supply;
 

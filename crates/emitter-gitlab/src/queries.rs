@@ -64,6 +64,25 @@ pub(crate) fn runners_of(kind: &str, holding: &str) -> String {
     )
 }
 
+/// What tells one runner from another, and whether it is in contact.
+const SOUGHT: &str = "id description status";
+
+/// Runners of the instance that have a tag, or whose description holds a text.
+pub(crate) fn sought() -> String {
+    format!(
+        "query Sought($tags: [String!], $search: String, $after: String) {{ \
+         runners(tagList: $tags, search: $search, first: 100, after: $after) {{ {PAGE} nodes {{ {SOUGHT} }} }} }}"
+    )
+}
+
+/// The same of one `project` or `group`.
+pub(crate) fn sought_of(kind: &str) -> String {
+    format!(
+        "query SoughtOf($path: ID!, $tags: [String!], $search: String, $after: String) {{ {kind}(fullPath: $path) {{ \
+         runners(tagList: $tags, search: $search, first: 100, after: $after) {{ {PAGE} nodes {{ {SOUGHT} }} }} }} }}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use apollo_compiler::{ExecutableDocument, Schema};
@@ -81,7 +100,8 @@ mod tests {
     #[test]
     fn every_query_is_valid_in_the_published_schema() {
         let holding = ["RUNNING", "RUNNING, CANCELING"];
-        let mut queries = vec![pending(), ahead()];
+        let mut queries = vec![pending(), ahead(), sought()];
+        queries.extend(["project", "group"].map(sought_of));
         for holding in holding {
             queries.extend([
                 runner_jobs(holding),

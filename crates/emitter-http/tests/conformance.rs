@@ -10,8 +10,8 @@ use conformance::emitter::EmitterHarness;
 use conformance::hostile::Plugin;
 use conformance::provider::Shown;
 use emitter_http::Http;
-use model::{Epoch, ExecutorId, FleetId, JobId, Reading};
-use ports::{Clock, Emitter, EmitterError, ExecutorControl, Register, Registration};
+use model::{Epoch, ExecutorId, FleetId, InstanceName, JobId, Reading};
+use ports::{Clock, Emitter, EmitterError, ExecutorControl, Found, Register, Registration};
 use serde_json::{Value, json};
 use support::{Asked, Reply, Server};
 
@@ -150,6 +150,9 @@ impl ExecutorControl for Hand {
         unreachable!("{ONLY_LOOKS}")
     }
     async fn read(&self, _: &ExecutorId) -> Result<Reading, EmitterError> {
+        unreachable!("{ONLY_LOOKS}")
+    }
+    async fn find(&self, _: &InstanceName, _: Option<&ExecutorId>) -> Result<Found, EmitterError> {
         unreachable!("{ONLY_LOOKS}")
     }
     async fn remove(&self, _: &ExecutorId) -> Result<(), EmitterError> {

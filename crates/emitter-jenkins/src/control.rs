@@ -7,8 +7,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, Work};
-use ports::{Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration};
+use model::{
+    Cordon, EmitterName, Epoch, ExecutorId, FleetId, InstanceName, PoolName, Reading, Work,
+};
+use ports::{
+    Contact, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Found, Register,
+    Registration,
+};
 use serde::Deserialize as _;
 
 use crate::client::{Client, Meter, session};
@@ -18,7 +23,9 @@ use crate::error::Failure;
 use crate::mark;
 use crate::nodes::{NewNode, secret};
 use crate::why::{self, Why};
-use crate::wire::{self, COMPUTER, Computer, Item, MOST_COMPUTERS, MOST_ITEMS, Task};
+use crate::wire::{
+    self, COMPUTER, Computer, Item, MOST_COMPUTERS, MOST_ITEMS, MOST_NAMES, Named, Task,
+};
 
 /// Controls the nodes of one fleet at one controller.
 pub(crate) struct JenkinsControl {
@@ -70,6 +77,17 @@ impl ExecutorControl for JenkinsControl {
                 },
             }),
         }
+    }
+
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        let named = || ExecutorId::new(instance.to_string());
+        self.seek(known.cloned().unwrap_or_else(named))
+            .await
+            .map_err(|failure| failure.into_error(&self.name, "look for a node"))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
@@ -307,18 +325,66 @@ impl JenkinsControl {
         }
     }
 
+    /// Whether there is a node of this name, whoever made it. A 404 alone may be a proxy's: the list decides, in which the
+    /// controller itself always stands.
+    async fn seek(&self, executor: ExecutorId) -> Result<Found, Failure> {
+        let asked = self.any_node(&executor).await;
+        let contact = match asked {
+            Ok(node) if node.is_connected() => Contact::Live,
+            Ok(_) => Contact::Away,
+            Err(failure) if failure.kind == EmitterErrorKind::NotFound => {
+                return self.is_nowhere(&executor).await;
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(Found::There { executor, contact })
+    }
+
+    async fn is_nowhere(&self, executor: &ExecutorId) -> Result<Found, Failure> {
+        let path = ["computer", "api", "json"];
+        let tree = wire::names_tree();
+        let answer = self.client.get(&path, &tree, &Meter::default()).await?;
+        let rows = wire::rows::<Named>(&mut answer.json()?, "computer");
+        match rows {
+            Some((names, 0)) if (1..MOST_NAMES).contains(&names.len()) => {
+                let listed = names.iter().any(|name| name.is(executor.as_str()));
+                // it came up between the two
+                Ok(match listed {
+                    true => Found::There {
+                        executor: executor.clone(),
+                        contact: Contact::Untold,
+                    },
+                    false => Found::Absent,
+                })
+            }
+            _ => Err(Failure::bad_answer(format!(
+                "{} answered no whole list of nodes",
+                answer.endpoint
+            ))),
+        }
+    }
+
     /// The node, if it carries our fleet's mark.
     async fn node(&self, executor: &ExecutorId) -> Result<Computer, Failure> {
+        let node = self.any_node(executor).await?;
+        if !convert::is_ours(&node, &self.fleet) {
+            return Err(conflict(
+                executor,
+                "does not carry this fleet's mark: it is not ours",
+            ));
+        }
+        Ok(node)
+    }
+
+    async fn any_node(&self, executor: &ExecutorId) -> Result<Computer, Failure> {
         let path = ["computer", executor.as_str(), "api", "json"];
         let answer = self.client.get(&path, COMPUTER, &Meter::default()).await?;
         let node = Computer::deserialize(answer.json()?).map_err(|_| {
             Failure::bad_answer(format!("{} answered no whole computer", answer.endpoint))
         })?;
-        if node.display_name != executor.as_str() || !convert::is_ours(&node, &self.fleet) {
-            return Err(conflict(
-                executor,
-                "does not carry this fleet's mark: it is not ours",
-            ));
+        if node.display_name != executor.as_str() {
+            let words = format!("{} answered another node", answer.endpoint);
+            return Err(Failure::bad_answer(words));
         }
         Ok(node)
     }

@@ -30,6 +30,14 @@ pub(crate) fn computers_tree() -> String {
     format!("computer[{COMPUTER}]{{0,{MOST_COMPUTERS}}}")
 }
 
+/// Names of computers that are asked for; a name alone is small.
+pub(crate) const MOST_NAMES: usize = 20_000;
+
+/// The names of all computers.
+pub(crate) fn names_tree() -> String {
+    format!("computer[displayName]{{0,{MOST_NAMES}}}")
+}
+
 /// Whether the user sees any job at all, and whether the controller is about to stop.
 pub(crate) const SIGHT: &str = "quietingDown,jobs[name]{0,1}";
 
@@ -148,6 +156,19 @@ impl Computer {
     }
 }
 
+/// The name of one computer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Named {
+    display_name: String,
+}
+
+impl Named {
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.display_name == name
+    }
+}
+
 /// Why a computer is offline.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Cause {
@@ -223,6 +244,7 @@ mod tests {
         for (tree, class) in [
             (queue_tree(), "hudson.model.Queue"),
             (computers_tree(), "hudson.model.ComputerSet"),
+            (names_tree(), "hudson.model.ComputerSet"),
             (COMPUTER.to_owned(), "hudson.slaves.SlaveComputer"),
             (SIGHT.to_owned(), "hudson.model.Hudson"),
         ] {

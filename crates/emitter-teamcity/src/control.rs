@@ -16,9 +16,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use model::{Cordon, EmitterName, Epoch, ExecutorId, FleetId, PoolName, Reading, Work};
+use model::{
+    Cordon, EmitterName, Epoch, ExecutorId, FleetId, InstanceName, PoolName, Reading, Work,
+};
 use ports::{
-    Clock, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Register, Registration,
+    Clock, Contact, Credential, EmitterError, EmitterErrorKind, ExecutorControl, Found, Register,
+    Registration,
 };
 use serde_json::{Value, json};
 use web::Method;
@@ -86,6 +89,16 @@ impl ExecutorControl for TeamCityControl {
                 },
             }),
         }
+    }
+
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.seek(instance, known)
+            .await
+            .map_err(|failure| failure.into_error(&self.name, "look for an agent"))
     }
 
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
@@ -304,6 +317,33 @@ impl TeamCityControl {
         rows.map(|rows| !rows.is_empty()).ok_or_else(|| {
             Failure::bad_answer(format!("{} answered no list of builds", answer.endpoint))
         })
+    }
+
+    /// Whether there is an agent of this name, let in or not, connected or not. The agent pools first: whoever may not see
+    /// that of the machine is answered 404 for an agent in it as well.
+    async fn seek(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, Failure> {
+        if let Some(serves) = self.pools.get(instance.pool()) {
+            self.agent_pool(serves).await?;
+        }
+        let named = || ExecutorId::new(instance.to_string());
+        let executor = known.cloned().unwrap_or_else(named);
+        // without the defaults of the filter, which leave out an agent that nobody has let in
+        let locator = format!("{},defaultFilter:false", by_name(executor.as_str()));
+        let contact = match agent_of(&self.client, &locator, &Meter::default()).await {
+            Ok(agent) if agent.name != executor.as_str() => {
+                let words = format!("asked for agent {executor}, TeamCity answered another one");
+                return Err(Failure::bad_answer(words));
+            }
+            Ok(agent) if agent.connected => Contact::Live,
+            Ok(_) => Contact::Away,
+            Err(failure) if failure.kind == EmitterErrorKind::NotFound => return Ok(Found::Absent),
+            Err(failure) => return Err(failure),
+        };
+        Ok(Found::There { executor, contact })
     }
 
     async fn delete(&self, executor: &ExecutorId) -> Result<(), Failure> {

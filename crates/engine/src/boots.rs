@@ -15,6 +15,7 @@ use model::{
 };
 
 use crate::Observation;
+use crate::offers;
 use crate::supply::{Phase, Supply};
 
 /// So many machines in a row may fail to join before the pool tries one at a time: fewer would stop a pool for one
@@ -37,15 +38,22 @@ const TIMES_AS_LONG: u32 = 4;
 /// No machine is given up sooner, whatever was learned.
 const AT_LEAST: Duration = Duration::from_secs(60);
 
-/// How long a machine of this offer may take to join: learned from those that did, at most `boot.timeout`. Each failure in
-/// a row doubles it, so that boots which became slower for good are not given up for ever.
-pub(crate) fn deadline(policy: &Policy, memory: &PoolMemory, offer: Option<&OfferId>) -> Duration {
+/// How long a machine of this offer may take to join: learned from those that did, at most `boot.timeout`, which is also
+/// for one that no offer makes any more. Each failure in a row doubles it, so that boots which became slower for good are not
+/// given up for ever.
+pub(crate) fn deadline(
+    policy: &Policy,
+    memory: &PoolMemory,
+    offer: Option<&OfferPolicy>,
+) -> Duration {
     let most = policy.boot.timeout;
-    let offers = policy.offers.iter();
-    let known = offer.and_then(|id| offers.into_iter().find(|offer| offer.id == *id));
-    let Some((offer, learned)) =
-        known.and_then(|known| Some((known, memory.offers.get(&known.id)?)))
-    else {
+    let learned = offer.and_then(|offer| Some((offer, memory.offers.get(&offer.id)?)));
+    // what another image taught says nothing of this one
+    let learned = learned.filter(|(offer, learned)| {
+        let taught_by = learned.made_from.as_ref();
+        taught_by.is_none_or(|made| *made == offer.generation)
+    });
+    let Some((offer, learned)) = learned else {
         return most;
     };
     if learned.boot_ms == 0 || learned.made.saturating_sub(learned.failed) < ENOUGH {
@@ -122,7 +130,7 @@ pub(crate) fn remember(
             _ => false,
         };
         if ended {
-            failed.push((name, machine.generation.as_ref(), machine.offer.as_ref()));
+            failed.push((name, machine.made_from(policy)));
         }
     }
     if !memory.launched.is_empty() {
@@ -131,25 +139,25 @@ pub(crate) fn remember(
         let gone = gone.filter(|instance| memory.launched.contains(&instance.name));
         // one that we let go is no failure of its own
         let gone = gone.filter(|instance| !is_departing(seen, &instance.name));
-        failed.extend(gone.map(|i| (&i.name, i.generation.as_ref(), i.offer.as_ref())));
+        failed.extend(gone.map(|gone| {
+            let (made, offer) = (gone.generation.as_ref(), gone.offer.as_ref());
+            (&gone.name, offers::made_from(policy, made, offer))
+        }));
     }
     let mut new = Vec::new();
-    for (name, generation, offer) in failed {
-        let by_offer = || policy.offers.iter().find(|known| Some(&known.id) == offer);
-        let made = generation.or_else(|| by_offer().map(|known| &known.generation));
-        let Some(made) = made.filter(|made| current(made)) else {
-            continue;
-        };
+    for (name, offer) in failed {
+        // of what is made from nothing that is configured nothing is learned
+        let Some(offer) = offer else { continue };
         let known = memory
             .broken
-            .entry(made.clone())
+            .entry(offer.generation.clone())
             .or_insert_with(|| FailedBoots {
                 machines: BTreeSet::new(),
                 last: now,
             });
         if known.machines.len() < MAX_FAILED && known.machines.insert(name.clone()) {
             known.last = now;
-            new.extend(offer.cloned());
+            new.push(offer.id.clone());
         }
     }
     memory.launched = launched;

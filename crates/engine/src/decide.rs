@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{ExecutorMode, FleetPolicy, Learned, Policy, PoolMemory, Recommendations, age};
+use model::{
+    ExecutorMode, FleetPolicy, Joins, Learned, Policy, PoolMemory, ProviderName, Recommendations,
+    Seen, age,
+};
 
 use crate::allocate::{Ask, Grant, Held, allocate};
 use crate::create::Growth;
@@ -224,7 +227,7 @@ impl<'a> Wish<'a> {
         } else {
             target
         };
-        let at_max = supply.costing() + created >= policy.max;
+        let at_max = supply.costing() + created + trust::unseen(context.seen, policy) >= policy.max;
         if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {
@@ -335,13 +338,43 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     recommended.forget(rules::longest_window(at.policy, at.boot), at.now);
 }
 
+/// How many machines stand where, of every provider that was heard. Those that were only asked for are not among them: their
+/// intents tell of them.
+fn remember_standing(
+    memory: &mut PoolMemory,
+    seen: &Observation,
+    supply: &Supply,
+    policy: &Policy,
+) {
+    let is_ours = |provider: &ProviderName| {
+        let mut offers = policy.offers.iter();
+        offers.any(|offer| offer.provider == *provider)
+    };
+    for (provider, listing) in &seen.listings {
+        if listing.any().is_none() {
+            continue;
+        }
+        let there = supply.count(|it| it.provider == *provider && it.listed.is_some());
+        // that none is there is remembered too: whoever begins blind knows then that there is nothing to be counted
+        if there > 0 || is_ours(provider) {
+            memory.standing.insert(provider.clone(), there);
+        } else {
+            memory.standing.remove(provider);
+        }
+    }
+    memory
+        .standing
+        .retain(|provider, _| is_ours(provider) || seen.listings.contains_key(provider));
+}
+
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
-    offers::learn_taken_back(memory, supply, now);
+    offers::learn_taken_back(memory, supply, policy, now);
+    remember_standing(memory, seen, supply, policy);
     let failed = boots::remember(memory, seen, supply, policy, now);
-    offers::learn_boots(memory, supply, &failed, now);
+    offers::learn_boots(memory, supply, policy, &failed, now);
     let mut idle = std::collections::BTreeMap::new();
     let mut coming = std::collections::BTreeSet::new();
     for machine in &supply.machines {
@@ -390,9 +423,63 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     let jobs = jobs.filter_map(|machine| Some((machine.name.clone(), machine.jobs.clone()?)));
     memory.jobs = jobs.collect();
     memory.idle_since = idle;
+    remember_first_listed(memory, seen, now);
+    remember_what_they_join(memory, seen, policy, now);
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);
     memory.departures.retain(|at| age(*at, now) < window);
+}
+
+/// Clocks of clouds and ours may differ by so much, and a listing is so late at most, when it is told which machines are
+/// younger than a change.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// For the time when the pool is not configured any more. Of machines that stand at a change it is not known which side of it
+/// they were made on, so it holds for those made well after it.
+fn remember_what_they_join(
+    memory: &mut PoolMemory,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) {
+    let uncontrolled = match policy.executors {
+        ExecutorMode::ReadOnly { leave } => Some(leave),
+        ExecutorMode::Managed { .. } | ExecutorMode::None => None,
+    };
+    let emitter = policy.emitter.clone();
+    if let Some(known) = &mut memory.joins
+        && known.emitter == emitter
+    {
+        known.uncontrolled = uncontrolled;
+        return;
+    }
+    let mut listings = seen.listings.values();
+    let is_empty =
+        |seen: &Seen<Vec<_>>| matches!(seen, Seen::Complete { value, .. } if value.is_empty());
+    let is_new = memory.joins.is_none() && seen.seen.intents.is_empty() && listings.all(is_empty);
+    let margin = jiff::SignedDuration::try_from(CLOCKS_DIFFER).unwrap_or_default();
+    memory.joins = Some(Joins {
+        emitter,
+        uncontrolled,
+        since: if is_new { now - margin } else { now + margin },
+    });
+}
+
+/// Machines of which their providers do not tell the age. One that a listing with a hole does not show is not forgotten: it
+/// would begin anew each time.
+fn remember_first_listed(memory: &mut PoolMemory, seen: &Observation, now: Timestamp) {
+    let mut known = std::mem::take(&mut memory.first_listed);
+    let listed = seen.listings.values().filter_map(Seen::any).flatten();
+    for machine in listed.filter(|machine| machine.created_at.is_none()) {
+        if !machine.state.is_gone() {
+            let first = known.remove(&machine.name).unwrap_or(now);
+            memory.first_listed.insert(machine.name.clone(), first);
+        }
+    }
+    let mut listings = seen.listings.values();
+    if !listings.all(|listing| matches!(listing, Seen::Complete { .. })) {
+        memory.first_listed.append(&mut known);
+    }
 }
 
 /// Whether a machine that was coming up at the last tick has shown no executor by now.

@@ -17,6 +17,7 @@ use crate::decide::{Case, Wish};
 use crate::observation::{OfferNews, Split};
 use crate::offers;
 use crate::supply::Supply;
+use crate::trust::unseen;
 use crate::{Observation, Plan, Unavailable};
 
 /// What was decided for one pool, and on what.
@@ -67,7 +68,8 @@ pub fn plan_fleet<'a>(
     } = split;
     let mut entries: Vec<Entry<'a>> = Vec::new();
     for policy in policies {
-        if let Some(seen) = pools.remove(&policy.pool) {
+        if let Some(mut seen) = pools.remove(&policy.pool) {
+            offers::follow(&mut seen.seen.memory, policy);
             let supply = Supply::of(&seen, policy, now);
             entries.push(Entry {
                 seen,
@@ -138,9 +140,11 @@ fn counted<'a>(entries: &[Entry<'_>], strays: BTreeMap<ProviderName, u32>) -> He
         ..Held::default()
     };
     for entry in entries {
-        held.machines = held.machines.saturating_add(entry.supply.costing());
+        let unseen = unseen(&entry.seen, entry.policy);
+        let costing = entry.supply.costing().saturating_add(unseen);
+        held.machines = held.machines.saturating_add(costing);
         if let Some(group) = &entry.policy.standing.group {
-            *held.groups.entry(group.clone()).or_default() += entry.supply.costing();
+            *held.groups.entry(group.clone()).or_default() += costing;
         }
         for machine in &entry.supply.machines {
             match held.providers.get_mut(&machine.provider) {

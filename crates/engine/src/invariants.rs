@@ -230,28 +230,27 @@ impl Judge<'_> {
         };
         let jobs = self.plan.memory.jobs.get(name).map_or(0, |jobs| jobs.count);
         let spent = reuse.max_jobs.is_some_and(|most| jobs >= most);
-        let created = instance.created_at;
+        let created = self.seen.seen.memory.exists_since(instance);
         let aged = reuse
             .max_age
             .is_some_and(|most| created.is_some_and(|at| model::age(at, self.now) >= most));
-        let made_from = instance.generation.as_ref();
-        let mut offers = self.policy.offers.iter();
-        let changed = reuse.replace_changed
-            && made_from.is_some_and(|made| offers.all(|offer| offer.generation != *made));
-        let made_from = instance.offer.as_ref();
-        let stands = |id: &&model::OfferId| {
-            let now = |offer: &model::OfferPolicy| {
-                offer.id == **id
-                    && instance
-                        .generation
-                        .as_ref()
-                        .is_none_or(|made| offer.generation == *made)
-            };
-            self.policy.offers.iter().any(now)
+        let offers = self.policy.offers.iter();
+        let alike = |offer: &&model::OfferPolicy| {
+            let made_from = instance.generation.as_ref();
+            made_from.is_some_and(|made_from| offer.generation == *made_from)
         };
-        let orders = &self.seen.overrides;
-        let drained = orders.drain(name, Some(&instance.scope), made_from.filter(stands));
-        spent || aged || changed || drained.is_some()
+        let mut stand = offers.filter(alike).map(|offer| &offer.id).peekable();
+        let changed =
+            reuse.replace_changed && instance.generation.is_some() && stand.peek().is_none();
+        // of one that does not say what it was made from the place of its offer is all that is known
+        let marked = instance.offer.as_ref();
+        let marked = marked.filter(|_| instance.generation.is_none());
+        let drains = |from: Option<&model::OfferId>| {
+            let orders = &self.seen.overrides;
+            orders.drain(name, Some(&instance.scope), from).is_some()
+        };
+        let drained = drains(marked) || stand.any(|id| drains(Some(id)));
+        spent || aged || changed || drained
     }
 
     fn looks_busy(&self, name: &InstanceName) -> bool {

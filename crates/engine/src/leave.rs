@@ -14,6 +14,7 @@ use model::{
     UncontrolledLeave, age,
 };
 
+use crate::ghosts;
 use crate::plan::{DeleteProof, LeaveWhy};
 use crate::reason::{Reason, in_words};
 use crate::retire;
@@ -30,10 +31,6 @@ const IDLE_BEFORE: Duration = Duration::from_secs(1);
 
 /// Why a departure ends whose cordon is gone.
 const LIFTED: &str = "its cordon was lifted, so it stays";
-
-/// Beyond the provider's lag bound, how long an executor without a machine is watched before it is removed: a machine
-/// whose intent was lost must have the time to show up.
-const GHOST_GRACE: Duration = Duration::from_secs(60);
 
 /// What a machine is billed for at least where no offer says it, as at EC2 and GCE.
 const LEAST_BILLED: Duration = Duration::from_secs(60);
@@ -77,7 +74,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// The settle time, if executors can be controlled at all.
-    fn settle(&self) -> Option<Duration> {
+    pub(crate) fn settle(&self) -> Option<Duration> {
         match self.policy.executors {
             ExecutorMode::Managed { settle } => Some(settle),
             ExecutorMode::ReadOnly { .. } => None,
@@ -461,6 +458,9 @@ impl Context<'_> {
     }
 
     fn delete(&self, machine: &Machine, leaving: &Leaving, proof: DeleteProof, plan: &mut Plan) {
+        if proof.rests_on_absence() && self.is_doubted(machine, plan) {
+            return;
+        }
         let instance = machine.name.clone();
         let executor = machine.executor_ref.clone();
         plan.begin_leave(&instance, executor, leaving.epoch, LeaveStep::Deleting);
@@ -474,6 +474,16 @@ impl Context<'_> {
             provider: machine.provider.clone(),
             proof,
         });
+    }
+
+    /// Whether the CI server was asked for its executor right before the deletion, lately, and did not say that it has none.
+    fn is_doubted(&self, machine: &Machine, plan: &mut Plan) -> bool {
+        let doubt = self.seen.seen.join_doubts.get(&machine.name);
+        plan.reasons.extend(doubt.map(|why| Reason::JoinDoubt {
+            instance: machine.name.clone(),
+            why: why.clone(),
+        }));
+        doubt.is_some()
     }
 
     fn departing(&self, machine: &Machine, what: String, plan: &mut Plan) {
@@ -601,7 +611,7 @@ impl Context<'_> {
             && !plan.end.contains(&IntentKey::Leave(machine.name.clone()));
         let young = machine.listed.is_none_or(|listed| {
             listed
-                .created_at
+                .exists_since
                 .is_none_or(|at| age(at, self.now) < least_age(self.policy, machine.offer.as_ref()))
         });
         !young
@@ -656,7 +666,12 @@ impl Context<'_> {
                 None => false,
             };
             let may = may || why == LeaveWhy::Stopped;
-            if machine.leaving.is_none() && may && self.listing_is_whole(machine) {
+            if machine.leaving.is_some() || !may || !self.listing_is_whole(machine) {
+                continue;
+            }
+            // the next look may show what was found; until then there is nothing to begin
+            let goes_unread = !has_cordon || why == LeaveWhy::Stopped;
+            if !goes_unread || !self.is_doubted(machine, plan) {
                 self.begin_one(machine, why, plan);
             }
         }
@@ -772,7 +787,7 @@ impl Context<'_> {
                 _ => {}
             }
         }
-        self.remove_ghosts(looked, plan);
+        ghosts::remove(self, looked, plan);
     }
 
     /// Ends a departure of which nothing is left.
@@ -784,7 +799,7 @@ impl Context<'_> {
         });
     }
 
-    fn remove(
+    pub(crate) fn remove(
         &self,
         instance: &model::InstanceName,
         executor: &model::ExecutorRef,
@@ -799,7 +814,7 @@ impl Context<'_> {
     }
 
     /// Whether every provider's listing is whole and shows no such machine, or shows it as gone.
-    fn is_gone(&self, name: &model::InstanceName) -> bool {
+    pub(crate) fn is_gone(&self, name: &model::InstanceName) -> bool {
         let listed = |list: &Vec<Instance>| list.iter().any(|i| i.name == *name);
         self.seen
             .listings
@@ -809,41 +824,6 @@ impl Context<'_> {
                 matches!(seen, Seen::Complete { .. })
                     && listing_doubt(self.seen, provider, self.now).is_none()
             })
-    }
-
-    /// Removes executors of ours that no machine, creation or departure explains, after watching them for a while.
-    fn remove_ghosts(&self, looked: bool, plan: &mut Plan) {
-        let lag = self
-            .policy
-            .offers
-            .iter()
-            .map(|o| o.listing_lag)
-            .max()
-            .unwrap_or_default();
-        let mut watched = std::collections::BTreeMap::new();
-        for ghost in &self.supply.ghosts {
-            let name = &ghost.instance;
-            let departing = |i: &&model::StoredIntent| matches!(&i.intent, Intent::Leave { instance, .. } if instance == name);
-            if ghost.busy || self.seen.seen.intents.iter().any(|i| departing(&i)) {
-                continue;
-            }
-            let first = *plan.memory.ghosts.get(name).unwrap_or(&self.now);
-            let proven = looked && self.is_gone(name);
-            if proven && age(first, self.now) >= lag + GHOST_GRACE && self.settle().is_some() {
-                if let Some(emitter) = self.policy.emitter.clone() {
-                    let reference = model::ExecutorRef {
-                        emitter,
-                        id: ghost.executor.clone(),
-                    };
-                    self.remove(name, &reference, plan);
-                    // asked for again only after another time of watching
-                    watched.insert(name.clone(), self.now);
-                }
-            } else {
-                watched.insert(name.clone(), first);
-            }
-        }
-        plan.memory.ghosts = watched;
     }
 }
 

@@ -57,6 +57,10 @@ pub struct PoolSeen {
     /// Machines whose own executors it lately refused to have cordoned, and why: they do not begin to leave, others do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cordon_refused: BTreeMap<InstanceName, String>,
+    /// Machines whose deletion rests on having no executor, where the CI server, asked right before it, knew one or could not
+    /// tell; and why. They are not deleted for that reason for a while.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub join_doubts: BTreeMap<InstanceName, String>,
     /// How creations of this pool ended since its memory was written.
     #[serde(default)]
     pub offer_news: Vec<OfferNews>,

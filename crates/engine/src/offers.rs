@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Money, OfferId, OfferMemory, OfferPolicy, Policy, PoolMemory, ProviderName, QuotaMemory,
-    Ranking, age,
+    Generation, Money, OfferId, OfferMemory, OfferPolicy, Policy, PoolMemory, ProviderName,
+    QuotaMemory, Ranking, age,
 };
 
 use crate::observation::{OfferNews, RefusalKind};
@@ -29,7 +29,7 @@ const NO_CAPACITY: Duration = Duration::from_secs(180);
 /// A quota is raised by people, or falls as other machines leave.
 const QUOTA: Duration = Duration::from_secs(300);
 /// The longest back-off, the same as in cluster-autoscaler: after it a recovered offer is found within half an hour.
-const LONGEST: Duration = Duration::from_secs(1800);
+const LONGEST: Duration = PoolMemory::LONGEST_ASIDE;
 /// The longest back-off after a failure that says nothing of capacity (an API that is away, credentials that were wrong):
 /// who repairs it must not wait for half an hour.
 const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
@@ -55,6 +55,43 @@ pub struct Rung {
     pub price: Option<Money>,
     /// Machines it may be asked for now.
     pub room: u32,
+}
+
+/// Lets what was learned of an offer follow what its machines are made from: an offer that moved in its list takes it along,
+/// and one that became another (an image, a type, a boot script) begins anew.
+pub(crate) fn follow(memory: &mut PoolMemory, policy: &Policy) {
+    let home = |id: &OfferId, known: &OfferMemory| {
+        let home = made_from(policy, known.made_from.as_ref(), Some(id));
+        home.map(|home| (home.id.clone(), home.generation.clone()))
+    };
+    let mut moved = Vec::new();
+    memory.offers.retain(|id, known| match home(id, known) {
+        Some((home, generation)) if home == *id => {
+            known.made_from.get_or_insert(generation);
+            true
+        }
+        Some((home, _)) => {
+            moved.push((home, std::mem::take(known)));
+            false
+        }
+        None => false,
+    });
+    for (home, known) in moved {
+        memory.offers.entry(home).or_insert(known);
+    }
+}
+
+/// The offer of which a machine is made: by what it is made from, since a place in a list may have become another's; where
+/// that is not known by its place.
+pub(crate) fn made_from<'p>(
+    policy: &'p Policy,
+    generation: Option<&Generation>,
+    id: Option<&OfferId>,
+) -> Option<&'p OfferPolicy> {
+    let alike = |offer: &&OfferPolicy| generation.is_none_or(|made| offer.generation == *made);
+    let mut alike = policy.offers.iter().filter(alike);
+    let at_place = alike.clone().find(|offer| Some(&offer.id) == id);
+    at_place.or_else(|| alike.next().filter(|_| generation.is_some()))
 }
 
 /// Brings the memory of offers up to what creations met since it was written. `at_provider` are the fleet's machines
@@ -131,14 +168,19 @@ fn step_aside(
 /// An offer whose machine is taken back before it joined has no capacity, whatever it answered: asked again at once, it would
 /// give the next one that is paid for and serves nobody. The image is not to blame, so no breaker counts it. Called before
 /// `launched` is brought up to this tick, which is how each machine counts once.
-pub(crate) fn learn_taken_back(memory: &mut PoolMemory, supply: &Supply, now: Timestamp) {
+pub(crate) fn learn_taken_back(
+    memory: &mut PoolMemory,
+    supply: &Supply,
+    policy: &Policy,
+    now: Timestamp,
+) {
     for machine in &supply.machines {
         if let Phase::Preempted { notice, .. } = &machine.phase
             && memory.launched.contains(&machine.name)
-            && let Some(id) = &machine.offer
+            && let Some(known) = machine.made_from(policy)
         {
             let why = format!("a machine of it was taken back before it joined: {notice}");
-            let offer = memory.offers.entry(id.clone()).or_default();
+            let offer = memory.offers.entry(known.id.clone()).or_default();
             step_aside(offer, NO_CAPACITY, LONGEST, &why, now);
         }
     }
@@ -167,6 +209,7 @@ fn met_quota(memory: &mut PoolMemory, entry: &OfferNews, cap: u32, why: &str, no
 pub(crate) fn learn_boots(
     memory: &mut PoolMemory,
     supply: &Supply,
+    policy: &Policy,
     failed: &[OfferId],
     now: Timestamp,
 ) {
@@ -176,14 +219,16 @@ pub(crate) fn learn_boots(
         fade(offer);
     }
     for machine in &supply.machines {
-        let Some(id) = &machine.offer else { continue };
+        let Some(known) = machine.made_from(policy) else {
+            continue;
+        };
         let created = machine.listed.and_then(|listed| listed.created_at);
         match &machine.phase {
             Phase::Idle { .. } | Phase::Busy { unknown: None } | Phase::Spent { .. }
                 if memory.booting.contains(&machine.name) =>
             {
                 let Some(created) = created else { continue };
-                let offer = memory.offers.entry(id.clone()).or_default();
+                let offer = memory.offers.entry(known.id.clone()).or_default();
                 let took = u64::try_from(age(created, now).as_millis()).unwrap_or(u64::MAX);
                 // one odd boot moves it by a quarter
                 offer.boot_ms = match offer.boot_ms {

@@ -136,6 +136,19 @@ pub enum DeleteProof {
     NoExecutor,
 }
 
+impl DeleteProof {
+    /// Whether it says that nobody is there, and not what somebody does: then the CI server is asked once more, by the
+    /// machine's name, right before the deletion.
+    pub fn rests_on_absence(&self) -> bool {
+        match self {
+            DeleteProof::NeverRegistered | DeleteProof::PoweredOff => true,
+            DeleteProof::ReadIdle { .. } | DeleteProof::LookedIdle | DeleteProof::NoExecutor => {
+                false
+            }
+        }
+    }
+}
+
 /// Why a machine leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

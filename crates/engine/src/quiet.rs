@@ -100,6 +100,7 @@ fn is_plain(seen: &Observation, policy: &Policy, plan: &Plan) -> bool {
         && seen.seen.creation_held.is_none()
         && seen.seen.control_refused.is_none()
         && seen.seen.cordon_refused.is_empty()
+        && seen.seen.join_doubts.is_empty()
         && seen
             .listings
             .values()
@@ -152,7 +153,7 @@ fn consider_ages<'a>(
     const MOMENT: Duration = Duration::from_nanos(1);
     let offers = policy.offers.iter().map(|offer| Some(&offer.id));
     let least = offers.chain([None]).map(|offer| least_age(policy, offer));
-    let offers = policy.offers.iter().map(|offer| Some(&offer.id));
+    let offers = policy.offers.iter().map(Some);
     let mut ages: Vec<Duration> = offers
         .chain([None])
         .map(|offer| boots::deadline(policy, memory, offer))
@@ -161,7 +162,7 @@ fn consider_ages<'a>(
     ages.sort_unstable();
     ages.dedup();
     let oldest = ages.last().copied().unwrap_or_default();
-    for created in instances.filter_map(|instance| instance.created_at) {
+    for created in instances.filter_map(|instance| memory.exists_since(instance)) {
         // most machines are past all of them
         if model::age(created, next.now) > oldest {
             continue;

@@ -247,6 +247,13 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// A provider was not listed since this scaler began; what stood there before counts, and the others go on.
+    CountedUnseen {
+        /// The provider.
+        provider: ProviderName,
+        /// Machines that it listed when it was heard last.
+        machines: u32,
+    },
     /// Creations in flight may have been forgotten: nothing is created until a later listing can show them.
     HeldAfterLoss {
         /// The provider's lag bound.
@@ -451,6 +458,13 @@ pub enum Reason {
         /// What it said, and what is missing.
         why: String,
     },
+    /// It would be deleted for having no executor, and that could not be proven right before.
+    JoinDoubt {
+        /// The machine.
+        instance: InstanceName,
+        /// What was found, or could not be told.
+        why: String,
+    },
     /// A departure goes on.
     Departing {
         /// The machine.
@@ -513,6 +527,13 @@ pub enum Reason {
     Ghost {
         /// Its name.
         instance: InstanceName,
+    },
+    /// Executors of ours have no machine, and stay for now.
+    GhostsKept {
+        /// How many.
+        executors: u32,
+        /// Whether they are so many at once that machines may rather not be seen.
+        storm: bool,
     },
     /// As many machines as wanted.
     Steady {
@@ -610,6 +631,7 @@ impl Reason {
             | Reason::Adopted { instance, .. }
             | Reason::Unclear { instance, .. }
             | Reason::CordonRefused { instance, .. }
+            | Reason::JoinDoubt { instance, .. }
             | Reason::ForeignCordon { instance }
             | Reason::Preempted { instance, .. }
             | Reason::Ghost { instance } => Some(instance),
@@ -640,6 +662,7 @@ impl Reason {
             Reason::OfferDrained { .. } => "offer_drained",
             Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
+            Reason::CountedUnseen { .. } => "counted_unseen",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
@@ -673,12 +696,14 @@ impl Reason {
             Reason::Adopted { .. } => "adopted",
             Reason::Unclear { .. } => "unclear",
             Reason::CordonRefused { .. } => "cordon_refused",
+            Reason::JoinDoubt { .. } => "join_doubt",
             Reason::ForeignCordon { .. } => "foreign_cordon",
             Reason::Preempted { .. } => "preempted",
             Reason::Replacing { .. } => "replacing",
             Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
+            Reason::GhostsKept { .. } => "ghosts_kept",
             Reason::Steady { .. } => "steady",
         }
     }
@@ -843,6 +868,11 @@ impl fmt::Display for Reason {
             Reason::HeldByListing { provider, why } => {
                 write!(f, "nothing is created or deleted at {provider}: {why}")
             }
+            Reason::CountedUnseen { provider, machines } => write!(
+                f,
+                "{} of it at {provider} when that was heard last: counted against max, and others may grow",
+                count(*machines, "machine")
+            ),
             Reason::HeldAfterLoss { lag } => write!(
                 f,
                 "creations in flight may have been forgotten: nothing is created until a listing {} later can show them",
@@ -1029,6 +1059,9 @@ impl fmt::Display for Reason {
                 f,
                 "{instance} stays, since the CI server refuses to keep it from new jobs: {why}"
             ),
+            Reason::JoinDoubt { instance, why } => {
+                write!(f, "{instance} is not deleted for now: {why}")
+            }
             Reason::ForeignCordon { instance } => {
                 write!(
                     f,
@@ -1076,6 +1109,22 @@ impl fmt::Display for Reason {
                     "executor {instance} has no machine any more: it is removed"
                 )
             }
+            Reason::GhostsKept {
+                executors,
+                storm: true,
+            } => write!(
+                f,
+                "{} of this pool have no machine, all at once: it is rather the machines that are not seen (is a provider missing in the file, or does it lead elsewhere?). None that is online is removed, one that is offline after an hour; if the machines are really gone, remove the executors at the CI server",
+                count(*executors, "executor")
+            ),
+            Reason::GhostsKept {
+                executors,
+                storm: false,
+            } => write!(
+                f,
+                "{} more without a machine are removed later, a few at a time",
+                count(*executors, "executor")
+            ),
             Reason::Steady { serving } => write!(f, "steady at {}", count(*serving, "machine")),
         }
     }

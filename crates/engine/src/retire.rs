@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, Override, Policy,
-    UncontrolledLeave, age,
+    Executor, ExecutorMode, ExecutorState, Instance, InstanceName, JobsRun, OfferId, Override,
+    Policy, UncontrolledLeave, age,
 };
 
 use crate::Observation;
 use crate::leave::Context;
+use crate::offers;
 use crate::plan::{LeaveWhy, Plan};
 use crate::reason::Reason;
 use crate::supply::{Machine, Phase, Supply};
@@ -66,6 +67,18 @@ pub(crate) fn is_changed(instance: &Instance, policy: &Policy) -> bool {
     made_from.is_some_and(|made| policy.offers.iter().all(|offer| offer.generation != *made))
 }
 
+/// The offer that a machine was made from, as the configuration has it now; `None` if it has it no more, or if the machine
+/// does not say.
+pub(crate) fn made_from<'a>(instance: &'a Instance, policy: &'a Policy) -> Option<&'a OfferId> {
+    let (made_from, marked) = (instance.generation.as_ref(), instance.offer.as_ref()?);
+    let Some(_) = made_from else {
+        // the place of its offer is all that is known
+        return Some(marked);
+    };
+    let offer = offers::made_from(policy, made_from, Some(marked));
+    offer.map(|offer| &offer.id)
+}
+
 /// What drains a machine, if anything does.
 pub(crate) fn drained<'a>(
     seen: &'a Observation,
@@ -75,10 +88,7 @@ pub(crate) fn drained<'a>(
     if seen.overrides.in_force.is_empty() {
         return None;
     }
-    let made_from = instance
-        .offer
-        .as_ref()
-        .filter(|_| !is_changed(instance, policy));
+    let made_from = made_from(instance, policy);
     seen.overrides
         .drain(&instance.name, Some(&instance.scope), made_from)
 }
@@ -89,7 +99,7 @@ pub(crate) fn due(machine: &Machine, policy: &Policy, now: Timestamp) -> Option<
     if listed.drained {
         return Some(LeaveWhy::Drained);
     }
-    let is_old = |most: Duration| listed.created_at.is_some_and(|at| age(at, now) >= most);
+    let is_old = |most: Duration| listed.exists_since.is_some_and(|at| age(at, now) >= most);
     if policy.reuse.replace_changed && listed.changed {
         return Some(LeaveWhy::Changed);
     }

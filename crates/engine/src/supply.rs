@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use model::{
     Cordon, EmitterName, Epoch, Executor, ExecutorId, ExecutorMode, ExecutorRef, ExecutorState,
     FleetId, Generation, Instance, InstanceName, InstanceState, Intent, JobsRun, LeaveStep,
-    NameParts, OfferId, Policy, ProviderName, Seen, Workload, age,
+    NameParts, OfferId, OfferPolicy, Policy, ProviderName, Seen, Workload, age,
 };
 
 use crate::Observation;
 use crate::boots;
 use crate::demand::{free_slots, slots};
+use crate::offers;
 use crate::retire;
 
 /// Where a machine stands.
@@ -169,11 +170,20 @@ pub struct Machine {
     pub jobs: Option<JobsRun>,
 }
 
+impl Machine {
+    /// The offer of which it is made now; none where nothing that is configured makes such a machine.
+    pub(crate) fn made_from<'p>(&self, policy: &'p Policy) -> Option<&'p OfferPolicy> {
+        offers::made_from(policy, self.generation.as_ref(), self.offer.as_ref())
+    }
+}
+
 /// What a listing says of a machine that is not gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
     /// When the cloud created it.
     pub created_at: Option<Timestamp>,
+    /// Since when it has existed for certain: the same, or when it was first listed.
+    pub exists_since: Option<Timestamp>,
     /// Whether it runs.
     pub running: bool,
     /// Whether it is powered off.
@@ -233,6 +243,8 @@ pub struct Ghost {
     pub executor: ExecutorId,
     /// Whether it runs a job all the same, or nobody can tell.
     pub busy: bool,
+    /// Whether the CI server hears of it: then a machine stands behind it, whoever does not list it.
+    pub online: bool,
 }
 
 /// A departure that was begun.
@@ -330,6 +342,7 @@ impl Supply {
                 provider: (*provider).clone(),
                 listed: Some(Listed {
                     created_at: instance.created_at,
+                    exists_since: seen.seen.memory.exists_since(instance),
                     running: instance.state == InstanceState::Running,
                     stopped: instance.state == InstanceState::Stopped,
                     noticed: instance.notice.is_some(),
@@ -338,7 +351,9 @@ impl Supply {
                 }),
                 agent: executor.map(Agent::of),
                 executor_ref,
-                offer: instance.offer.clone(),
+                offer: retire::made_from(instance, policy)
+                    .or(instance.offer.as_ref())
+                    .cloned(),
                 generation: instance.generation.clone(),
                 leaving,
                 phase,
@@ -568,6 +583,10 @@ impl<'a> Executors<'a> {
                 instance: name.to_name()?,
                 executor: executor.id.clone(),
                 busy: may_hold_a_job(executor) > 0,
+                online: matches!(
+                    executor.state,
+                    ExecutorState::Idle { .. } | ExecutorState::Busy { .. }
+                ),
             })
         };
         left.filter_map(ghost).collect()
@@ -783,8 +802,9 @@ impl Look<'_> {
     }
 
     fn is_overdue(&self) -> bool {
-        let created = self.instance.created_at;
-        let offer = self.instance.offer.as_ref();
+        let created = self.seen.seen.memory.exists_since(self.instance);
+        let made = self.instance.generation.as_ref();
+        let offer = offers::made_from(self.policy, made, self.instance.offer.as_ref());
         let deadline = || boots::deadline(self.policy, &self.seen.seen.memory, offer);
         created.is_some_and(|at| age(at, self.now) > deadline())
     }

@@ -1,5 +1,6 @@
 //! How far each part of an observation may be trusted: doubt holds or raises a pool, never shrinks it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -218,6 +219,28 @@ pub(crate) fn listing_doubt(
         )),
         Some(Seen::Complete { .. }) => None,
     }
+}
+
+/// The providers of a pool that nobody has listed since this scaler began, each with the machines that stood there when it was
+/// heard last; none where nothing remembers that.
+pub(crate) fn unheard<'a>(
+    seen: &'a Observation,
+    policy: &'a Policy,
+) -> BTreeMap<&'a ProviderName, Option<u32>> {
+    let providers = policy.offers.iter().map(|offer| &offer.provider);
+    let never = providers.filter(|provider| {
+        let listing = seen.listings.get(*provider);
+        listing.is_none_or(|listing| matches!(listing, Seen::Never { .. }))
+    });
+    let standing = &seen.seen.memory.standing;
+    never
+        .map(|provider| (provider, standing.get(provider).copied()))
+        .collect()
+}
+
+/// How many machines stand where nobody can look, as far as that is remembered.
+pub(crate) fn unseen(seen: &Observation, policy: &Policy) -> u32 {
+    unheard(seen, policy).values().flatten().sum()
 }
 
 /// The reason a pool may not shrink, for the plan.

@@ -611,3 +611,85 @@ fn a_machine_that_got_a_job_instead_of_its_cordon_serves_on() {
     world.instances[0].notice = Some("spot".into());
     assert_eq!(words(&plan(&world)), ["cordon"]);
 }
+
+/// A machine that joined right before its deletion, or of which that could not be told, is named and left for a while; what has
+/// an executor to read, or joins no CI server, is deleted all the same.
+#[test]
+fn what_may_have_joined_right_before_its_deletion_is_not_deleted_for_now() {
+    let name: model::InstanceName = "linux-7-1-0".parse().unwrap();
+    for (state, step, executor, held) in [
+        ("unregistered", LeaveStep::Cordoning, false, true),
+        ("unregistered", LeaveStep::Deleting, false, true),
+        ("stopped", LeaveStep::Cordoning, true, true),
+        ("stopped", LeaveStep::Deleting, false, true),
+        ("idle 1h", LeaveStep::Deleting, true, false),
+    ] {
+        let mut world = in_step(state, step, "62s", executor);
+        assert_eq!(words(&plan(&world)), ["delete"], "{state} {step:?}");
+        world.join_doubts.insert(name.clone(), "503".to_owned());
+        let plan = plan(&world);
+        let expected: &[&str] = if held { &[] } else { &["delete"] };
+        assert_eq!(words(&plan), expected, "{state} {step:?}: {plan}");
+        let said = plan
+            .to_string()
+            .contains("linux-7-1-0 is not deleted for now: 503");
+        assert_eq!(said, held, "{plan}");
+    }
+}
+
+/// It is not given up again and again either, until the next look has shown what was found.
+#[test]
+fn what_was_found_right_before_its_deletion_does_not_begin_to_leave_at_once() {
+    for state in ["unregistered", "stopped"] {
+        let mut world = World::parse(&format!("max 10 | queued 0 | {state}"));
+        assert_eq!(steps(&plan(&world)), [LeaveStep::Cordoning], "{state}");
+        let name = "linux-7-1-0".parse().unwrap();
+        world.join_doubts.insert(name, "found".to_owned());
+        let held = plan(&world);
+        assert!(held.put.is_empty() && held.actions.is_empty(), "{held}");
+        assert!(
+            held.to_string().contains("is not deleted for now: found"),
+            "{held}"
+        );
+    }
+}
+
+/// `kind: command` need not tell when a machine was created. It is then as old as it has been listed, and never for ever too young.
+#[test]
+fn a_machine_of_unknown_age_leaves_like_any_other_once_it_was_listed_for_long_enough() {
+    for (state, leaves) in [
+        ("idle 1h", "idle for long enough"),
+        ("absent", "it never joined"),
+    ] {
+        let mut world = World::parse(&format!("max 9 | queued 0 | {state}"));
+        world.policy.executors_appear = true;
+        world.instances[0].created_at = None;
+        let name = world.instances[0].name.clone();
+        let first = plan(&world);
+        assert!(first.put.is_empty(), "{state}: it may be young: {first}");
+        assert_eq!(
+            first.memory.first_listed.get(&name),
+            Some(&now()),
+            "{state}"
+        );
+        let held = world.memory.idle_since.clone();
+        world.memory = first.memory;
+        world.memory.idle_since.extend(held);
+        // a listing with a hole forgets nothing
+        let mut hidden = world.clone();
+        hidden.listing = "never";
+        assert_eq!(plan(&hidden).memory.first_listed, world.memory.first_listed);
+        let long_ago = support::ago(9_000);
+        world.memory.first_listed.insert(name.clone(), long_ago);
+        let then = plan(&world);
+        assert_eq!(
+            then.memory.first_listed.get(&name),
+            Some(&long_ago),
+            "{state}"
+        );
+        assert!(then.to_string().contains(leaves), "{state}: {then}");
+        // and what is gone is forgotten
+        world.instances.clear();
+        assert!(plan(&world).memory.first_listed.is_empty(), "{state}");
+    }
+}

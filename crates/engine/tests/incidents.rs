@@ -60,6 +60,55 @@ fn done(plan: &Plan) -> Vec<&str> {
     actions.filter(|action| *action != "create").collect()
 }
 
+/// A region is out of service while a scaler starts: the pool grows elsewhere, and what stood there counts against `max`. Nothing
+/// grows where nobody remembers what stood there.
+#[test]
+fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
+    let mut world = World::parse("max 5 | queued 5 | no instances | listing never");
+    world.policy.offers = vec![offer(0, "aws"), offer(1, "gcp")];
+    let grown = |world: &World| {
+        let plan = plan(world);
+        let at_gcp = |action: &Action| match action {
+            Action::Create {
+                provider, count, ..
+            } => {
+                assert_eq!(provider.as_str(), "gcp", "{plan}");
+                *count
+            }
+            _ => 0,
+        };
+        let count: u32 = plan.actions.iter().map(at_gcp).sum();
+        (count, plan.to_string())
+    };
+    let (count, said) = grown(&world);
+    assert_eq!(count, 0, "{said}");
+    assert!(said.contains("connection refused"), "{said}");
+    world.memory.standing = [("aws".parse().unwrap(), 3)].into();
+    let (count, said) = grown(&world);
+    assert_eq!(count, 2, "{said}");
+    assert!(said.contains("3 machines of it at aws"), "{said}");
+    world.memory.standing = [("aws".parse().unwrap(), 0)].into();
+    assert_eq!(grown(&world).0, 5);
+    // a lost memory of what was begun still waits for every listing
+    world.lost_at = Some(ago(1));
+    assert_eq!(grown(&world).0, 0);
+}
+
+/// What stands where is remembered as it was listed last, for whoever begins while nobody can look.
+#[test]
+fn what_stood_at_a_provider_is_remembered_while_it_cannot_be_listed() {
+    let mut world = World::parse("max 5 | queued 0 running 2 | busy x2");
+    let aws = "aws".parse().unwrap();
+    world.memory = plan(&world).memory;
+    assert_eq!(world.memory.standing.get(&aws), Some(&2));
+    world.listing = "never";
+    world.memory = plan(&world).memory;
+    assert_eq!(world.memory.standing.get(&aws), Some(&2));
+    world.listing = "whole";
+    world.instances.clear();
+    assert_eq!(plan(&world).memory.standing.get(&aws), Some(&0));
+}
+
 /// github-aws-runners/terraform-aws-github-runner #5105: an error while describing lost the demand for good.
 #[test]
 fn a_failed_look_forgets_no_demand() {

@@ -102,6 +102,7 @@ fn a_machine_of_an_unknown_offer_is_taken_for_the_dearest() {
     world.instances[0].offer = Some(offer(0, "aws").id);
     world.instances[1].offer = Some(offer(0, "aws").id);
     world.instances[2].offer = Some(offer(7, "aws").id);
+    world.instances[2].generation = None;
     counted(&mut world, "1", 0, 900);
     // twice 0.05 and 0.15
     assert_eq!(remembered(&world, &fleet).amount, money("1.25"));
@@ -434,6 +435,7 @@ fn a_machine_leaves_no_sooner_than_it_is_billed() {
         world.policy.offers[0].least_billed = Duration::ZERO;
         world.policy.offers[1].least_billed = span("30s");
         world.instances[0].offer = Some(offer(offer_of_it, "aws").id);
+        world.instances[0].generation = None;
         world.instances[0].created_at = Some(ago(age));
         !world.plan().actions.is_empty()
     };

@@ -5,7 +5,8 @@
 mod support;
 
 use expect_test::expect;
-use support::check;
+use model::{Directive, Generation, OfferId};
+use support::{World, check, offer};
 
 #[test]
 fn a_paused_pool_does_not_grow() {
@@ -218,4 +219,34 @@ fn a_drained_zone_empties_after_the_jobs_there() {
               linux-7-2-0 begins to leave: an operator drains it
         "#]],
     );
+}
+
+/// A machine of the second offer, marked with the place that the offer had when it was made, while the image of one offer is
+/// drained.
+fn made_from_the_second(place: u32, drained: u32) -> String {
+    let mut world = World::parse("min 1 max 10 | queued 0 running 1 | busy, idle 5s");
+    let id = |index| -> OfferId { offer(index, "aws").id };
+    let offers = &mut world.policy.offers;
+    *offers = vec![offer(0, "aws"), offer(1, "aws")];
+    offers[1].generation = Generation::new("second");
+    for instance in &mut world.instances {
+        instance.offer = Some(id(place));
+        instance.generation = Some(Generation::new("second"));
+    }
+    let image = "ami-1".to_owned();
+    world.order(Directive::DrainImage { image });
+    let order = world.overrides.in_force.last_mut().unwrap();
+    order.offers.insert(id(drained));
+    world.plan().to_string()
+}
+
+/// An offer was put in before it since: a place in a list is no identity.
+#[test]
+fn a_drained_image_is_that_of_the_offer_a_machine_was_made_from_wherever_it_stands_now() {
+    for place in [0, 1] {
+        let other = made_from_the_second(place, 0);
+        assert!(!other.contains("an operator drains it"), "{place}: {other}");
+        let own = made_from_the_second(place, 1);
+        assert!(own.contains("an operator drains it"), "{place}: {own}");
+    }
 }

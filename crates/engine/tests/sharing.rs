@@ -689,6 +689,7 @@ fn an_outdated_machine_leaves_before_the_longest_idle() {
         "min 1 max 20 idle 1m | queued 0 | idle 30m, idle 2m",
     );
     linux.instances[1].offer = Some(offer(7, "aws").id);
+    linux.instances[1].generation = None;
     check(
         &[linux],
         &FleetPolicy::default(),

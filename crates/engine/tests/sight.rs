@@ -8,10 +8,10 @@ mod support;
 
 use engine::{Action, LeaveWhy, Plan, Supply};
 use model::{
-    Cordon, ExecutorState, FailedBoots, Generation, InstanceState, Intent, JobId, LeaveStep,
-    OfferMemory, StoredIntent,
+    Cordon, ExecutorState, FailedBoots, FleetPolicy, Generation, InstanceState, Intent, JobId,
+    LeaveStep, OfferMemory, StoredIntent,
 };
-use support::{EPOCH, World, ago, executor, executor_ref, instance, now, offer, span};
+use support::{EPOCH, World, ago, executor, executor_ref, instance, now, offer, plan_fleet, span};
 
 fn supply(world: &World) -> Supply {
     Supply::of(&world.observation(), &world.policy, now())
@@ -391,6 +391,68 @@ fn a_broken_image_is_tried_ever_more_rarely() {
         assert!(!waits(failures, wait), "{failures}");
     }
     assert!(!waits(2, 0));
+}
+
+/// What boots of an offer taught follows what its machines are made from: to its new place when another is put before it,
+/// and not to the image that takes its place.
+#[test]
+fn what_boots_taught_follows_the_image_and_not_the_place() {
+    let learned = OfferMemory {
+        made_from: Some(Generation::new("now")),
+        made: 9,
+        boot_ms: 40_000,
+        ..OfferMemory::default()
+    };
+    let after = |generations: [&str; 2]| {
+        let mut world = World::parse("max 9 | queued 0 | idle 1s");
+        let offers = (0..2).map(|place| offer(place, "aws")).zip(generations);
+        world.policy.offers = offers
+            .map(|(offer, generation)| model::OfferPolicy {
+                generation: Generation::new(generation),
+                ..offer
+            })
+            .collect();
+        world
+            .memory
+            .offers
+            .insert(offer(0, "aws").id, learned.clone());
+        let plans = plan_fleet(std::slice::from_ref(&world), &FleetPolicy::default());
+        let known = plans[0].plan.memory.offers.clone();
+        let boots = |place| known.get(&offer(place, "aws").id).map(|it| it.boot_ms);
+        (boots(0), boots(1))
+    };
+    assert_eq!(after(["now", "other"]), (Some(40_000), None), "as it was");
+    assert_eq!(
+        after(["new", "now"]),
+        (None, Some(40_000)),
+        "another was put before it"
+    );
+    assert_eq!(
+        after(["new", "other"]),
+        (None, None),
+        "its image was changed"
+    );
+}
+
+/// A machine of the image before, or one whose offer has another image since, has the whole time of the configuration.
+#[test]
+fn a_machine_that_nothing_makes_any_more_has_the_whole_time() {
+    let is_stuck = |generation: &str| {
+        let mut world = World::parse("max 9 | queued 1 | booting 300s");
+        let id = offer(0, "aws").id;
+        world.instances[0].offer = Some(id.clone());
+        world.instances[0].generation = Some(Generation::new(generation));
+        let learned = OfferMemory {
+            made_from: Some(Generation::new("now")),
+            made: 9,
+            boot_ms: 40_000,
+            ..OfferMemory::default()
+        };
+        world.memory.offers.insert(id, learned);
+        world.plan().to_string().contains("never joined")
+    };
+    assert!(is_stuck("now"));
+    assert!(!is_stuck("before"));
 }
 
 /// The deadline is four times what boots of the offer took, never more than the configuration says, and is not believed

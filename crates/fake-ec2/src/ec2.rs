@@ -12,7 +12,7 @@ use crate::run::Launched;
 use crate::settings::Settings;
 use crate::wire::{Outcome, Refusal, Request, Response};
 use crate::xml::{self, Node};
-use crate::{access, console, describe, images, run, spot, tags, terminate};
+use crate::{access, console, describe, images, run, spot, tags, terminate, volumes};
 
 /// The only API version this fake speaks.
 const VERSION: &str = "2016-11-15";
@@ -130,6 +130,7 @@ impl Ec2 {
             "TerminateInstances" => terminate::terminate(self, form, now),
             "DescribeImages" => images::images(self, form),
             "DescribeSpotInstanceRequests" => spot::requests(self, form, now),
+            "DescribeVolumes" => volumes::volumes(self, form, now),
             "GetConsoleOutput" => console::output(self, form, now),
             "CreateTags" => tags::create(self, form, now),
             other => {

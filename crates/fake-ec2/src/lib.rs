@@ -31,6 +31,7 @@ mod settings;
 mod spot;
 mod tags;
 mod terminate;
+mod volumes;
 mod wire;
 mod xml;
 

@@ -38,6 +38,7 @@ impl Limits {
                 ("DescribeSpotInstanceRequests unpaged", 50, 10)
             }
             "DescribeSpotInstanceRequests" => ("DescribeSpotInstanceRequests", 100, 20),
+            "DescribeVolumes" => ("DescribeVolumes", 100, 20),
             "GetConsoleOutput" => ("GetConsoleOutput", 100, 20),
             _ => ("DescribeInstances", 100, 20),
         };

@@ -26,6 +26,9 @@ pub struct Image {
     pub created: String,
     /// Whether machines can be made from it.
     pub available: bool,
+    /// Size in GiB of a second disk of its machines that is not deleted with them, as images have it that were made
+    /// without a word on that.
+    pub kept_disk: Option<u32>,
 }
 
 impl Image {
@@ -37,6 +40,7 @@ impl Image {
             owner: "self".to_owned(),
             created: created.to_owned(),
             available: true,
+            kept_disk: None,
         }
     }
 }

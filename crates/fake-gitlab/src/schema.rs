@@ -21,9 +21,9 @@ const SCHEMA: &[(&str, &str, &str, &str)] = &[
     ("Project", "id", "", ""), ("Project", "fullPath", "", ""),
     ("Project", "jobs", "statuses name after before first last", "CiJobConnection"),
     ("Project", "pipelines", "status scope ref updatedAfter first after", "PipelineConnection"),
-    ("Project", "runners", "type status tagList first after", "CiRunnerConnection"),
+    ("Project", "runners", "type status tagList search first after", "CiRunnerConnection"),
     ("Group", "id", "", ""), ("Group", "fullPath", "", ""),
-    ("Group", "runners", "membership type status tagList first after", "CiRunnerConnection"),
+    ("Group", "runners", "membership type status tagList search first after", "CiRunnerConnection"),
     // no `count`: the real server times out on it, so nothing here may come to depend on it
     ("CiJobConnection", "nodes", "", "CiJob"), ("CiJobConnection", "pageInfo", "", "PageInfo"),
     ("CiRunnerConnection", "nodes", "", "CiRunner"), ("CiRunnerConnection", "pageInfo", "", "PageInfo"),

@@ -40,7 +40,7 @@ pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
 pub use learned::{Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded};
 pub use memory::{
-    FailedBoots, JobsRun, Keeps, LastListed, Missing, OfferMemory, PoolMemory, QuotaMemory,
+    FailedBoots, JobsRun, Joins, Keeps, LastListed, Missing, OfferMemory, PoolMemory, QuotaMemory,
     Recommendations, Spend, Tokens, Wanted,
 };
 pub use money::{Currency, Money};

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::{IdleTime, RuleKind};
 use crate::{
-    BatchId, Generation, InstanceName, JobId, Learned, Money, OfferId, Policy, ProviderName, Rule,
-    age,
+    BatchId, EmitterName, Generation, Instance, InstanceName, JobId, Learned, Money, OfferId,
+    Policy, ProviderName, Rule, UncontrolledLeave, age,
 };
 
 /// The engine's memory of one pool.
@@ -24,11 +24,21 @@ pub struct PoolMemory {
     /// Since when each idle machine has been seen idle without a break. The idle clock starts at registration or at
     /// the end of the last job, not at creation.
     pub idle_since: BTreeMap<InstanceName, Timestamp>,
+    /// When each machine whose provider does not tell when it was created was first listed: it is at least so old.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_listed: BTreeMap<InstanceName, Timestamp>,
+    /// What its machines join, as its configuration said last: read when it is not configured any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
     /// Complete listings, each newer than the one before and later than the provider's lag bound, in which a machine of
     /// this batch was still missing.
     pub missing: BTreeMap<BatchId, Missing>,
     /// When machines of this pool began to leave, newest last; bounded by the window of the scale-in rule.
     pub departures: Vec<Timestamp>,
+    /// How many machines of the pool each provider listed when it was heard last. It outlives the scaler that heard it: whoever
+    /// begins while a provider cannot be listed knows by it what may stand there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub standing: BTreeMap<ProviderName, u32>,
     /// Machines that were seen coming up and have not shown an executor since.
     pub booting: BTreeSet<InstanceName>,
     /// Those of them that a listing showed: one that is gone without having joined has failed.
@@ -194,6 +204,9 @@ impl JobsRun {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OfferMemory {
+    /// What its machines were made from when this was learned; none until the next tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<Generation>,
     /// Until when it steps aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -313,7 +326,56 @@ pub struct Missing {
     pub last: Timestamp,
 }
 
+/// What the machines of a pool join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joins {
+    /// The CI server; `None` for machines that join none.
+    pub emitter: Option<EmitterName>,
+    /// How they leave where their executors cannot be controlled, if so.
+    pub uncontrolled: Option<UncontrolledLeave>,
+    /// Machines that are younger join this; of older ones it is not known.
+    pub since: Timestamp,
+}
+
 impl PoolMemory {
+    /// The longest that an offer or a quota steps aside for one refusal.
+    pub const LONGEST_ASIDE: Duration = Duration::from_secs(1800);
+
+    /// What was written by a clock that was ahead, put right: nothing has happened later than now, and nothing steps aside for
+    /// longer than it ever may. Else a clock that is set back by a day would keep idle machines, and hold broken images and
+    /// offers, for that day. What money was spent in stays: a period that is not over is not begun anew.
+    #[must_use]
+    pub fn no_later_than(mut self, now: Timestamp) -> Self {
+        let idle = self.idle_since.values_mut();
+        let since = idle.chain(self.first_listed.values_mut());
+        let since = since.chain(self.ghosts.values_mut());
+        let since = since.chain(self.departures.iter_mut());
+        let since = since.chain(self.missing.values_mut().map(|it| &mut it.last));
+        let since = since.chain(self.broken.values_mut().map(|it| &mut it.last));
+        let since = since.chain(self.tokens.iter_mut().map(|it| &mut it.at));
+        let once = [
+            &mut self.intents_lost_at,
+            &mut self.cliff,
+            &mut self.anomaly_since,
+        ];
+        let since = since.chain(once.into_iter().flatten());
+        let wanted = self.wanted.iter_mut().flat_map(|it| &mut it.earlier);
+        let since = since.chain(wanted.map(|it| &mut it.until));
+        since.for_each(|at| *at = (*at).min(now));
+        let latest = now.checked_add(Self::LONGEST_ASIDE).unwrap_or(now);
+        let offers = self.offers.values_mut().filter_map(|it| it.until.as_mut());
+        let until = offers.chain(self.quotas.values_mut().map(|it| &mut it.until));
+        until.for_each(|at| *at = (*at).min(latest));
+        self
+    }
+
+    /// Since when a machine has existed for certain. A provider that does not tell (`kind: command` may not) makes it look
+    /// younger than it is, and not for ever.
+    pub fn exists_since(&self, instance: &Instance) -> Option<Timestamp> {
+        let listed = || self.first_listed.get(&instance.name).copied();
+        instance.created_at.or_else(listed)
+    }
+
     /// The version written today.
     pub const VERSION: u32 = 1;
 }
@@ -323,8 +385,11 @@ impl Default for PoolMemory {
         PoolMemory {
             version: PoolMemory::VERSION,
             idle_since: BTreeMap::new(),
+            first_listed: BTreeMap::new(),
+            joins: None,
             missing: BTreeMap::new(),
             departures: Vec::new(),
+            standing: BTreeMap::new(),
             booting: BTreeSet::new(),
             launched: BTreeSet::new(),
             broken: BTreeMap::new(),
@@ -355,6 +420,34 @@ mod tests {
     }
 
     /// The worked example of the pace rule.
+    #[test]
+    fn what_a_clock_wrote_that_was_ahead_is_put_right_and_all_else_stays() {
+        let name: InstanceName = "linux-7-0-0".parse().unwrap();
+        let written = |ahead: i64| PoolMemory {
+            idle_since: [(name.clone(), at(900 + ahead))].into(),
+            ghosts: [(name.clone(), at(910 + ahead))].into(),
+            departures: vec![at(920 + ahead)],
+            cliff: Some(at(930 + ahead)),
+            offers: [(
+                "m/0".parse().unwrap(),
+                OfferMemory {
+                    until: Some(at(2800 + ahead)),
+                    ..OfferMemory::default()
+                },
+            )]
+            .into(),
+            ..PoolMemory::default()
+        };
+        assert_eq!(written(0).no_later_than(at(1000)), written(0));
+        let right = written(86_400).no_later_than(at(1000));
+        assert_eq!(right.idle_since[&name], at(1000));
+        assert_eq!(right.ghosts[&name], at(1000));
+        assert_eq!(right.departures, [at(1000)]);
+        assert_eq!(right.cliff, Some(at(1000)));
+        let aside = right.offers.values().next().and_then(|it| it.until);
+        assert_eq!(aside, Some(at(2800)));
+    }
+
     #[test]
     fn the_greatest_number_of_a_window_is_found_and_let_go() {
         let mut wanted = Recommendations::default();

@@ -54,8 +54,50 @@ pub trait ExecutorControl: Send + Sync {
         Ok(())
     }
 
+    /// Looks for the executor of one machine *now*: the last question before the deletion of a machine that no look showed
+    /// an executor of. What joined since that look is found, in whatever state it is and whoever's mark it carries; an
+    /// answer that was kept from before proves nothing, nor does one that a token without the right would get as well.
+    ///
+    /// `known` is the executor that the machine's tag or its departure names, if any does. Else it is looked for by the
+    /// machine's name, or by what the platform has in its place. [`Found::Absent`] only for what is certain.
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError>;
+
     /// Removes the executor from the CI server. One already gone is success.
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError>;
+}
+
+/// Whether a machine has an executor at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has one.
+    There {
+        /// Its id.
+        executor: ExecutorId,
+        /// Whether its agent is there as well.
+        contact: Contact,
+    },
+    /// It certainly has none.
+    Absent,
+    /// It could not be told: hidden, not whole, or no name tells it.
+    Unknown {
+        /// Why, for the operator.
+        why: String,
+    },
+}
+
+/// Whether an agent stands behind an executor at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// The CI server holds a connection to it.
+    Live,
+    /// It is out of contact, or never was in contact.
+    Away,
+    /// The CI server keeps no connection, and is late to notice that one is gone.
+    Untold,
 }
 
 /// The CI server's own rule of who may run what, for one pool's `serves:` entries. Pure.

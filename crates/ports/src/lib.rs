@@ -20,12 +20,12 @@ pub mod units;
 
 pub use clock::{Call, CallEnd, Clock, timeout};
 pub use emitter::{
-    Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
-    EmitterPlugin, ExecutorControl, Matcher, Register, Registration, Report,
+    Contact, Credential, Emitter, EmitterContext, EmitterError, EmitterErrorKind, EmitterFacts,
+    EmitterPlugin, ExecutorControl, Found, Matcher, Register, Registration, Report,
 };
 pub use provider::{
-    Fate, MAX_CONSOLE, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
-    ProviderFacts, ProviderPlugin, console_end,
+    Fate, Leftover, MAX_CONSOLE, MAX_LEFTOVERS, Outcome, Provider, ProviderContext, ProviderError,
+    ProviderErrorKind, ProviderFacts, ProviderPlugin, console_end,
 };
 pub use registry::{EmitterEntry, EmitterRegistry, Made, ProviderEntry, ProviderRegistry};
 pub use secret::{SecretError, SecretRef};

@@ -75,6 +75,30 @@ pub trait Provider: Send + Sync {
         let _ = (instances, why, call);
         Vec::new()
     }
+
+    /// What machines of the fleet left behind that costs although nothing holds it any more, oldest first and at most
+    /// [`MAX_LEFTOVERS`]. For an operator: somebody may have wanted to keep it, so nobody but him removes it. Empty where a
+    /// machine takes all with it.
+    async fn leftovers(&self, fleet: &FleetId) -> Result<Vec<Leftover>, ProviderError> {
+        let _ = fleet;
+        Ok(Vec::new())
+    }
+}
+
+/// Most leftovers that are told of: who has as many knows what to do.
+pub const MAX_LEFTOVERS: usize = 1000;
+
+/// Something that outlived its machine, such as a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The provider's name of it.
+    pub id: String,
+    /// What it is and of which machines, in words.
+    pub what: String,
+    /// When it was made, where the provider says so.
+    pub created_at: Option<Timestamp>,
+    /// What an operator types or does to be rid of it.
+    pub remove: String,
 }
 
 /// Most bytes of a console that are kept: the end tells why a boot failed.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use model::{
-    EmitterName, Epoch, HolderId, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName, Seen,
-    StoredIntent, StoredOrders, StoredWorkload, Unmatched, Workload,
+    EmitterName, Epoch, HolderId, InstallationId, Intent, IntentKey, NamedJob, Order, PoolMemory,
+    PoolName, Seen, StoredIntent, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 
 use crate::BoxError;
@@ -90,6 +90,10 @@ pub trait Store: Send + Sync {
 
     /// Hints of all replicas. Lossy: the next look is the truth. Never ends by itself.
     fn hints(&self) -> BoxStream<'static, EmitterName>;
+
+    /// The id of the installation that this store belongs to, the same for all of its replicas: the one that is kept, or else
+    /// `proposed`, which is kept from now on. Of many who propose at once one is heard. A store that was wiped keeps a new one.
+    async fn installation(&self, proposed: &InstallationId) -> Result<InstallationId, StoreError>;
 
     /// Whether the store answers, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;

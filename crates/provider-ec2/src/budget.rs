@@ -25,6 +25,7 @@ pub(crate) struct Budget {
     listings: Pacer,
     images: Pacer,
     spot: Pacer,
+    disks: Pacer,
     consoles: Pacer,
 }
 
@@ -43,6 +44,8 @@ pub(crate) enum Cost {
     Images,
     /// DescribeSpotInstanceRequests.
     Spot,
+    /// DescribeVolumes.
+    Disks,
     /// GetConsoleOutput.
     Console,
 }
@@ -60,6 +63,7 @@ impl Budget {
             listings: pacer(100, 20.0),
             images: pacer(100, 20.0),
             spot: pacer(100, 20.0),
+            disks: pacer(100, 20.0),
             consoles: pacer(100, 20.0),
         }
     }
@@ -73,6 +77,7 @@ impl Budget {
             Cost::List(turn) => (&self.listings, None, turn),
             Cost::Images => (&self.images, None, Turn::Create),
             Cost::Spot => (&self.spot, None, Turn::Look),
+            Cost::Disks => (&self.disks, None, Turn::Look),
             Cost::Console => (&self.consoles, None, Turn::Look),
         };
         ([machines, Some((call, 1))], turn)

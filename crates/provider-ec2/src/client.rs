@@ -22,6 +22,7 @@ use crate::convert::Seen;
 use crate::error::{Failure, Fate};
 use crate::images::Found;
 use crate::launch::{self, Launch};
+use crate::leftovers::{Disk, disk};
 
 /// Longest time for one request. EC2 answers in one or two seconds; a launch of a hundred machines has been
 /// seen to take ten. A lease that ends earlier cuts it shorter.
@@ -32,6 +33,9 @@ const ACT_LIMIT: Duration = REQUEST_LIMIT.saturating_add(PATIENCE);
 
 /// Machines per page: the largest EC2 gives, as every page costs a call.
 const PAGE: i32 = 1000;
+
+/// Disks per page, the largest EC2 gives.
+const DISKS: i32 = 500;
 
 /// Longest console that is read: EC2 keeps 64 KiB.
 const CONSOLE: usize = 256 * 1024;
@@ -136,6 +140,26 @@ impl Client {
                     status: request.status()?.code()?.to_owned(),
                 })
             });
+        Ok(Page {
+            rows: rows.collect(),
+            next: next(answer.next_token()),
+        })
+    }
+
+    /// One page of the disks that are wanted.
+    pub(crate) async fn disks(
+        &self,
+        wanted: &[(&str, &[&str])],
+        token: Option<String>,
+        limit: Duration,
+    ) -> Result<Page<Disk>, Failure> {
+        let request = self.sdk().await.describe_volumes();
+        let request = request
+            .set_filters(Some(filters(wanted)))
+            .max_results(DISKS)
+            .set_next_token(token);
+        let answer = self.ask(Cost::Disks, limit, request.send()).await?;
+        let rows = answer.volumes().iter().filter_map(disk);
         Ok(Page {
             rows: rows.collect(),
             next: next(answer.next_token()),

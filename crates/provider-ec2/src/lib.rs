@@ -38,6 +38,8 @@ mod images;
 #[cfg(feature = "sdk")]
 mod launch;
 #[cfg(feature = "sdk")]
+mod leftovers;
+#[cfg(feature = "sdk")]
 mod provider;
 #[cfg(all(test, feature = "sdk"))]
 mod wave;

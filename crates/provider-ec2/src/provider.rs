@@ -12,7 +12,9 @@ use base64::Engine as _;
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
 use pacer::Turn;
-use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
+use ports::{
+    Call, Clock, Leftover, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind,
+};
 
 use crate::client::{Client, Wanted, over};
 use crate::config::Config;
@@ -49,6 +51,7 @@ const DELETE: &str = "delete machines";
 const RENEW: &str = "write until when machines are wanted";
 const ASK: &str = "ask guests to end their agents";
 const CONSOLE: &str = "read a console";
+const LEFTOVERS: &str = "list disks that outlived their machines";
 
 /// One account as a [`Provider`].
 pub(crate) struct Account {
@@ -380,6 +383,11 @@ impl Provider for Account {
 
     fn creations_wait(&self) -> Option<Duration> {
         self.client.launches_wait()
+    }
+
+    async fn leftovers(&self, fleet: &FleetId) -> Result<Vec<Leftover>, ProviderError> {
+        let left = self.disks_left(fleet).await;
+        left.map_err(|failure| self.error(LEFTOVERS, failure))
     }
 }
 

@@ -298,3 +298,51 @@ async fn a_notice_stands_while_it_cannot_be_asked_for() {
         assert!(listed[0].notice.is_some(), "{listed:?}");
     }
 }
+
+/// Prevents: an image whose second disk is kept fills the account with disks, and nobody hears of it.
+#[tokio::test]
+async fn a_disk_that_outlives_its_machine_is_told_of() {
+    let world = World::start(|settings| {
+        let image = settings.images.get_mut("ami-00000000000000001");
+        image.expect("an image").kept_disk = Some(100);
+    });
+    let fleet = "acme".parse().expect("the name of a fleet");
+    let left = async || world.provider.leftovers(&fleet).await.expect("a list");
+    let spec = json!({"image": "ami-00000000000000001", "types": [TYPE]});
+    let machines = made(&world, &batch(1, 7, spec)).await;
+    assert_eq!(left().await, [], "as long as the machines hold them");
+    let deleted = world.provider.delete(&machines, &call(&world)).await;
+    assert!(
+        deleted.iter().all(|it| matches!(it, Outcome::Done(_))),
+        "{deleted:?}"
+    );
+    world.clock.pass(Duration::from_secs(600));
+    let found = left().await;
+    assert_eq!(found.len(), 7);
+    let one = &found[0];
+    assert_eq!(
+        one.what,
+        "a disk of 100 GiB in eu-central-1a, of a machine of linux-7-1"
+    );
+    assert!(one.created_at.is_some());
+    assert_eq!(
+        one.remove,
+        format!(
+            "aws ec2 delete-volume --region eu-central-1 --volume-id {}",
+            one.id
+        )
+    );
+    let other = "other".parse().expect("the name of a fleet");
+    assert_eq!(world.provider.leftovers(&other).await.expect("a list"), []);
+    world
+        .ec2()
+        .settings()
+        .denied
+        .insert("DescribeVolumes".to_owned());
+    let refused = world
+        .provider
+        .leftovers(&fleet)
+        .await
+        .expect_err("no right");
+    assert_eq!(refused.kind, ProviderErrorKind::Unauthorized);
+}

@@ -136,7 +136,10 @@ impl Keeper {
         }
         self.metrics.scaler.set_lease(Some(epoch.0));
         let began = same.map_or_else(|| self.clock.boottime(), |term| term.began);
-        let taken_at = same.map_or_else(|| self.clock.now(), |term| term.taken_at);
+        // told anew at each renewal: were the wall clock set back since, no listing would be of this term for as long
+        let ago = self.clock.boottime().saturating_sub(began);
+        let now = self.clock.now();
+        let taken_at = now.checked_sub(ago).unwrap_or(now);
         let remembered = same.map_or(remembered, |term| term.remembered);
         let ends = same.map_or_else(|| CallEnd::at(until), |term| term.ends.clone());
         ends.set(until);

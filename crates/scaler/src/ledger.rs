@@ -14,6 +14,7 @@ use ports::Clock;
 use tokio::sync::Notify;
 
 use crate::refusals::Refusals;
+use crate::sought::Sought;
 
 /// How long it is remembered that a machine was called back: longer than any look is waited for.
 const CALLED_BACK_KEPT: Duration = Duration::from_secs(600);
@@ -59,6 +60,7 @@ struct State {
     next_news: u64,
     held: BTreeMap<PoolName, (String, Duration)>,
     refusals: Refusals,
+    sought: Sought,
 }
 
 /// Shared by the tick and the actions it began.
@@ -218,6 +220,11 @@ impl Ledger {
     /// What the CI server refuses to have cordoned.
     pub(crate) fn refusals<T>(&self, look: impl FnOnce(&mut Refusals) -> T) -> T {
         look(&mut self.lock().refusals)
+    }
+
+    /// Machines of which it could not be proven that they have no executor.
+    pub(crate) fn sought<T>(&self, look: impl FnOnce(&mut Sought) -> T) -> T {
+        look(&mut self.lock().sought)
     }
 
     /// Why nothing can be created for a pool now, if so.

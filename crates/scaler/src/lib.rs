@@ -18,11 +18,15 @@
 
 mod act;
 mod acting;
+mod ages;
 pub mod api;
 mod bootstrap;
 mod consoles;
+mod creating;
+mod deleting;
 pub mod drains;
 mod held;
+mod installation;
 mod keeping;
 mod lease;
 mod ledger;
@@ -37,6 +41,7 @@ mod refusals;
 mod reload;
 mod run;
 mod showing;
+mod sought;
 mod tick;
 mod unseen;
 mod view;

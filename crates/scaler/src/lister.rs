@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::ages::{Ages, Moment};
+use crate::installation::Installation;
 use crate::run::Timing;
 
 /// What each provider listed last. Clones are the same.
@@ -87,6 +89,28 @@ impl Listings {
             .collect()
     }
 
+    /// As [`Listings::since`]. One that is dated later than `now` is no whole one either: the wall clock was set back after it,
+    /// and what it is older than cannot be told.
+    pub(crate) fn between(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> BTreeMap<ProviderName, Seen<Vec<Instance>>> {
+        let mut listings = self.since(since);
+        for listing in listings.values_mut() {
+            if let Seen::Complete { value, at } = listing
+                && *at > now
+            {
+                *listing = Seen::Partial {
+                    value: std::mem::take(value),
+                    at: *at,
+                    why: vec!["it has not been listed since the clock was set back".to_owned()],
+                };
+            }
+        }
+        listings
+    }
+
     /// Asks a provider to be listed again soon.
     pub(crate) fn again(&self, provider: &ProviderName) {
         if let Some(heard) = self.lock().get(provider) {
@@ -133,6 +157,7 @@ pub(crate) struct Listers {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
     pub(crate) listings: Listings,
+    pub(crate) installation: Arc<Installation>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: BTreeMap<ProviderName, (Arc<dyn Provider>, CancellationToken)>,
     /// Those of the running that the configuration does not name any more, or that stood where they stand no more.
@@ -294,6 +319,7 @@ impl Listers {
             condition,
             seen,
             again,
+            installation: self.installation.clone(),
             unwanted: self.listings.unwanted.subscribe(),
         };
         let stop = self.stop.child_token();
@@ -355,6 +381,7 @@ pub(crate) struct Lister {
     pub(crate) condition: Condition,
     pub(crate) seen: watch::Sender<Seen<Vec<Instance>>>,
     pub(crate) again: Arc<Notify>,
+    pub(crate) installation: Arc<Installation>,
     /// Whose machines are not told that they are wanted.
     pub(crate) unwanted: watch::Receiver<BTreeSet<PoolName>>,
 }
@@ -365,7 +392,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(900);
 /// again. Not at once: a round may take as long as [`RENEW_LIMIT`], and a take-over waits for a listing.
 const RENEW_FIRST: Duration = Duration::from_secs(60);
 /// ... for so long: three renewals in a row may fail.
-const WANTED_FOR: Duration = Duration::from_secs(3600);
+pub(crate) const WANTED_FOR: Duration = Duration::from_secs(3600);
 /// Longest time one round of renewals may take: it delays the next listing.
 const RENEW_LIMIT: Duration = Duration::from_secs(20);
 
@@ -404,16 +431,27 @@ impl Lister {
 
     async fn list_until(&self, stop: &CancellationToken) {
         let mut said = String::new();
+        let mut ages = Ages::default();
         let mut renew_at = self.clock.boottime() + RENEW_FIRST;
         loop {
-            let at = self.clock.now();
+            let asked = Moment {
+                wall: self.clock.now(),
+                boottime: self.clock.boottime(),
+            };
             let list = timeout(&*self.clock, self.limit, self.provider.list(&self.fleet));
             let listed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 listed = list => listed,
             };
-            let text = self.publish(listed, at);
+            let listed = listed.map(|listed| {
+                listed.map(|mut listing| {
+                    let is_whole = listing.unknown.is_empty();
+                    ages.put_right(&mut listing.instances, is_whole, asked);
+                    listing
+                })
+            });
+            let text = self.publish(listed, asked.wall);
             if said != text {
                 if text.is_empty() {
                     info!(provider = %self.name, "the whole listing is seen again");
@@ -466,6 +504,8 @@ impl Lister {
         }
         let now = self.clock.now();
         let until = now.checked_add(WANTED_FOR).unwrap_or(now);
+        let signature = self.installation.ask().await;
+        let until = signature.map_or(until, |signature| signature.sign(until));
         let call = Call::within(self.clock.clone(), RENEW_LIMIT);
         let renewed = call
             .run(RENEW_LIMIT, self.provider.renew(&alive, until, &call))

@@ -170,6 +170,7 @@ mod tests {
             creation_held: None,
             control_refused: None,
             cordon_refused: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             offer_news: Default::default(),
         };
         let listing = Seen::Complete {

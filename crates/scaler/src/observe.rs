@@ -1,6 +1,6 @@
 //! Puts together what is known: the store's record, the providers' listings, and what actions taught since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{FleetObservation, Observation, PoolSeen, Supply};
 use jiff::Timestamp;
@@ -19,6 +19,9 @@ pub(crate) struct Observed {
     /// Until when calls may have been in flight whose intents were lost, for each pool.
     pub(crate) lost_at: BTreeMap<PoolName, Option<Timestamp>>,
     pub(crate) changes: BTreeMap<PoolName, Changes>,
+    /// Pools whose memory was written by a clock that was ahead: it is written anew, or what is put right would be as new at
+    /// every tick.
+    pub(crate) put_right: BTreeSet<PoolName>,
     /// Pools whose record in the store is not what we write, and what is wrong with it: they are left alone.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
 }
@@ -54,6 +57,7 @@ pub(crate) fn observe(
     let mut pools = BTreeMap::new();
     let mut changes = BTreeMap::new();
     let mut lost_at = BTreeMap::new();
+    let mut put_right = BTreeSet::new();
     let mut unreadable = BTreeMap::new();
     for (name, pool) in fleet.pools.iter().chain(orphans) {
         let mut stored = record.pools.remove(name).unwrap_or_default();
@@ -85,20 +89,26 @@ pub(crate) fn observe(
                 Some(memory) => memory.intents_lost_at,
             },
         );
+        let written = stored.memory.unwrap_or_default();
+        let memory = written.clone().no_later_than(now);
+        if memory != written {
+            put_right.insert(name.clone());
+        }
         let seen = PoolSeen {
             workload,
             intents: stored.intents,
-            memory: stored.memory.unwrap_or_default(),
+            memory,
             next_sequence: sequences.get(name).copied().unwrap_or_default(),
             creation_held: fleet.ledger.held(name, boottime),
             control_refused: fleet.ledger.refusals(|all| all.of_pool(name, boottime)),
             cordon_refused: fleet.ledger.refusals(|all| all.of_machines(name, boottime)),
+            join_doubts: fleet.ledger.sought(|all| all.of_pool(name, boottime)),
             offer_news: learned.news_of(name),
         };
         pools.insert(name.clone(), seen);
     }
     // the scaler before may have ended an intent for what a newer listing showed it than our last one
-    let listings = fleet.listings.since(term.taken_at);
+    let listings = fleet.listings.between(term.taken_at, now);
     let rival = engine::rival(&listings, term.epoch, term.taken_at, now);
     let observation = FleetObservation {
         fleet: fleet.id.clone(),
@@ -115,6 +125,7 @@ pub(crate) fn observe(
     Observed {
         fleet: observation,
         lost_at,
+        put_right,
         changes,
         unreadable,
     }
@@ -147,11 +158,12 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         let seen = PoolSeen {
             workload,
             intents: stored.intents,
-            memory: stored.memory.unwrap_or_default(),
+            memory: stored.memory.unwrap_or_default().no_later_than(now),
             next_sequence: 0,
             creation_held: None,
             control_refused: None,
             cordon_refused: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

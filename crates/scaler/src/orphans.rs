@@ -2,13 +2,14 @@
 //! was split. They carry our fleet's mark and nobody wants them, and a build may run on each of them.
 //!
 //! They leave like any idle machine, by the engine and with all of its proofs, under a policy that wants none. That takes
-//! somebody who tells what runs on them: probot goes on to report executors of pools that it does not know, and each machine
-//! of such a pool must name, in its tag, an executor at a CI server whose executors may be controlled. Else the pool is left
-//! alone, counted against the caps, and reported: nobody here knows what its machines do.
+//! somebody who tells what runs on them: probot goes on to report executors of pools that it does not know. And it must be known
+//! what the machines join: each names an executor in its tag, or the pool's memory has it from when it was configured
+//! ([`model::Joins`]). By that those whose agents enrolled themselves are matched by their names, those of `executor: none` have
+//! no builds, and those whose executors cannot be controlled leave as their pool's `scale_in` said. Else the pool is left alone,
+//! counted against the caps, and reported: nobody here knows what its machines do.
 //!
 //! After a day they are no longer told that they are wanted. So the guest of each, which does know what its agent does, ends it
-//! after its build (docs/guest.md). A machine without a guest stays: tags do not tell one that serves something else, of
-//! `executor: none`, from one whose agent enrolled itself.
+//! after its build (docs/guest.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +17,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::rules::ScaleIn;
 use model::{
-    Boot, Bootstrap, EmitterName, ExecutorMode, Instance, InstanceName, OnStale, Policy, PoolName,
-    Reuse, Rule, RuleKind, Seen, Standing, WorkloadTrust, age,
+    Boot, Bootstrap, EmitterName, ExecutorMode, Instance, InstanceName, Joins, OnStale, Policy,
+    PoolName, Reuse, Rule, RuleKind, Seen, Standing, UncontrolledLeave, WorkloadTrust, age,
 };
+use ports::FleetRecord;
 
 use crate::run::{Fleet, Pool};
 
@@ -28,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(600);
 
 /// Such a machine leaves when it has been idle for so long.
 const IDLE_FOR: Duration = Duration::from_secs(60);
+
+/// So many of one pool begin to leave within a minute at most: a mistake of ours is seen before it is complete.
+const AT_ONCE: u32 = 10;
 
 /// How old a look may be, where no pool of the same CI server says it.
 const FRESH_FOR: Duration = Duration::from_secs(120);
@@ -43,6 +48,10 @@ const MOST: usize = 100;
 pub(crate) struct Orphans {
     /// By name.
     pub(crate) pools: BTreeMap<PoolName, Pool>,
+    /// Pools that are not configured and have machines.
+    pub(crate) found: BTreeSet<PoolName>,
+    /// What the machines of each joined, as far as the store was read: `None` where it does not know.
+    joined: BTreeMap<PoolName, Option<Joins>>,
     /// When the last machine of each was listed: the executors are removed after the machines.
     listed: BTreeMap<PoolName, Timestamp>,
     /// Why each of the others is left alone.
@@ -66,7 +75,12 @@ impl Orphans {
             let of_pool = found.entry(instance.pool().clone()).or_default();
             of_pool.push(instance.clone());
         }
-        let mut orphans = Orphans::default();
+        let mut orphans = Orphans {
+            found: found.keys().take(MOST).cloned().collect(),
+            joined: self.joined,
+            ..Orphans::default()
+        };
+        orphans.joined.retain(|pool, _| found.contains_key(pool));
         for (name, pool) in self.pools {
             // it is configured again
             if fleet.pools.contains_key(&name) {
@@ -99,10 +113,18 @@ impl Orphans {
             if !machines.iter().all(old) {
                 continue;
             }
-            let emitter = all_dated(&machines).and_then(|()| emitter_of(fleet, &machines));
-            match emitter {
-                Ok((emitter, settle)) => {
-                    let pool = wanted_by_nobody(fleet, &name, emitter, settle);
+            let way = match emitter_of(fleet, &machines) {
+                Ok(way) => Ok(way),
+                // by the next tick the store has been read
+                Err(_) if !orphans.joined.contains_key(&name) => continue,
+                Err(why) => match orphans.joined.get(&name).and_then(Option::as_ref) {
+                    Some(joins) => way_of(fleet, joins, &machines),
+                    None => Err(why),
+                },
+            };
+            match way {
+                Ok((emitter, executors)) => {
+                    let pool = wanted_by_nobody(fleet, &name, emitter, executors);
                     orphans.listed.insert(name.clone(), now);
                     orphans.pools.insert(name, pool);
                 }
@@ -117,6 +139,16 @@ impl Orphans {
         orphans
     }
 
+    /// What the store knows of the pools that were found.
+    pub(crate) fn learn(&mut self, record: &FleetRecord) {
+        for pool in &self.found {
+            let stored = record.pools.get(pool);
+            let memory = stored.and_then(|stored| stored.memory.as_ref());
+            let joins = memory.and_then(|memory| memory.joins.clone());
+            self.joined.insert(pool.clone(), joins);
+        }
+    }
+
     /// Pools whose machines are not told any more that they are wanted.
     pub(crate) fn unwanted(&self, now: Timestamp) -> BTreeSet<PoolName> {
         let left = self.left_since.iter();
@@ -125,19 +157,8 @@ impl Orphans {
     }
 }
 
-/// The engine lets nothing go that may be young, and of these it could not be told.
-fn all_dated(machines: &[Instance]) -> Result<(), String> {
-    let undated = machines.iter().find(|machine| machine.created_at.is_none());
-    undated.map_or(Ok(()), |machine| {
-        let name = &machine.name;
-        Err(format!(
-            "its provider does not tell when {name} was created, and what may be young does not leave"
-        ))
-    })
-}
-
 /// The CI server that all of these machines joined, with its settle time.
-fn emitter_of(fleet: &Fleet, machines: &[Instance]) -> Result<(EmitterName, Duration), String> {
+fn emitter_of(fleet: &Fleet, machines: &[Instance]) -> Result<Way, String> {
     let mut emitters = machines.iter().map(|machine| {
         let executor = machine.executor.as_ref();
         executor
@@ -151,25 +172,62 @@ fn emitter_of(fleet: &Fleet, machines: &[Instance]) -> Result<(EmitterName, Dura
             return Err(format!("its machines joined both {first} and {other}"));
         }
     }
-    match fleet.settles.get(first) {
-        Some(settle) if fleet.controls.contains_key(first) => Ok((first.clone(), *settle)),
+    managed(fleet, first)
+}
+
+/// How machines leave whose executors Parmanu controls.
+fn managed(fleet: &Fleet, emitter: &EmitterName) -> Result<Way, String> {
+    match fleet.settles.get(emitter) {
+        Some(settle) if fleet.controls.contains_key(emitter) => {
+            let settle = *settle;
+            Ok((Some(emitter.clone()), ExecutorMode::Managed { settle }))
+        }
         _ => Err(format!(
-            "executors of {first} cannot be controlled by this configuration"
+            "executors of {emitter} cannot be controlled by this configuration"
         )),
     }
 }
 
+/// How the machines of a pool leave by what it was when it was configured; all of them must be younger than that. One that
+/// does not tell its age may be older.
+fn way_of(fleet: &Fleet, joins: &Joins, machines: &[Instance]) -> Result<Way, String> {
+    let is_older = |machine: &&Instance| machine.created_at.is_none_or(|at| at < joins.since);
+    if let Some(machine) = machines.iter().find(is_older) {
+        let name = &machine.name;
+        return Err(format!(
+            "{name} may be older than what is known of its pool, and may have joined another CI server"
+        ));
+    }
+    let Some(emitter) = &joins.emitter else {
+        return Ok((None, ExecutorMode::None));
+    };
+    match joins.uncontrolled {
+        None => managed(fleet, emitter),
+        Some(UncontrolledLeave::ByThemselves) => Err(format!(
+            "executors of {emitter} could not be controlled, and its pool let machines leave by themselves only"
+        )),
+        // somebody has to look at them
+        Some(leave) if fleet.settles.contains_key(emitter) => {
+            Ok((Some(emitter.clone()), ExecutorMode::ReadOnly { leave }))
+        }
+        Some(_) => Err(format!("{emitter} is not configured any more")),
+    }
+}
+
+/// A CI server, and what is possible there.
+type Way = (Option<EmitterName>, ExecutorMode);
+
 fn wanted_by_nobody(
     fleet: &Fleet,
     name: &PoolName,
-    emitter: EmitterName,
-    settle: Duration,
+    emitter: Option<EmitterName>,
+    executors: ExecutorMode,
 ) -> Pool {
     let mut siblings = fleet.pools.values().map(|pool| &pool.policy);
-    let sibling = siblings.find(|policy| policy.emitter.as_ref() == Some(&emitter));
+    let sibling = siblings.find(|policy| policy.emitter == emitter);
     let policy = Policy {
         pool: name.clone(),
-        emitter: Some(emitter.clone()),
+        emitter,
         slots: 1,
         min: 0,
         max: 0,
@@ -177,7 +235,7 @@ fn wanted_by_nobody(
             expect: GRACE / 10,
             timeout: GRACE,
         },
-        executors: ExecutorMode::Managed { settle },
+        executors,
         executors_appear: false,
         reuse: Reuse::default(),
         bootstrap: Bootstrap::PerMachine,
@@ -188,7 +246,10 @@ fn wanted_by_nobody(
         },
         rules: vec![Rule::always(
             "of pools that are not configured",
-            RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+            RuleKind::ScaleIn(ScaleIn {
+                at_most: Some(AT_ONCE),
+                ..ScaleIn::fixed(IDLE_FOR)
+            }),
         )],
         standing: Standing::default(),
     };

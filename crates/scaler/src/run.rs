@@ -22,6 +22,7 @@ use tracing::error;
 
 use crate::api::Api;
 use crate::consoles::Told;
+use crate::installation::Installation;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
 use crate::lister::{Listers, Listings, Retiring};
@@ -324,6 +325,8 @@ impl Scaler {
         }
         self.metrics.scaler.watches(&engine::invariants::IDS);
         let listings = Listings::default();
+        let installation =
+            Installation::new(self.store.clone(), self.clock.clone(), self.holder.clone());
         let mut listers = Listers {
             fleet: self.id.clone(),
             clock: self.clock.clone(),
@@ -331,6 +334,7 @@ impl Scaler {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             listings: listings.clone(),
+            installation: Arc::new(installation),
             stop: stop.clone(),
             running: BTreeMap::new(),
             retiring: Retiring::new(),
@@ -425,6 +429,7 @@ impl Scaler {
             said: String::new(),
             meter: crate::measure::Meter::default(),
             rival: None,
+            sign: None,
             orphans: Orphans::default(),
             said_of_orphans: String::new(),
             held: crate::held::Held::default(),

@@ -37,6 +37,7 @@ impl Ticker {
         };
         match self.read().await {
             Ok(record) => {
+                self.orphans.learn(&record);
                 let now = self.fleet.clock.now();
                 let mut looked = overlook(&self.fleet, record, now);
                 self.held.judge(

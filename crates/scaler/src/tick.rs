@@ -1,11 +1,11 @@
 //! One pass: read, plan, check, commit, dispatch. Nothing in it waits for a CI server or a cloud.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
-    Action, FleetObservation, Grant, Observation, Plan, PoolPlan, Record, Supply, invariants,
+    Action, FleetObservation, Grant, Observation, Plan, PoolPlan, Record, Sign, Supply, invariants,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use crate::held::{self, Held};
 use crate::keeping::Keeping;
 use crate::lease::Term;
 use crate::ledger::{Changes, Update};
-use crate::lister::Listers;
+use crate::lister::{Listers, WANTED_FOR};
 use crate::measure::{self, Meter};
 use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
@@ -65,6 +65,8 @@ pub(crate) struct Ticker {
     pub(crate) meter: Meter,
     /// Who else acted for this fleet at the last tick.
     pub(crate) rival: Option<String>,
+    /// The last renewal by somebody with another store.
+    pub(crate) sign: Option<Sign>,
     /// Machines of pools that are not configured.
     pub(crate) orphans: Orphans,
     pub(crate) said_of_orphans: String,
@@ -82,6 +84,9 @@ pub(crate) struct Ticker {
     pub(crate) changes: watch::Receiver<Option<Arc<Parts>>>,
     pub(crate) listers: Listers,
 }
+
+/// What each provider listed last.
+type Listed = BTreeMap<ProviderName, Seen<Vec<Instance>>>;
 
 /// One pool's part of a tick.
 pub(crate) struct Planned {
@@ -235,8 +240,11 @@ impl Ticker {
     }
 
     pub(crate) async fn read(&self) -> Result<ports::FleetRecord, StoreError> {
-        let pools = self.fleet.pools.keys().chain(self.orphans.pools.keys());
-        let pools: Vec<PoolName> = pools.cloned().collect();
+        let pools = self.fleet.pools.keys();
+        let pools = pools.chain(self.orphans.pools.keys());
+        // a set, since an orphan is among those that are found
+        let pools: BTreeSet<PoolName> = pools.chain(&self.orphans.found).cloned().collect();
+        let pools: Vec<PoolName> = pools.into_iter().collect();
         let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
         self.fleet.store.read(&pools, &emitters).await
     }
@@ -255,6 +263,7 @@ impl Ticker {
             Ok(record) => record,
             Err(error) => return self.store_failed(&error, "nothing is decided"),
         };
+        self.orphans.learn(&record);
         let now = self.fleet.clock.now();
         let (emitters, orders) = (record.emitters.clone(), record.orders.clone());
         let mut observed = observe(
@@ -266,6 +275,10 @@ impl Ticker {
             &self.sequences,
             now,
         );
+        if observed.fleet.rival.is_none() {
+            let sign = self.sign_of_a_rival(&observed.fleet.listings, now).await;
+            observed.fleet.rival = sign;
+        }
         let overrides = observed.fleet.overrides.clone();
         let listings = observed.fleet.listings.clone();
         self.look_for_unseen(&mut observed.fleet, now);
@@ -360,11 +373,31 @@ impl Ticker {
             if !stay.is_empty() {
                 warn!(
                     pools = stay,
-                    "machines of pools that are not configured stay, since nobody can tell what they do: delete them by hand, or configure their pools again; after a day their guests, where they have one, end them when they are idle"
+                    "machines of pools that are not configured stay, since nobody can tell what they do or make them leave: delete them by hand, or configure their pools again; after a day their guests, where they have one, end them when they are idle"
                 );
             }
             self.said_of_orphans = said;
         }
+    }
+
+    /// The last renewal by somebody with another store, in words, while it is taken for a sign. It is remembered, since our own
+    /// renewal is written over his.
+    async fn sign_of_a_rival(&mut self, listings: &Listed, now: Timestamp) -> Option<String> {
+        let installation = self.listers.installation.clone();
+        let seen = |ours| engine::renewed_by_another(listings, ours, WANTED_FOR, now);
+        let known = match installation.known() {
+            Some(known) => Some(known),
+            None => installation.ask().await,
+        };
+        let last = self.sign.as_ref().map(|sign| sign.at);
+        let is_news = |sign: &Sign| last.is_none_or(|last| sign.at > last);
+        if known.and_then(seen).is_some_and(|sign| is_news(&sign)) {
+            // a store that was wiped belongs to another id now, and what was not ours may be
+            let asked = installation.ask().await.and_then(seen);
+            self.sign = asked.filter(is_news).or(self.sign.take());
+        }
+        self.sign.take_if(|sign| !sign.holds(now));
+        self.sign.as_ref().map(|sign| sign.what.clone())
     }
 
     /// Says loudly, and once, that somebody else acts for the fleet, and that he does no more.
@@ -497,7 +530,8 @@ impl Ticker {
                 keeps: self.held.keeps().get(&plan.pool).cloned(),
                 ..plan.memory.clone()
             };
-            let memory = (memory != seen.seen.memory).then_some(memory);
+            let is_old = memory == seen.seen.memory && !observed.put_right.contains(&plan.pool);
+            let memory = (!is_old).then_some(memory);
             let decision = is_new.then(|| {
                 let (digest, inputs) = self.inputs(pool, now);
                 serde_json::json!({

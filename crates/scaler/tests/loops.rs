@@ -886,6 +886,65 @@ fn two_installations_of_one_fleet_stop_each_others_deletions() {
     });
 }
 
+/// Whether the last plans of a scaler say that another installation is at work.
+fn knows_a_rival(scaler: &support::Running) -> bool {
+    let view = scaler.view.borrow();
+    let mut reasons = view.pools.iter().flat_map(|pool| &pool.reasons);
+    reasons.any(|reason| reason.contains("another installation acts for this fleet"))
+}
+
+/// Two that make nothing know of each other when each has told the machines that they are wanted, and nothing that one of
+/// them does not want leaves. Neither forgets it between two renewals of the other, since each writes over the other's mark.
+#[test]
+fn two_installations_that_make_nothing_stop_each_other_within_a_renewal() {
+    let three = vec![PoolSetup { min: 3, ..LINUX }];
+    simulate(with(|setup| setup.pools = three), |sim| async move {
+        let (_our_probot, ours) = start(&sim, 0, 0);
+        sim.until("three stand", SECOND * 60, |world| world.all_alive() == 3)
+            .await;
+        sim.pass(SECOND * 600).await;
+        let other = sim.elsewhere();
+        let (their_probot, theirs) = start(&other, 0, 0);
+        sim.pass(SECOND * 100).await;
+        assert!(knows_a_rival(&ours), "he has renewed");
+        sim.pass(SECOND * 900).await;
+        assert!(knows_a_rival(&theirs), "we have renewed since he came");
+        for _ in 0..60 {
+            sim.pass(SECOND * 60).await;
+            assert!(knows_a_rival(&ours) && knows_a_rival(&theirs));
+        }
+        assert_eq!(sim.world().all_alive(), 3);
+        assert_eq!(sim.cloud("sim").deletions().len(), 0);
+        theirs.stop().await;
+        drop(their_probot);
+        sim.pass(SECOND * 3700).await;
+        assert!(!knows_a_rival(&ours), "he stopped an hour ago");
+        ours.stop().await;
+    });
+}
+
+/// The store has another id then, what was renewed before is nobody's sign, and the replica that stands by renews with the new one.
+#[test]
+fn a_store_that_was_wiped_is_no_rival_of_itself() {
+    let three = vec![PoolSetup { min: 3, ..LINUX }];
+    simulate(with(|setup| setup.pools = three), |sim| async move {
+        let (_probot, ours) = start(&sim, 0, 0);
+        let standby = sim.scaler("standby");
+        sim.pass(SECOND * 1200).await;
+        for _ in 0..3 {
+            sim.store.wipe();
+            for _ in 0..120 {
+                sim.pass(SECOND * 20).await;
+                assert!(!knows_a_rival(&ours) && !knows_a_rival(&standby));
+            }
+        }
+        assert_eq!(sim.world().all_alive(), 3);
+        assert!(sim.cloud("sim").renewals() > 8);
+        standby.stop().await;
+        ours.stop().await;
+    });
+}
+
 /// A pool that is not configured any more drains: its idle machines leave by the ordinary way, and a busy one when its job
 /// is done.
 #[test]
@@ -925,5 +984,120 @@ fn the_machines_of_a_pool_that_was_removed_leave_and_kill_nothing() {
         .await;
         assert_eq!(sim.world().open_jobs(), 0);
         assert_eq!(sim.world().alive("linux").len(), 1);
+    });
+}
+
+/// A pool that was removed and whose machines name no executor in their tags.
+fn removed(mac: PoolSetup, life: impl AsyncFn(&Sim, &Sim)) {
+    let pools = vec![PoolSetup { min: 1, ..LINUX }, mac];
+    simulate(with(|setup| setup.pools = pools), |sim| async move {
+        let before = start(&sim, 0, 0);
+        sim.until("both pools have what they want", SECOND * 60, |world| {
+            world.alive("linux").len() == 1 && world.alive("mac").len() == 2
+        })
+        .await;
+        sim.pass(SECOND * 10).await;
+        drop(before);
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        life(&sim, &after).await;
+        assert_eq!(sim.world().alive("linux").len(), 1);
+    });
+}
+
+const MAC: PoolSetup = PoolSetup {
+    name: "mac",
+    min: 2,
+    ..LINUX
+};
+
+/// Agents that enrolled themselves are matched by their machines' names: the idle one leaves by its cordon, the busy one after
+/// its job.
+#[test]
+fn machines_of_a_removed_pool_whose_agents_enrolled_themselves_leave_and_kill_nothing() {
+    let mac = PoolSetup {
+        bootstrap: Bootstrap::Shared,
+        enrols: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        sim.world().push("ci", "mac", SECOND * 1500);
+        let _loops = start(after, 0, 0);
+        sim.until("the idle one has left", SECOND * 1000, |world| {
+            world.alive("mac").len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 1);
+        sim.until("the busy one has left too", SECOND * 1500, |world| {
+            world.alive("mac").is_empty() && world.executors().len() == 1
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 0);
+    });
+}
+
+/// Machines that join no CI server have no builds; they leave once they are no longer young.
+#[test]
+fn machines_of_a_removed_pool_that_join_nothing_leave() {
+    let mac = PoolSetup {
+        joins_nothing: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        let _loops = start(after, 0, 0);
+        sim.pass(SECOND * 500).await;
+        assert_eq!(
+            sim.world().alive("mac").len(),
+            2,
+            "a configuration may still be on its way"
+        );
+        sim.until("they have left", SECOND * 600, |world| {
+            world.alive("mac").is_empty()
+        })
+        .await;
+    });
+}
+
+/// Where executors cannot be controlled they leave as the pool's `scale_in` said.
+#[test]
+fn machines_of_a_removed_pool_that_cannot_be_controlled_are_asked_to_end() {
+    let mac = PoolSetup {
+        uncontrolled: Some(UncontrolledLeave::AskGuest),
+        emitter: "ci-b",
+        ..MAC
+    };
+    let is_there = |pools: &mut Vec<PoolSetup>| {
+        pools.push(PoolSetup {
+            name: "docs",
+            emitter: "ci-b",
+            uncontrolled: Some(UncontrolledLeave::AskGuest),
+            ..LINUX
+        });
+    };
+    removed(mac, async |sim, after| {
+        sim.world().push("ci-b", "mac", SECOND * 1500);
+        let mut after = after.clone();
+        is_there(&mut after.setup.pools);
+        let _loops = start(&after, 0, 0);
+        sim.until("both have left", SECOND * 3000, |world| {
+            world.alive("mac").is_empty()
+        })
+        .await;
+        assert_eq!(sim.world().open_jobs(), 0);
+    });
+}
+
+/// What the store does not know (it was wiped meanwhile) nobody knows: they stay.
+#[test]
+fn machines_of_a_removed_pool_stay_when_nobody_knows_what_they_joined() {
+    let mac = PoolSetup {
+        joins_nothing: true,
+        ..MAC
+    };
+    removed(mac, async |sim, after| {
+        sim.store.wipe();
+        let _loops = start(after, 0, 0);
+        sim.pass(SECOND * 3600).await;
+        assert_eq!(sim.world().alive("mac").len(), 2);
     });
 }

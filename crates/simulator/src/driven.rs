@@ -123,6 +123,7 @@ impl Driven {
                 creation_held: None,
                 control_refused: None,
                 cordon_refused: BTreeMap::new(),
+                join_doubts: BTreeMap::new(),
                 offer_news: Vec::new(),
             },
             intents_lost_at: None,

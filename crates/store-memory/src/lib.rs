@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use model::{EmitterName, Epoch, HolderId, Order, PoolName};
+use model::{EmitterName, Epoch, HolderId, InstallationId, Order, PoolName};
 use ports::{
     Acquired, Clock, FleetRecord, LeaseName, PoolCommit, Store, StoreError, StoreErrorKind, Wake,
     WorkloadWrite,
@@ -211,6 +211,12 @@ impl Store for MemoryStore {
             Some((wake, receiver))
         });
         stream::iter([Wake::All]).chain(hints).boxed()
+    }
+
+    async fn installation(&self, proposed: &InstallationId) -> Result<InstallationId, StoreError> {
+        let mut state = self.lock();
+        let kept = state.installation.get_or_insert_with(|| proposed.clone());
+        Ok(kept.clone())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

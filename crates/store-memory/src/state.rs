@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use model::{
-    EmitterName, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName, StoredIntent,
-    StoredOrder, StoredOrders, StoredWorkload, Unmatched, Workload,
+    EmitterName, InstallationId, Intent, IntentKey, NamedJob, Order, PoolMemory, PoolName,
+    StoredIntent, StoredOrder, StoredOrders, StoredWorkload, Unmatched, Workload,
 };
 use ports::{EmitterStatus, FleetRecord, PoolCommit, PoolRecord, ProbeFailure, WorkloadWrite};
 
@@ -32,6 +32,7 @@ impl<T> Dated<T> {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) leases: Leases,
+    pub(crate) installation: Option<InstallationId>,
     pools: BTreeMap<PoolName, Pool>,
     emitters: BTreeMap<EmitterName, Emitter>,
     orders: BTreeMap<String, Ordered>,

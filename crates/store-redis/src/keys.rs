@@ -72,6 +72,10 @@ impl Keys {
         format!("{}:{pool}:decisions", self.prefix)
     }
 
+    pub(crate) fn installation(&self) -> String {
+        format!("{}:installation", self.prefix)
+    }
+
     pub(crate) fn overrides(&self) -> String {
         format!("{}:overrides", self.prefix)
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use model::{EmitterName, Epoch, FleetId, HolderId, Order, PoolName};
+use model::{EmitterName, Epoch, FleetId, HolderId, InstallationId, Order, PoolName};
 use ports::{
     Acquired, FleetRecord, Lease, LeaseName, PoolCommit, SecretRef, Store, StoreError,
     StoreErrorKind, Wake, WorkloadWrite,
@@ -286,6 +286,22 @@ impl Store for RedisStore {
             Heard::Message(name) => name.parse().ok(),
             Heard::Connected => None,
         })
+    }
+
+    async fn installation(&self, proposed: &InstallationId) -> Result<InstallationId, StoreError> {
+        let mut line = self.link.line();
+        let key = self.keys.installation();
+        // for ever: it goes with the store. Not in a transaction, which takes a right of its own: of a wipe between the two the
+        // next call tells
+        let mut both = redis::pipe();
+        both.cmd("SET").arg(&key).arg(proposed.as_str()).arg("NX");
+        both.ignore().get(&key);
+        let call = both.query_async::<(Option<String>,)>(&mut line.connection);
+        let (kept,) = self
+            .call("keep the installation's id", line.number, call)
+            .await?;
+        let kept = kept.unwrap_or_else(|| proposed.to_string());
+        Ok(InstallationId::new(kept))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! Control verbs: repeatable, one-way across epochs, never idle by mistake.
 
-use model::{Cordon, Work};
+use model::{Cordon, ExecutorId, Work};
+use ports::{Contact, EmitterError, Found};
 
 use super::{
     EPOCH, EmitterHarness, LATER, Shown, cordon, instance, is_idle, look, machine, read, refused,
@@ -195,6 +196,67 @@ pub async fn a_read_without_rights_is_never_idle(harness: &dyn EmitterHarness) -
     harness.hide().await?;
     if let Ok(reading) = harness.control().read(&executor).await {
         assert!(!is_idle(&reading), "{reading:?}");
+    }
+    Ok(())
+}
+
+/// What is said of machine number `index` when it is about to be deleted.
+async fn find(
+    harness: &dyn EmitterHarness,
+    index: u32,
+    known: Option<&ExecutorId>,
+) -> Result<Found, EmitterError> {
+    harness.control().find(&instance(index), known).await
+}
+
+/// Whether an answer would have a machine deleted that no look showed an executor of.
+fn is_absent(found: &Result<Found, EmitterError>) -> bool {
+    matches!(found, Ok(Found::Absent))
+}
+
+/// Without it the first build of a machine that joined late, between the last look and the deletion, dies.
+pub async fn an_executor_that_joined_a_moment_ago_is_found(harness: &dyn EmitterHarness) -> Shown {
+    // whatever is kept from look to look is kept now, and knows nothing of it
+    look(harness).await;
+    assert!(is_absent(&find(harness, 0, None).await));
+    let executor = machine(harness, 0).await.executor;
+    for known in [None, Some(&executor)] {
+        match find(harness, 0, known).await {
+            Ok(Found::There {
+                executor: found,
+                contact: Contact::Live | Contact::Untold,
+            }) => assert_eq!(found, executor),
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Without it no machine whose agent never started is ever deleted.
+pub async fn an_executor_that_never_was_is_absent(harness: &dyn EmitterHarness) -> Shown {
+    let found = find(harness, 9, None).await;
+    assert!(is_absent(&found), "{found:?}");
+    Ok(())
+}
+
+/// Without it a CI server that is down has no executors, and every machine that boots is deleted.
+pub async fn a_search_that_fails_is_no_absence(harness: &dyn EmitterHarness) -> Shown {
+    let executor = machine(harness, 0).await.executor;
+    harness.fail().await?;
+    for known in [None, Some(&executor)] {
+        let found = find(harness, 0, known).await;
+        assert!(!is_absent(&found), "{found:?}");
+    }
+    Ok(())
+}
+
+/// Without it a machine goes with its build as soon as somebody takes a right from the token.
+pub async fn a_search_without_rights_is_no_absence(harness: &dyn EmitterHarness) -> Shown {
+    let executor = machine(harness, 0).await.executor;
+    harness.hide().await?;
+    for known in [None, Some(&executor)] {
+        let found = find(harness, 0, known).await;
+        assert!(!is_absent(&found), "{found:?}");
     }
     Ok(())
 }

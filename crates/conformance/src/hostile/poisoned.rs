@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{ExecutorId, ExecutorState, Job, JobClass, JobId, Snapshot};
-use ports::{Clock, EmitterError};
+use ports::{Clock, EmitterError, Found};
 
 use super::distort::{Change, Distorter};
 use super::server::Server;
 use super::suffering::At;
 use super::{PROBE_TIMEOUT, Plugin, RuntimeClock, VERB_TIMEOUT};
-use crate::emitter::{EPOCH, EmitterHarness, Shown, cordon, is_idle, machine};
+use crate::emitter::{EPOCH, EmitterHarness, Shown, cordon, instance, is_idle, machine};
 
 /// More requests than this for one look are a flood: some lists of a hundred pages each.
 const MOST_REQUESTS: usize = 1_000;
@@ -72,6 +72,46 @@ impl Scene {
         }
     }
 
+    /// Whether changed answers to the last question before a deletion would delete the busy machine.
+    async fn would_delete(&self, asked: Asked, change: Change) -> bool {
+        match asked {
+            Asked::Read => self.read_is_idle(change).await,
+            Asked::FindByName => self.finds_nothing(None, change).await,
+            Asked::FindKnown => self.finds_nothing(Some(&self.busy), change).await,
+        }
+    }
+
+    /// Which values delete it when they are changed.
+    async fn deleted_by(&self, asked: Asked, change: fn(usize, usize) -> Change) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for request in 0.. {
+            for place in 0.. {
+                let deleted = self.would_delete(asked, change(request, place)).await;
+                let (requests, changed) = self.distorter.end();
+                match changed {
+                    Some(path) if deleted => wrong.push(format!("request {request}, {path}")),
+                    Some(_) => {}
+                    None if requests <= request => {
+                        assert!(request > 0, "{asked:?} without a request");
+                        return wrong;
+                    }
+                    None => break,
+                }
+            }
+        }
+        wrong
+    }
+
+    async fn finds_nothing(&self, known: Option<&ExecutorId>, change: Change) -> bool {
+        self.distorter.begin(change);
+        let Some(control) = &self.plugin.control else {
+            return false;
+        };
+        let busy = instance(0);
+        let find = ports::timeout(&*self.clock, VERB_TIMEOUT, control.find(&busy, known)).await;
+        matches!(find.expect("in time"), Ok(Found::Absent))
+    }
+
     /// Whether a read of the busy executor by changed answers would delete its machine.
     async fn read_is_idle(&self, change: Change) -> bool {
         self.distorter.begin(change);
@@ -105,7 +145,7 @@ pub async fn a_value_of_another_type_makes_no_read_idle(
     harness: &dyn EmitterHarness,
     at: &At,
 ) -> Shown {
-    no_read_is_idle(harness, at, Change::Retype).await
+    nothing_is_deleted(harness, at, &[Asked::Read], Change::Retype).await
 }
 
 /// Without it a build dies of a value that is left out.
@@ -113,7 +153,23 @@ pub async fn a_value_that_is_missing_makes_no_read_idle(
     harness: &dyn EmitterHarness,
     at: &At,
 ) -> Shown {
-    no_read_is_idle(harness, at, Change::Drop).await
+    nothing_is_deleted(harness, at, &[Asked::Read], Change::Drop).await
+}
+
+/// Without it a machine that joined late is deleted with its first build.
+pub async fn a_value_of_another_type_hides_no_executor(
+    harness: &dyn EmitterHarness,
+    at: &At,
+) -> Shown {
+    nothing_is_deleted(harness, at, &FINDS, Change::Retype).await
+}
+
+/// Without it so is one whose server leaves a value out.
+pub async fn a_value_that_is_missing_hides_no_executor(
+    harness: &dyn EmitterHarness,
+    at: &At,
+) -> Shown {
+    nothing_is_deleted(harness, at, &FINDS, Change::Drop).await
 }
 
 /// Without it a number that cannot be is a small one.
@@ -238,32 +294,30 @@ async fn no_look_is_smaller(
     Ok(())
 }
 
-/// Changes each value of each answer of a read, one at a time.
-async fn no_read_is_idle(
+/// What is asked last before a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Read,
+    FindByName,
+    FindKnown,
+}
+
+const FINDS: [Asked; 2] = [Asked::FindByName, Asked::FindKnown];
+
+/// Changes each value of each answer to these questions, one at a time.
+async fn nothing_is_deleted(
     harness: &dyn EmitterHarness,
     at: &At,
+    questions: &[Asked],
     change: fn(usize, usize) -> Change,
 ) -> Shown {
     let scene = Scene::of(harness, at).await?;
     if scene.plugin.control.is_none() {
         return Err("it has no control half");
     }
-    let mut wrong = Vec::new();
-    for request in 0.. {
-        for place in 0.. {
-            let idle = scene.read_is_idle(change(request, place)).await;
-            let (requests, changed) = scene.distorter.end();
-            match changed {
-                Some(path) if idle => wrong.push(format!("request {request}, {path}")),
-                Some(_) => {}
-                None if requests <= request => {
-                    assert!(request > 0, "a read without a request");
-                    assert!(wrong.is_empty(), "idle by {}", wrong.join("\n"));
-                    return Ok(());
-                }
-                None => break,
-            }
-        }
+    for asked in questions {
+        let wrong = scene.deleted_by(*asked, change).await;
+        assert!(wrong.is_empty(), "{asked:?}: by {}", wrong.join("\n"));
     }
     Ok(())
 }

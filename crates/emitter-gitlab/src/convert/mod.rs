@@ -28,7 +28,7 @@ pub(crate) fn number_of(id: &Value) -> Option<String> {
     Some(digits)
 }
 
-fn text<'a>(row: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(row: &'a Value, key: &str) -> Option<&'a str> {
     row.get(key).and_then(Value::as_str)
 }
 
@@ -45,7 +45,7 @@ fn words(row: &Value, key: &str) -> Option<Vec<String>> {
 }
 
 /// The cursor of the next page of a connection; the error is a doubt.
-fn next_cursor(connection: &Value) -> Result<Option<String>, String> {
+pub(crate) fn next_cursor(connection: &Value) -> Result<Option<String>, String> {
     let info = &connection["pageInfo"];
     match (info["hasNextPage"].as_bool(), info["endCursor"].as_str()) {
         (Some(false), _) => Ok(None),

@@ -285,6 +285,8 @@ pub struct World {
     pub refused: Option<String>,
     /// Machines whose own executors may not be cordoned: the first, with `odd why`.
     pub odd: BTreeMap<InstanceName, String>,
+    /// Machines of which it could not be proven that they have no executor, and why.
+    pub join_doubts: BTreeMap<InstanceName, String>,
     pub news: Vec<OfferNews>,
     pub next_sequence: u32,
     /// Whether there is a policy for it.
@@ -309,6 +311,7 @@ impl World {
             held: None,
             refused: None,
             odd: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             news: vec![],
             next_sequence: 1,
             configured: true,
@@ -760,6 +763,7 @@ impl World {
             creation_held: self.held.clone(),
             control_refused: self.refused.clone(),
             cordon_refused: self.odd.clone(),
+            join_doubts: self.join_doubts.clone(),
             offer_news: self.news.clone(),
         }
     }

@@ -11,6 +11,8 @@ use model::{
     InstanceState, Intent, LeaveStep, Policy, ProviderName, Snapshot, StoredIntent, age,
 };
 
+use ports::Leftover;
+
 use super::executors;
 use super::look::Seen;
 use super::report::{MachineRow, Problem, Report};
@@ -369,6 +371,7 @@ impl<'a> Fleet<'a> {
                 ));
             }
         }
+        found.extend(self.leftovers());
         let record = self.seen.record.iter().flatten();
         for record in record {
             let pools = record
@@ -386,6 +389,27 @@ impl<'a> Fleet<'a> {
         found
     }
 
+    /// What outlived its machine. A young one may still be on its way to or from it.
+    fn leftovers(&self) -> impl Iterator<Item = Problem> {
+        let is_old = |left: &&Leftover| {
+            let old = left.created_at.map(|at| age(at, self.seen.at));
+            old.is_none_or(|old| old > STUCK_AFTER)
+        };
+        let all = self.seen.leftovers.iter();
+        let all =
+            all.flat_map(|(provider, left)| left.iter().flatten().map(move |it| (provider, it)));
+        let old = all.filter(move |(_, left)| is_old(left));
+        old.map(|(provider, left)| {
+            let since = left.created_at.map(|at| format!(", made {at}"));
+            let since = since.unwrap_or_default();
+            Problem::new(
+                "leftover",
+                format!("{provider}: {} ({}){since}: no machine holds it, and it costs", left.what, left.id),
+                format!("`{}`, if nobody wants it; let the image or template delete it with its machine", left.remove),
+            )
+        })
+    }
+
     fn not_seen(&self) -> Vec<String> {
         let mut said = Vec::new();
         for (provider, listing) in &self.seen.listings {
@@ -398,6 +422,10 @@ impl<'a> Fleet<'a> {
                 ),
                 Err(why) => said.push(format!("no machine of {provider}: {why}")),
             }
+        }
+        for (provider, left) in &self.seen.leftovers {
+            let why = left.as_ref().err();
+            said.extend(why.map(|why| format!("what machines of {provider} left behind: {why}")));
         }
         for (emitter, look) in &self.seen.looks {
             match look {

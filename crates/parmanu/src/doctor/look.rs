@@ -8,7 +8,7 @@ use config::{Settings, StoreSettings};
 use futures::future::join_all;
 use jiff::Timestamp;
 use model::{EmitterName, FleetId, Listing, Policy, PoolName, ProviderName, Snapshot};
-use ports::{Clock, FleetRecord, Provider, Store, timeout};
+use ports::{Clock, FleetRecord, Leftover, Provider, Store, timeout};
 use probot::{Polled, Probot};
 use scaler::Scaler;
 use telemetry::chain;
@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub(super) at: Timestamp,
     pub(super) pools: BTreeMap<PoolName, Policy>,
     pub(super) listings: BTreeMap<ProviderName, Result<Listing, String>>,
+    /// What outlived its machine.
+    pub(super) leftovers: BTreeMap<ProviderName, Result<Vec<Leftover>, String>>,
     pub(super) looks: BTreeMap<EmitterName, Result<Snapshot, String>>,
     /// `None` where the store lives in another process and cannot be read from here.
     pub(super) record: Option<Result<FleetRecord, String>>,
@@ -47,21 +49,25 @@ pub(super) async fn look(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow:
         }
     }
     let listings = join_all(providers.into_iter().map(|(name, provider)| async move {
-        let listing = list(&*provider, &settings.fleet, &**clock).await;
-        (name, listing)
+        let listing = list(&*provider, &settings.fleet, &**clock);
+        let left = leftovers(&*provider, &settings.fleet, &**clock);
+        let (listing, left) = tokio::join!(listing, left);
+        ((name.clone(), listing), (name, left))
     }));
     let looks = join_all(emitters.into_iter().map(|(name, polled)| async move {
         let look = probe(&polled, &**clock).await;
         (name, look)
     }));
     let (listings, looks, record) = tokio::join!(listings, looks, read(settings, clock));
+    let (listings, leftovers) = listings.into_iter().unzip();
     let policy =
         |(name, pool): (&PoolName, &config::PoolSettings)| (name.clone(), pool.policy.clone());
     Ok(Seen {
         fleet: settings.fleet.clone(),
         at: clock.now(),
         pools: settings.pools.iter().map(policy).collect(),
-        listings: listings.into_iter().collect(),
+        listings,
+        leftovers,
         looks: looks.into_iter().collect(),
         record,
     })
@@ -75,6 +81,17 @@ async fn list(
     match timeout(clock, LIST_LIMIT, provider.list(fleet)).await {
         Some(listing) => listing.map_err(|error| chain(&error).to_string()),
         None => Err(format!("no listing within {LIST_LIMIT:?}")),
+    }
+}
+
+async fn leftovers(
+    provider: &dyn Provider,
+    fleet: &FleetId,
+    clock: &dyn Clock,
+) -> Result<Vec<Leftover>, String> {
+    match timeout(clock, LIST_LIMIT, provider.leftovers(fleet)).await {
+        Some(left) => left.map_err(|error| chain(&error).to_string()),
+        None => Err(format!("no list within {LIST_LIMIT:?}")),
     }
 }
 

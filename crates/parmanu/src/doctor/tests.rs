@@ -69,6 +69,7 @@ fn well() -> Seen {
             ("a".parse().unwrap(), Ok(listing)),
             ("b".parse().unwrap(), Ok(Listing::default())),
         ]),
+        leftovers: BTreeMap::from([("a".parse().unwrap(), Ok(vec![]))]),
         looks: BTreeMap::from([("ci".parse().unwrap(), Ok(look))]),
         record: Some(Ok(FleetRecord::default())),
     }
@@ -338,10 +339,43 @@ fn what_concerns_no_single_machine_is_told_too() {
 }
 
 #[test]
+fn what_outlived_its_machine_is_told_with_what_removes_it_once_it_is_old_enough() {
+    let disk = |created_at| ports::Leftover {
+        id: "vol-1".to_owned(),
+        what: "a disk of 100 GiB in zone-a, of a machine of linux-7-1".to_owned(),
+        created_at,
+        remove: "aws ec2 delete-volume --volume-id vol-1".to_owned(),
+    };
+    let left = |created_at| {
+        report(|seen: &mut Seen| {
+            let left = Ok(vec![disk(created_at)]);
+            seen.leftovers.insert("a".parse().unwrap(), left);
+        })
+    };
+    assert_eq!(left(Some(now())).problems, []);
+    for created_at in [Some(hours_ago(1)), None] {
+        let problems = left(created_at).problems;
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].code, "leftover");
+        assert!(
+            problems[0].what.contains("a disk of 100 GiB"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[0]
+                .advice
+                .contains("delete-volume --volume-id vol-1")
+        );
+    }
+}
+
+#[test]
 fn what_was_not_seen_is_named() {
     let report = report(|seen| {
         let down = |why: &str| why.to_owned();
         seen.listings.insert("a".parse().unwrap(), Err(down("502")));
+        seen.leftovers
+            .insert("a".parse().unwrap(), Err(down("no right")));
         seen.looks
             .insert("ci".parse().unwrap(), Err(down("no look within 30s")));
         seen.record = Some(Err(down("Redis cannot be reached")));
@@ -350,6 +384,7 @@ fn what_was_not_seen_is_named() {
         report.not_seen,
         [
             "no machine of a: 502",
+            "what machines of a left behind: no right",
             "no executor of ci: no look within 30s",
             "what was begun (the store): Redis cannot be reached",
         ]

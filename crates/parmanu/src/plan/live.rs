@@ -133,6 +133,7 @@ fn pools(
             creation_held: None,
             control_refused: None,
             cordon_refused: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             offer_news: Vec::new(),
         };
         pools.insert(name.clone(), seen);

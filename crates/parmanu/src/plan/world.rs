@@ -276,6 +276,7 @@ impl Pool {
             creation_held: None,
             control_refused: None,
             cordon_refused: BTreeMap::new(),
+            join_doubts: BTreeMap::new(),
             offer_news: Vec::new(),
         })
     }

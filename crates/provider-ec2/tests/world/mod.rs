@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use fake_ec2::{Ec2 as FakeEc2, Server, Settings};
 use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing};
-use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderPlugin};
+use ports::{
+    Call, Clock, Leftover, Outcome, Provider, ProviderContext, ProviderError, ProviderPlugin,
+};
 use provider_ec2::{Config, Ec2};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ pub(crate) const ZONES: [&str; 2] = ["eu-central-1a", "eu-central-1b"];
 /// How long the fake's listing lags behind, both ways.
 pub(crate) const LAG: Duration = Duration::from_secs(30);
 /// Every action that the fake counts.
-pub(crate) const ACTIONS: [&str; 7] = [
+pub(crate) const ACTIONS: [&str; 8] = [
     "RunInstances",
     "DescribeInstances",
     "TerminateInstances",
@@ -31,6 +33,7 @@ pub(crate) const ACTIONS: [&str; 7] = [
     "DescribeImages",
     "DescribeSpotInstanceRequests",
     "GetConsoleOutput",
+    "DescribeVolumes",
 ];
 
 /// Time that passes only when a test says so, so that no test depends on how busy its host is.
@@ -148,6 +151,10 @@ impl Provider for Patient {
             .passing(self.provider.console(instance, call))
             .await
     }
+
+    async fn leftovers(&self, fleet: &FleetId) -> Result<Vec<Leftover>, ProviderError> {
+        self.clock.passing(self.provider.leftovers(fleet)).await
+    }
 }
 
 /// One account and the plugin that uses it.
@@ -240,5 +247,7 @@ impl World {
         assert!(matches!(outcomes[0], Outcome::Done(_)), "{outcomes:?}");
         let listed = self.provider.list(&batch.fleet).await.expect("a listing");
         assert_eq!(listed.instances.len(), 1);
+        let left = self.provider.leftovers(&batch.fleet).await;
+        assert_eq!(left.expect("a list of disks"), []);
     }
 }

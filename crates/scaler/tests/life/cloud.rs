@@ -19,6 +19,8 @@ use model::{
 use ports::ProviderErrorKind;
 use serde_json::{Value, json};
 
+use crate::setup::{AWS_ZONE, GCP_ZONE};
+
 /// How a call fared.
 pub(crate) enum Fared<T> {
     Whole(T),
@@ -35,6 +37,8 @@ pub(crate) struct Truth {
     pub(crate) running: bool,
     pub(crate) script: String,
     pub(crate) fleet: String,
+    /// What it was made from.
+    pub(crate) image: String,
 }
 
 /// What can go wrong with the next call.
@@ -88,6 +92,13 @@ const EXECUTOR: &str = "parmanu-executor";
 const OFFER: &str = "parmanu-offer";
 const GENERATION: &str = "parmanu-generation";
 const NOTICE: &str = "parmanu-notice";
+/// The fake of GCE tells of no disk what it was made from.
+const IMAGE: &str = "image";
+
+fn image_of(batch: &CreateBatch) -> String {
+    let image = batch.spec["image"].as_str();
+    image.expect("an offer with an image").to_owned()
+}
 
 /// The marks of a machine, as both clouds carry them.
 fn marks(batch: &CreateBatch) -> BTreeMap<String, String> {
@@ -108,7 +119,7 @@ fn marks(batch: &CreateBatch) -> BTreeMap<String, String> {
 fn instance(
     marks: &BTreeMap<String, String>,
     name: InstanceName,
-    id: &str,
+    (id, zone): (&str, &str),
     state: InstanceState,
     created_at: Timestamp,
 ) -> Instance {
@@ -116,7 +127,7 @@ fn instance(
     Instance {
         name,
         id: ProviderRef::new(id),
-        scope: "simulated".to_owned(),
+        scope: zone.to_owned(),
         state,
         created_at: Some(created_at),
         owner: Owner {
@@ -158,6 +169,7 @@ pub(crate) fn ec2_truth(ec2: &Ec2, boot: Duration, now: Timestamp) -> Vec<Truth>
             running: ended.is_none() && age(machine.launched_at, now) >= boot,
             script: decoded(machine.user_data.as_deref()),
             fleet: fleet.cloned().unwrap_or_default(),
+            image: machine.image.clone(),
         })
     });
     machines.collect()
@@ -177,6 +189,7 @@ pub(crate) fn gce_truth(gce: &Gce, boot: Duration, now: Timestamp) -> Vec<Truth>
                 .cloned()
                 .unwrap_or_default(),
             fleet: machine.labels.get(FLEET).cloned().unwrap_or_default(),
+            image: machine.metadata.get(IMAGE).cloned().unwrap_or_default(),
         }
     });
     machines.collect()
@@ -272,7 +285,13 @@ impl Cloud for Ec2Cloud {
                 Some("stopped") => InstanceState::Stopped,
                 _ => InstanceState::Gone { why: None },
             };
-            instance(&machine.tags, name, id, state, machine.launched_at)
+            instance(
+                &machine.tags,
+                name,
+                (id, AWS_ZONE),
+                state,
+                machine.launched_at,
+            )
         });
         Fared::Whole(Listing {
             instances: instances.collect(),
@@ -286,8 +305,9 @@ impl Cloud for Ec2Cloud {
             ("ClientToken", batch.token("simulated")),
             ("MinCount", "1".to_owned()),
             ("MaxCount", batch.count.to_string()),
-            ("ImageId", "ami-00000000000000001".to_owned()),
+            ("ImageId", image_of(batch)),
             ("InstanceType", "m7i.large".to_owned()),
+            ("Placement.AvailabilityZone", AWS_ZONE.to_owned()),
             ("InstanceInitiatedShutdownBehavior", "terminate".to_owned()),
             ("UserData", STANDARD.encode(&batch.user_data.0)),
             ("TagSpecification.1.ResourceType", "instance".to_owned()),
@@ -317,7 +337,7 @@ impl Cloud for Ec2Cloud {
                     Some(instance(
                         &machine.tags,
                         name,
-                        id,
+                        (id, AWS_ZONE),
                         InstanceState::Pending,
                         at,
                     ))
@@ -385,8 +405,6 @@ pub(crate) struct GceCloud {
     pub(crate) boot: Duration,
 }
 
-const ZONE: &str = "europe-west3-a";
-
 impl GceCloud {
     fn call(&mut self, method: &str, path: &str, body: &Value, now: Timestamp) -> Fared<Value> {
         let request = fake_gce::Request {
@@ -446,7 +464,13 @@ fn gce_instance(shown: &Value) -> Option<Instance> {
         },
     };
     let id = name.to_string();
-    Some(instance(&gce_marks(shown), name, &id, state, created))
+    Some(instance(
+        &gce_marks(shown),
+        name,
+        (&id, GCP_ZONE),
+        state,
+        created,
+    ))
 }
 
 impl Books for GceCloud {
@@ -484,16 +508,17 @@ impl Cloud for GceCloud {
             .map(|(key, value)| json!({ "key": key, "value": value }))
             .collect();
         items.push(json!({ "key": "startup-script", "value": batch.user_data.0 }));
+        items.push(json!({ "key": IMAGE, "value": image_of(batch) }));
         let body = json!({
             "name": name.to_string(),
-            "machineType": format!("zones/{ZONE}/machineTypes/e2-small"),
+            "machineType": format!("zones/{GCP_ZONE}/machineTypes/e2-small"),
             "disks": [{ "boot": true, "autoDelete": true, "initializeParams": {
-                "sourceImage": "projects/acme-ci/global/images/ci-linux-v12" } }],
+                "sourceImage": image_of(batch) } }],
             "networkInterfaces": [{ "network": "global/networks/default" }],
             "labels": labels,
             "metadata": { "items": items },
         });
-        let path = format!("zones/{ZONE}/instances");
+        let path = format!("zones/{GCP_ZONE}/instances");
         match self.call("POST", &path, &body, now) {
             Fared::Whole(_) => {}
             // a name is used once, so what stands there is this very machine
@@ -502,11 +527,12 @@ impl Cloud for GceCloud {
             Fared::Lost => return Fared::Lost,
         }
         let (id, state) = (name.to_string(), InstanceState::Pending);
-        Fared::Whole(vec![instance(&marks(batch), name, &id, state, now)])
+        let place = (id.as_str(), GCP_ZONE);
+        Fared::Whole(vec![instance(&marks(batch), name, place, state, now)])
     }
 
     fn delete(&mut self, instance: &Instance, now: Timestamp) -> Fared<()> {
-        let path = format!("zones/{ZONE}/instances/{}", instance.name);
+        let path = format!("zones/{GCP_ZONE}/instances/{}", instance.name);
         match self.call("DELETE", &path, &Value::Null, now) {
             Fared::Whole(_) => Fared::Whole(()),
             Fared::Refused(_, why) if why == "notFound" => Fared::Whole(()),
@@ -542,11 +568,11 @@ impl Cloud for GceCloud {
     }
 
     fn hide(&mut self, hidden: bool) {
-        self.gce.set_unreachable(ZONE, hidden);
+        self.gce.set_unreachable(GCP_ZONE, hidden);
     }
 
     fn all_is_well(&mut self) {
         self.gce.clear_faults();
-        self.gce.set_unreachable(ZONE, false);
+        self.gce.set_unreachable(GCP_ZONE, false);
     }
 }

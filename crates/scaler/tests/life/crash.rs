@@ -7,7 +7,8 @@
 
 use crate::gate::Gate;
 use crate::random::is_extended;
-use crate::sim::{Kind, Running, SECOND, Setup, Sim, simulate};
+use crate::setup::{Kind, Setup};
+use crate::sim::{Running, SECOND, Sim, simulate};
 use crate::world::{Weather, World};
 
 /// What is cut off.

@@ -202,6 +202,12 @@ impl Store for GatedStore {
     async fn end_order(&self, id: &str, only_if_over: bool) -> Result<bool, StoreError> {
         self.0.call(self.1.end_order(id, only_if_over)).await
     }
+    async fn installation(
+        &self,
+        proposed: &model::InstallationId,
+    ) -> Result<model::InstallationId, StoreError> {
+        self.0.call(self.1.installation(proposed)).await
+    }
     async fn ping(&self) -> Result<(), StoreError> {
         self.1.ping().await
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use model::{Cordon, Epoch, ExecutorId, Reading, Work};
-use ports::{EmitterError, ExecutorControl, Register, Registration};
+use model::{Cordon, Epoch, ExecutorId, InstanceName, Reading, Work};
+use ports::{EmitterError, ExecutorControl, Found, Register, Registration};
 
 /// Which reads are lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,13 @@ impl ExecutorControl for Liar {
             cordon: Cordon::Ours { epoch: Epoch(0) },
             work: Work::None,
         })
+    }
+    async fn find(
+        &self,
+        instance: &InstanceName,
+        known: Option<&ExecutorId>,
+    ) -> Result<Found, EmitterError> {
+        self.honest.find(instance, known).await
     }
     async fn remove(&self, executor: &ExecutorId) -> Result<(), EmitterError> {
         self.honest.remove(executor).await

@@ -8,7 +8,8 @@
 //! - `random.rs`: everything goes wrong at random, for many seeds;
 //! - `crash.rs`: one scale-out and one scale-in, cut off at every place;
 //! - `sockets.rs`: a few lives of the binaries themselves, over loopback and through the real SDKs;
-//! - `races.rs`: one departure, and a job that comes at every moment of it; there the judge is seen to report killed builds.
+//! - `races.rs`: one departure, and a job that comes at every moment of it; there the judge is seen to report killed builds;
+//! - `late.rs`: one departure of a machine that never joined, and its joining at every moment of it.
 //!
 //! `PARMANU_TEST_SEEDS` makes more lives of each CI server, `PARMANU_TEST_SEED` replays one, `PARMANU_TEST_LOG` shows
 //! what the services say meanwhile.
@@ -19,10 +20,13 @@ mod clock;
 mod cloud;
 mod crash;
 mod gate;
+mod late;
 mod liar;
+mod operator;
 mod ports;
 mod races;
 mod random;
+mod setup;
 mod sim;
 mod sockets;
 mod world;

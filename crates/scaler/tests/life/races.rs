@@ -9,11 +9,11 @@
 //!
 //! | taken out | where | seen by |
 //! |---|---|---|
-//! | both strong reads; also the second alone | `act.rs`, `verify`, `delete` | `a_job_comes_at_every_place_…`, `…_is_seen_by_the_second` |
-//! | the first read alone | `act.rs`, `verify` | `a_read_that_lies_now_and_then_…` |
-//! | a job in the read is busy | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…`, `a_job_promised_before_…` |
-//! | a cordon that is gone forbids it | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
-//! | unknown is busy | `act.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
+//! | both strong reads; also the second alone | `deleting.rs`, `verify`, `delete` | `a_job_comes_at_every_place_…`, `…_is_seen_by_the_second` |
+//! | the first read alone | `deleting.rs`, `verify` | `a_read_that_lies_now_and_then_…` |
+//! | a job in the read is busy | `deleting.rs`, `certainly_idle` | `a_job_comes_at_every_place_…`, `a_job_promised_before_…` |
+//! | a cordon that is gone forbids it | `deleting.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
+//! | unknown is busy | `deleting.rs`, `certainly_idle` | `a_job_comes_at_every_place_…` |
 //! | the settle time | `engine`, `leave.rs`, `settle` | `a_job_promised_before_…`, `…_is_seen_by_the_second` |
 //! | the cordon | `act.rs`, `cordon` | all: nothing leaves, since the reads find no cordon |
 //! | the end of a call with its lease | `lease.rs`, `Term::call` | `a_job_comes_at_every_place_…` |
@@ -28,7 +28,8 @@ use std::time::Duration;
 use crate::gate::Gate;
 use crate::liar::Lies;
 use crate::random::is_extended;
-use crate::sim::{Kind, Running, SECOND, Setup, Sim, simulate};
+use crate::setup::{Kind, Setup};
+use crate::sim::{Running, SECOND, Sim, simulate};
 use crate::world::{Moment, World};
 
 const KINDS: [Kind; 3] = [Kind::GitLab, Kind::Jenkins, Kind::TeamCity];

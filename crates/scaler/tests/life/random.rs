@@ -1,4 +1,5 @@
-//! Everything goes wrong at random. Each life ends with all faults over and must then settle.
+//! Everything goes wrong at random, and somebody changes the configuration and orders things meanwhile (`operator.rs`). Each
+//! life ends with all faults over and must then settle.
 //!
 //! The extended run lives 3 400 lives of each CI server, each with its seed, so 10 200 in all:
 //!
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use crate::cloud::{Verb, Wrong};
 use crate::gate::Gate;
-use crate::sim::{Kind, Running, SECOND, Setup, Sim, simulate};
+use crate::operator::Operator;
+use crate::setup::{Kind, Setup};
+use crate::sim::{Running, SECOND, Sim, simulate};
 use crate::world::Weather;
 
 /// Lives of each CI server without a word from outside, and in the extended run.
@@ -79,9 +82,14 @@ fn setup(kind: Kind, seed: u64) -> Setup {
     let max_age = *reuse
         .choice(&[None, None, None, Some(SECOND * 90)])
         .expect("one");
+    let mut beds = fastrand::Rng::with_seed(seed ^ 0xbed);
+    let beds = *beds
+        .choice(&[None, Some(0), Some(1), Some(2)])
+        .expect("one");
     Setup {
         max_jobs,
         max_age,
+        beds,
         seed,
         min: rng.u32(0..=1),
         max: rng.u32(2..=6),
@@ -96,12 +104,15 @@ fn live(kind: Kind, seed: u64) {
     simulate(setup(kind, seed), |sim| async move {
         let mut chaos = Chaos::new(&sim);
         sim.world().races = 12;
+        let mut operator = Operator::new(&sim);
         for _ in 0..chaos.rng.u32(8..24) {
             chaos.step().await;
+            operator.step(&chaos.scalers, &chaos.probots).await;
             let millis = chaos.rng.u64(0..6_000);
             sim.pass(Duration::from_millis(millis)).await;
         }
         chaos.end_all();
+        operator.rests(&chaos.scalers, &chaos.probots).await;
         if kind == Kind::TeamCity && chaos.wiped {
             sim.pass(SECOND * 300).await;
             sim.world().operator_removes_what_never_joined();

@@ -1,17 +1,16 @@
 //! One life: the product's own wiring of a checked configuration, over the fakes, in virtual time.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use config::{Registries, Settings};
 use fake_ec2::Ec2;
 use fake_gce::Gce;
-use jiff::Timestamp;
 use model::{HolderId, InstallationId, ProviderName};
 use ports::{Clock, Provider, Store};
-use probot::Probot;
-use scaler::{FleetView, Scaler, Timing};
+use probot::{Polled, Probot};
+use scaler::{FleetView, Parts, Scaler, Timing};
 use store_memory::MemoryStore;
 use telemetry::metrics::Service;
 use telemetry::{Metrics, Readiness};
@@ -19,157 +18,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::ci::{Ci, GitLab, Jenkins, TOKEN, TeamCity};
 use crate::clock::{SimClock, shared};
 use crate::cloud::{Cloud, Ec2Cloud, GceCloud};
 use crate::gate::{Gate, GatedClock, GatedProvider, GatedStore};
-use crate::liar::{Liar, Lies};
+use crate::liar::Liar;
 use crate::ports::{CloudPort, Shared, Wire, lock};
-use crate::world::{BEAT, FLEET, World};
+use crate::setup::{IMAGES, Kind, Setup};
+use crate::world::{BEAT, World};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// More virtual time than any life takes: one that gets here waits for something that never comes.
 const END_OF_TIME: Duration = Duration::from_secs(48 * 3600);
 
-/// Whose CI server it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    GitLab,
-    Jenkins,
-    TeamCity,
-}
-
-impl Kind {
-    pub(crate) fn server(self, now: Timestamp) -> Box<dyn Ci> {
-        match self {
-            Kind::GitLab => Box::new(GitLab::new()),
-            Kind::Jenkins => Box::new(Jenkins::new()),
-            Kind::TeamCity => Box::new(TeamCity::new(now)),
-        }
-    }
-}
-
-/// Where everything is, as the configuration says it.
-pub(crate) struct Places<'a> {
-    pub(crate) store: &'a str,
-    pub(crate) ci: &'a str,
-    /// More keys of each provider.
-    pub(crate) aws: &'a str,
-    pub(crate) gcp: &'a str,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Setup {
-    pub(crate) seed: u64,
-    pub(crate) kind: Kind,
-    pub(crate) min: u32,
-    pub(crate) max: u32,
-    /// In the order of the pool's offers.
-    pub(crate) clouds: Vec<&'static str>,
-    pub(crate) boot: Duration,
-    pub(crate) lag: Duration,
-    /// Longest time the configuration lets the CI server take to hand out what it promised.
-    pub(crate) settle: Duration,
-    /// Jobs that a machine may run, if they are counted.
-    pub(crate) max_jobs: Option<u32>,
-    /// How old a machine may grow before another takes its place.
-    pub(crate) max_age: Option<Duration>,
-    /// Strong reads that tell of an idle and cordoned executor, whatever is true.
-    pub(crate) lies: Lies,
-}
-
-impl Setup {
-    pub(crate) fn of(kind: Kind) -> Self {
-        Setup {
-            seed: 1,
-            kind,
-            min: 0,
-            max: 6,
-            clouds: vec!["aws"],
-            boot: SECOND * 3,
-            lag: Duration::ZERO,
-            settle: SECOND * 3,
-            max_jobs: None,
-            max_age: None,
-            lies: Lies::None,
-        }
-    }
-
-    pub(crate) fn text(&self, at: &Places<'_>) -> String {
-        let Places {
-            store,
-            ci: url,
-            aws,
-            gcp,
-        } = at;
-        let (min, max, lag) = (self.min, self.max, self.lag.as_secs());
-        let settle = self.settle.as_secs();
-        let emitter = match self.kind {
-            Kind::GitLab => format!(
-                "kind: gitlab, url: \"{url}\", token: {TOKEN}, manage_token: {TOKEN}, scope: {{ instance: true }}"
-            ),
-            Kind::Jenkins => {
-                format!(
-                    "kind: jenkins, url: \"{url}\", user: parmanu, token: {TOKEN}, manage: {{}}"
-                )
-            }
-            Kind::TeamCity => {
-                format!("kind: teamcity, url: \"{url}\", token: {TOKEN}, manage: {{}}")
-            }
-        };
-        let serves = match self.kind {
-            Kind::GitLab => "tags: [linux]",
-            Kind::Jenkins => "labels: [linux]",
-            Kind::TeamCity => "agent_pool: Linux, prototype: prototype",
-        };
-        let offers = self.clouds.iter().map(|cloud| match *cloud {
-            "aws" => "{ provider: aws, image: ami-00000000000000001, types: [m7i.large] }",
-            _ => "{ provider: gcp, image: projects/acme-ci/global/images/ci-linux-v12, types: [e2-small] }",
-        });
-        let offers = offers.collect::<Vec<_>>().join(", ");
-        let jobs = self.max_jobs.map(|jobs| format!("max_jobs: {jobs}"));
-        let age = self
-            .max_age
-            .map(|age| format!("max_age: {}s", age.as_secs()));
-        let reuse = jobs.into_iter().chain(age).collect::<Vec<_>>().join(", ");
-        format!(
-            r#"
-version: 1
-fleet: {FLEET}
-store: {{ {store} }}
-emitters:
-  ci: {{ {emitter}, settle: {settle}s, probe: {{ every: 2s, timeout: 5s }} }}
-providers:
-  aws: {{ kind: ec2, region: eu-central-1, listing_lag: {lag}s{aws} }}
-  gcp: {{ kind: gce, project: acme-ci, zones: [europe-west3-a], listing_lag: {lag}s{gcp} }}
-machines:
-  small: {{ bootstrap: boot.j2, boot: {{ expect: 5s, timeout: 60s }}, reuse: {{ {reuse} }}, offers: [{offers}] }}
-pools:
-  linux: {{ emitter: ci, serves: [{{ {serves} }}], machine: small, min: {min}, max: {max}, rules: [soon], fresh_for: 30s }}
-rules:
-  soon: {{ kind: scale-in, idle_for: 10s }}
-"#
-        )
-    }
-
-    fn settings(&self, registries: &Registries) -> Settings {
-        let here = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/life"));
-        let places = Places {
-            store: "kind: memory",
-            ci: URL,
-            aws: "",
-            gcp: "",
-        };
-        match config::check_text(&self.text(&places), "life.yaml", here, registries) {
-            Ok((settings, _)) => settings,
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-}
-
 /// Where the CI server is, as nobody else can be.
-const URL: &str = "http://ci.test";
+pub(crate) const URL: &str = "http://ci.test";
 
 /// A life that goes on.
 #[derive(Clone)]
@@ -178,8 +41,14 @@ pub(crate) struct Sim {
     clock: Arc<SimClock>,
     world: Shared,
     pub(crate) store: Arc<MemoryStore>,
-    settings: Arc<Settings>,
+    in_force: Arc<Mutex<InForce>>,
     registries: Arc<Registries>,
+}
+
+/// The configuration that a service reads when it starts, or when it is told to.
+struct InForce {
+    setup: Setup,
+    settings: Arc<Settings>,
 }
 
 /// Runs a life to its end; time passes only while nothing can run. Fails with all that the fakes found wrong.
@@ -205,10 +74,7 @@ pub(crate) fn simulate<F: Future<Output = ()>>(setup: Setup, life: impl FnOnce(S
 /// Called when nothing can run: the world moves, then time, until somebody wakes.
 fn pass_time(clock: &SimClock, world: &Mutex<World>) {
     loop {
-        world
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .beat();
+        world.lock().unwrap_or_else(PoisonError::into_inner).beat();
         let beat = clock.boottime() + BEAT;
         assert!(beat < END_OF_TIME, "waited for something that never comes");
         let next = clock.next().map_or(beat, |next| next.min(beat));
@@ -244,6 +110,7 @@ fn clouds(setup: &Setup) -> [(ProviderName, Box<dyn Cloud>); 2] {
         appears_after: lag,
         ends_unseen_for: lag,
         anonymous: true,
+        images: IMAGES.map(str::to_owned).into(),
         ..fake_gce::Settings::default()
     });
     let named = |name: &str| name.parse().expect("the name of a provider");
@@ -257,14 +124,18 @@ impl Sim {
     fn new(setup: Setup, clock: &Arc<SimClock>) -> Self {
         let ci = setup.kind.server(clock.now());
         let mut world = World::new(shared(clock), setup.seed, ci);
-        world.max = setup.max as usize;
+        world.is_configured(&setup);
         world.clouds.extend(clouds(&setup));
         let registries = Registries {
             emitters: plugins::emitters(),
             providers: plugins::providers(),
         };
-        Sim {
+        let in_force = InForce {
+            setup: setup.clone(),
             settings: Arc::new(setup.settings(&registries)),
+        };
+        Sim {
+            in_force: Arc::new(Mutex::new(in_force)),
             registries: Arc::new(registries),
             setup,
             clock: clock.clone(),
@@ -275,6 +146,27 @@ impl Sim {
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the configuration in force says.
+    pub(crate) fn configured(&self) -> Setup {
+        self.in_force().setup.clone()
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.in_force().settings.clone()
+    }
+
+    /// Another configuration stands in the file from now on; whoever runs goes on with it when it [`Running::reads`] it.
+    pub(crate) fn configure(&self, setup: &Setup) {
+        let settings = Arc::new(setup.settings(&self.registries));
+        self.world().is_configured(setup);
+        let setup = setup.clone();
+        *self.in_force() = InForce { setup, settings };
     }
 
     /// Calls on the way may still arrive when the next scaler acts.
@@ -304,7 +196,7 @@ impl Sim {
 
     /// Waits until all jobs have ended and nothing is left but the minimum, and stays so.
     pub(crate) async fn until_settled(&self, limit: Duration) {
-        let min = self.setup.min as usize;
+        let (min, _) = self.configured().at_rest();
         let what = "all jobs done, machines at the minimum, no executor without a machine";
         let limit = limit + self.world().work_left();
         self.until(what, limit, |world| world.settled(min)).await;
@@ -313,7 +205,7 @@ impl Sim {
     /// As [`Sim::until_settled`], and so it stays: what is so for a moment may be so by chance, while the services still
     /// learn that all is well again.
     pub(crate) async fn comes_to_rest(&self) {
-        let min = self.setup.min as usize;
+        let (min, _) = self.configured().at_rest();
         for _ in 0..6 {
             // the longest of it: a breaker that opens, a lost creation, a ghost that is watched
             self.until_settled(SECOND * 1_200).await;
@@ -336,30 +228,34 @@ impl Sim {
         web::memory::serve(&URL.parse().expect("an address"), Arc::new(wire));
     }
 
-    pub(crate) fn probot(&self, holder: &str) -> Running {
+    fn emitters(&self) -> Vec<Arc<Polled>> {
         self.open_wire(false, &Gate::open());
-        let running = Running::new(Service::Probot, Gate::open());
-        let clock = shared(&self.clock);
-        let emitters = Probot::emitters(&self.settings, &self.registries, &clock);
+        let emitters = Probot::emitters(&self.settings(), &self.registries, &shared(&self.clock));
+        emitters.expect("the emitter")
+    }
+
+    pub(crate) fn probot(&self, holder: &str) -> Running {
+        let mut running = Running::new(Service::Probot, Gate::open());
         let probot = Probot {
-            emitters: emitters.expect("the emitter"),
+            emitters: self.emitters(),
             store: self.store.clone(),
-            clock,
+            clock: shared(&self.clock),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
             hooks: None,
         };
+        let (change, changes) = watch::channel(Vec::new());
+        running.reads = Box::new(move |sim| {
+            change.send_replace(sim.emitters());
+        });
         let stop = running.stop.clone();
-        running.with(tokio::spawn(probot.run(stop)))
+        running.with(tokio::spawn(probot.run_with(stop, changes)))
     }
 
-    pub(crate) fn scaler(&self, holder: &str, gate: Gate) -> Running {
-        self.open_wire(true, &gate);
-        let running = Running::new(Service::Scaler, gate.clone());
-        let clock: Arc<dyn Clock> = Arc::new(GatedClock(gate.clone(), shared(&self.clock)));
-        let store: Arc<dyn Store> = self.store.clone();
-        let providers = self.settings.providers.keys().map(|name| {
+    fn providers(&self, gate: &Gate) -> BTreeMap<ProviderName, Arc<dyn Provider>> {
+        let settings = self.settings();
+        let providers = settings.providers.keys().map(|name| {
             let port = CloudPort {
                 name: name.clone(),
                 world: self.world.clone(),
@@ -368,23 +264,56 @@ impl Sim {
             let provider: Arc<dyn Provider> = Arc::new(GatedProvider(gate.clone(), Arc::new(port)));
             (name.clone(), provider)
         });
-        let controls = Scaler::controls(&self.settings, &self.registries, &clock);
+        providers.collect()
+    }
+
+    /// What the configuration in force means for a scaler behind this gate. Its providers stay the ones they are, as no key of
+    /// theirs is ever changed here.
+    fn parts(&self, gate: &Gate, providers: &BTreeMap<ProviderName, Arc<dyn Provider>>) -> Parts {
+        self.open_wire(true, gate);
+        let clock: Arc<dyn Clock> = Arc::new(GatedClock(gate.clone(), shared(&self.clock)));
+        let settings = self.settings();
+        let controls = Scaler::controls(&settings, &self.registries, &clock);
         let mut controls = controls.expect("the controls");
         for control in controls.values_mut() {
             *control = Liar::between(control.clone(), self.setup.lies);
         }
+        Parts {
+            config: settings.hash.clone(),
+            pools: Scaler::pools(&settings),
+            limits: settings.limits.clone(),
+            settles: Scaler::settles(&settings),
+            providers: providers.clone(),
+            places: Scaler::places(&settings),
+            controls,
+        }
+    }
+
+    pub(crate) fn scaler(&self, holder: &str, gate: Gate) -> Running {
+        let mut running = Running::new(Service::Scaler, gate.clone());
+        let store: Arc<dyn Store> = self.store.clone();
+        let Parts {
+            config,
+            pools,
+            limits,
+            providers,
+            places,
+            controls,
+            settles,
+        } = self.parts(&gate, &self.providers(&gate));
+        let kept = providers.clone();
         let scaler = Scaler {
-            id: self.settings.fleet.clone(),
+            id: self.settings().fleet.clone(),
             installation: InstallationId::new("installation"),
-            config: self.settings.hash.clone(),
-            pools: Scaler::pools(&self.settings),
-            limits: self.settings.limits.clone(),
-            settles: Scaler::settles(&self.settings),
-            providers: providers.collect(),
-            places: Scaler::places(&self.settings),
+            config,
+            pools,
+            limits,
+            settles,
+            providers,
+            places,
             controls,
             store: Arc::new(GatedStore(gate.clone(), store)),
-            clock,
+            clock: Arc::new(GatedClock(gate.clone(), shared(&self.clock))),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
@@ -393,9 +322,15 @@ impl Sim {
                 ..Timing::default()
             },
         };
+        let (change, changes) = watch::channel(None);
+        running.reads = Box::new(move |sim| {
+            change.send_replace(Some(Arc::new(sim.parts(&gate, &kept))));
+        });
         let view = watch::channel(FleetView::default()).0;
         let stop = running.stop.clone();
-        running.with(tokio::spawn(scaler.run(stop, view)))
+        running.with(tokio::spawn(
+            scaler.run_reloadable(stop, view, None, changes),
+        ))
     }
 }
 
@@ -406,6 +341,7 @@ pub(crate) struct Running {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     task: Option<JoinHandle<()>>,
+    reads: Box<dyn Fn(&Sim)>,
 }
 
 impl Running {
@@ -416,7 +352,13 @@ impl Running {
             metrics: Arc::new(Metrics::new(service)),
             readiness: Readiness::default(),
             task: None,
+            reads: Box::new(|_| {}),
         }
+    }
+
+    /// Goes on with the configuration that stands in the file now.
+    pub(crate) fn reads(&self, sim: &Sim) {
+        (self.reads)(sim);
     }
 
     fn with(mut self, task: JoinHandle<()>) -> Self {

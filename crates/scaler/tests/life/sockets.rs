@@ -20,7 +20,8 @@ use telemetry::SystemClock;
 use crate::cloud::{Books, Truth, ec2_truth, gce_truth};
 use crate::ports::{Shared, lock};
 use crate::random::is_extended;
-use crate::sim::{Kind, Places, SECOND, Setup};
+use crate::setup::{Kind, Places, Setup};
+use crate::sim::SECOND;
 use crate::world::{BEAT, World};
 
 /// A life that takes longer than this waits for something that never comes.
@@ -162,7 +163,7 @@ impl Life {
         let folder = tempfile::tempdir().expect("a folder");
         let ci = setup.kind.server(SystemClock.now());
         let mut world = World::new(Arc::new(SystemClock), setup.seed, ci);
-        world.max = setup.max as usize;
+        world.is_configured(setup);
         let clouds = Clouds::open(&mut world);
         let world: Shared = Arc::new(Mutex::new(world));
         let door = Arc::new(Mutex::new(Door(world.clone())));

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{CreateBatch, Instance, ProviderName};
+use model::{CreateBatch, Instance, InstanceName, ProviderName};
 use ports::Clock;
 
 use fake_server::{Request, Response};
 
 use crate::ci::{Ci, Credentials, Job, Ticket};
 use crate::cloud::{Books, Cloud, Fared, Truth};
+use crate::setup::Setup;
 
 /// How often the world moves.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
@@ -25,6 +26,13 @@ const PROMISE: Duration = Duration::from_millis(2_400);
 const MAY_STILL_ACT: Duration = Duration::from_secs(14);
 
 pub(crate) const FLEET: &str = "acme";
+
+/// The pool of machines that join no CI server.
+pub(crate) const BEDS: &str = "beds";
+
+/// A creation that was begun under a configuration may arrive so long after the next one: a registration, a call and their
+/// ways in the worst weather.
+const STILL_BEGUN: Duration = Duration::from_secs(90);
 
 /// One machine that is up.
 #[derive(Default)]
@@ -84,6 +92,8 @@ pub(crate) struct World {
     excused: BTreeSet<Job>,
     /// A promise from just before the next cordon is kept after so long.
     pub(crate) promise: Option<Duration>,
+    /// The last of them.
+    pub(crate) asked_last: String,
     /// Requests of scalers that the CI server has answered.
     pub(crate) asked: u64,
     /// Deletions that were sent.
@@ -94,7 +104,14 @@ pub(crate) struct World {
     pub(crate) kills: Vec<Moment>,
     /// So many jobs more come right when a machine that was cordoned meanwhile is answered.
     pub(crate) races: u32,
-    pub(crate) max: usize,
+    /// What each pool may have, and since when; the last one holds.
+    limits: BTreeMap<String, Vec<(Duration, usize)>>,
+    /// Machines without an agent that stay when nothing is to do.
+    beds: usize,
+    /// What every machine is made from when all is at rest; whatever, if nothing is said.
+    images: Vec<&'static str>,
+    /// Machines that the cloud said it takes back, and when it does.
+    noticed: BTreeMap<String, Duration>,
     /// Creations that were sent and have not arrived.
     pub(crate) on_the_way: usize,
     /// Machines above max that a take-over may cause: the calls in flight then.
@@ -124,11 +141,15 @@ impl World {
             excused: BTreeSet::new(),
             promise: None,
             asked: 0,
+            asked_last: String::new(),
             deletions_asked: 0,
             deletion_takes: Duration::ZERO,
             kills: Vec::new(),
             races: 0,
-            max: usize::MAX,
+            limits: BTreeMap::new(),
+            beds: 0,
+            images: Vec::new(),
+            noticed: BTreeMap::new(),
             on_the_way: 0,
             above_max: 0,
             moves_at: Duration::ZERO,
@@ -139,6 +160,29 @@ impl World {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Another configuration is in force: what the judge must know of it.
+    pub(crate) fn is_configured(&mut self, setup: &Setup) {
+        let now = self.clock.boottime();
+        self.limits
+            .values_mut()
+            .for_each(|limits| limits.push((now, 0)));
+        for (pool, max) in setup.pools() {
+            let limits = self.limits.entry(pool.to_owned()).or_default();
+            limits.push((now, max as usize));
+        }
+        (_, self.beds) = setup.at_rest();
+        self.images = setup.images().to_vec();
+    }
+
+    /// Machines that a creation of now may make of a pool.
+    fn limit(&self, pool: &str) -> usize {
+        let begun = self.clock.boottime().saturating_sub(STILL_BEGUN);
+        let limits = self.limits.get(pool).into_iter().flatten();
+        let (before, since): (Vec<_>, Vec<_>) = limits.partition(|(at, _)| *at < begun);
+        let in_force = before.last().into_iter().chain(&since);
+        in_force.map(|(_, max)| *max).max().unwrap_or(0)
     }
 
     pub(crate) fn push(&mut self, length: Duration) {
@@ -178,15 +222,36 @@ impl World {
         open.max().copied().unwrap_or_default() * u32::try_from(self.ci.open()).unwrap_or(1)
     }
 
-    /// Nothing is left but the minimum of machines, and their executors.
+    /// Nothing is left but the minimum of machines, and their executors, and none is of an image from before.
     pub(crate) fn settled(&self, min: usize) -> bool {
         let alive: BTreeSet<String> = self.alive().into_iter().collect();
+        let (beds, alive): (BTreeSet<_>, BTreeSet<_>) =
+            alive.into_iter().partition(|name| is_bed(name));
         // one that never joined has an executor too, and does not stay
         let joined = |name: &String| self.guests.get(name).is_some_and(|guest| guest.joined);
         self.ci.open() == 0
             && alive.len() == min
+            && beds.len() == self.beds
             && alive.iter().all(joined)
-            && self.ci.executors() == alive
+            && self.executors_that_count() == alive
+            && self.all_of_one_image()
+    }
+
+    /// All but those without a machine of a pool that is not configured any more: without a machine nothing tells the scaler of
+    /// such a pool, and they stay until somebody looks.
+    fn executors_that_count(&self) -> BTreeSet<String> {
+        let alive: BTreeSet<String> = self.alive().into_iter().collect();
+        let configured = |name: &String| self.limit(&pool_of(name)) > 0;
+        let mut executors = self.ci.executors();
+        executors.retain(|name| alive.contains(name) || configured(name));
+        executors
+    }
+
+    fn all_of_one_image(&self) -> bool {
+        let ours = |truth: &Truth| truth.alive && truth.fleet == FLEET;
+        let mut ours = self.truth().into_iter().filter(ours);
+        !self.elsewhere.is_empty()
+            || ours.all(|truth| self.images.iter().any(|image| *image == truth.image))
     }
 
     pub(crate) fn create(
@@ -199,7 +264,7 @@ impl World {
             panic!("no cloud {provider}");
         };
         let fared = cloud.create(batch, now);
-        self.judge_numbers();
+        self.judge_numbers(|pool| pool == batch.batch.pool.as_str());
         fared
     }
 
@@ -255,11 +320,20 @@ impl World {
         self.wrong(format!("I1: {name} is deleted with {jobs:?} on it"));
     }
 
-    /// I2, and I5 by the names.
-    fn judge_numbers(&mut self) {
-        let alive = self.alive();
-        if alive.len() > self.max + self.above_max {
-            self.wrong(format!("I2: {} machines: {alive:?}", alive.len()));
+    /// I2 of these pools, and I5 by the names.
+    fn judge_numbers(&mut self, of: impl Fn(&str) -> bool) {
+        let mut pools: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.alive() {
+            pools.entry(pool_of(&name)).or_default().push(name);
+        }
+        for (pool, alive) in pools.into_iter().filter(|(pool, _)| of(pool)) {
+            let limit = self.limit(&pool);
+            if alive.len() > limit + self.above_max {
+                let machines = alive.len();
+                self.wrong(format!(
+                    "I2: {machines} machines of {pool}, which may have {limit}: {alive:?}"
+                ));
+            }
         }
         let all = self.truth().into_iter();
         let mut names = BTreeSet::new();
@@ -281,9 +355,14 @@ impl World {
         self.vanish(name);
     }
 
-    /// The cloud says that it takes a machine back.
+    /// The cloud says that it takes a machine back, and mostly does so a while later.
     pub(crate) fn announce(&mut self, name: &str) {
         let now = self.now();
+        if self.rng.u32(0..4) > 0 {
+            let due = Duration::from_secs(self.rng.u64(20..150));
+            self.noticed
+                .insert(name.to_owned(), self.clock.boottime() + due);
+        }
         for cloud in self.clouds.values_mut() {
             cloud.announce(name, now);
         }
@@ -292,7 +371,8 @@ impl World {
     /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
     /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
     pub(crate) fn operator_removes_what_never_joined(&mut self) {
-        let guests = self.guests.iter().filter(|(_, guest)| !guest.joined);
+        let absent = |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name);
+        let guests = self.guests.iter().filter(absent);
         let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.take_back(name));
     }
@@ -356,6 +436,7 @@ impl World {
     pub(crate) fn answer_scaler(&mut self, request: &Request) -> Response {
         let now = self.now();
         self.asked += 1;
+        self.asked_last = format!("{}?{}", request.path, request.query);
         let Some(kept_after) = self.promise else {
             return self.ci.answer(request, now);
         };
@@ -400,6 +481,25 @@ impl World {
         }
     }
 
+    /// A machine that never joined does so after all, and has a job at once. False when it is gone.
+    pub(crate) fn joins_late(&mut self, name: &str) -> bool {
+        let now = self.now();
+        let Some(guest) = self.guests.get_mut(name) else {
+            return false;
+        };
+        self.never_join.remove(name);
+        guest.joined = self.ci.join(name, &credentials(&guest.script), now);
+        let ticket = self.ci.ask(name, now);
+        let job = self.ci.push(now);
+        self.lengths.insert(job, BEAT * 40);
+        let has_job = ticket.is_some();
+        if let Some(ticket) = ticket {
+            self.ci.hand_out(name, ticket, now);
+        }
+        assert!(has_job, "{name} joined and takes no job");
+        true
+    }
+
     /// What died by our hand is not held against us.
     pub(crate) fn excuse(&mut self) {
         self.excused.extend(self.ci.killed());
@@ -421,10 +521,21 @@ impl World {
             return;
         }
         self.moves_at = at + BEAT;
+        self.what_was_announced_comes();
         self.come_and_go();
         self.jobs_end();
         self.promises_to_the_dead();
         self.jobs_start();
+    }
+
+    fn what_was_announced_comes(&mut self) {
+        let at = self.clock.boottime();
+        let due = self.noticed.extract_if(.., |_, due| *due <= at);
+        for (name, _) in due.collect::<Vec<_>>() {
+            if self.alive().contains(&name) {
+                self.take_back(&name);
+            }
+        }
     }
 
     fn come_and_go(&mut self) {
@@ -444,6 +555,7 @@ impl World {
                 self.never_join.insert(truth.name.clone());
             }
             let due = at - guest.up >= BEAT * 2 && !self.never_join.contains(&truth.name);
+            let due = due && !is_bed(&truth.name);
             if due && !guest.joined && !self.down {
                 guest.joined = self.ci.join(&truth.name, &credentials(&guest.script), now);
             }
@@ -458,7 +570,7 @@ impl World {
             }
         }
         if !self.elsewhere.is_empty() {
-            self.judge_numbers();
+            self.judge_numbers(|_| true);
         }
         let back: Vec<String> = self
             .back
@@ -541,4 +653,13 @@ fn credentials(script: &str) -> Credentials {
     lines
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+fn pool_of(name: &str) -> String {
+    let name: InstanceName = name.parse().expect("a name of ours");
+    name.pool().to_string()
+}
+
+fn is_bed(name: &str) -> bool {
+    pool_of(name) == BEDS
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of the support")]
 
 mod clock;
+mod clocks;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use clock::{SimClock, shared};
+use clocks::SetOff;
 pub(crate) use world::World;
 use world::{BEAT, Limits};
 
@@ -54,6 +56,10 @@ pub(crate) struct PoolSetup {
     pub(crate) uncontrolled: Option<UncontrolledLeave>,
     /// Idle machines leave after this.
     pub(crate) idle_for: Duration,
+    /// Agents register themselves.
+    pub(crate) enrols: bool,
+    /// Machines join no CI server.
+    pub(crate) joins_nothing: bool,
 }
 
 pub(crate) const LINUX: PoolSetup = PoolSetup {
@@ -65,6 +71,8 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     bootstrap: Bootstrap::PerMachine,
     uncontrolled: None,
     idle_for: IDLE_FOR,
+    enrols: false,
+    joins_nothing: false,
 };
 
 #[derive(Clone)]
@@ -97,6 +105,8 @@ impl Default for Setup {
 pub(crate) struct Sim {
     pub(crate) setup: Setup,
     pub(crate) clock: Arc<SimClock>,
+    /// What the services take for the time.
+    pub(crate) wall: Arc<SetOff>,
     world: Arc<Mutex<World>>,
     pub(crate) store: Arc<MemoryStore>,
 }
@@ -159,7 +169,7 @@ impl Sim {
                 emitter: parsed(pool.emitter),
                 provider: parsed(pool.provider),
                 max: pool.max as usize,
-                uncontrolled: pool.uncontrolled.is_some(),
+                enrols: pool.enrols || pool.uncontrolled.is_some(),
             };
             tags.entry(limits.emitter.clone())
                 .or_default()
@@ -183,6 +193,7 @@ impl Sim {
         Sim {
             setup,
             clock: clock.clone(),
+            wall: Arc::new(SetOff::of(clock)),
             world: Arc::new(Mutex::new(world)),
             store: Arc::new(MemoryStore::new(shared(clock))),
         }
@@ -288,7 +299,7 @@ impl Sim {
         let probot = Probot {
             emitters: emitters.collect(),
             store: self.store.clone(),
-            clock: shared(&self.clock),
+            clock: self.wall.clone(),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
@@ -367,7 +378,7 @@ impl Sim {
             controls,
             settles,
             store,
-            clock: shared(&self.clock),
+            clock: self.wall.clone(),
             metrics: running.metrics.clone(),
             readiness: running.readiness.clone(),
             holder: HolderId::new(holder),
@@ -432,7 +443,7 @@ impl Sim {
         };
         let policy = Policy {
             pool: parsed(pool.name),
-            emitter: Some(parsed(pool.emitter)),
+            emitter: (!pool.joins_nothing).then(|| parsed(pool.emitter)),
             slots: 1,
             min: pool.min,
             max: pool.max,
@@ -446,6 +457,7 @@ impl Sim {
                 ..model::Reuse::default()
             },
             executors: match pool.uncontrolled {
+                None if pool.joins_nothing => ExecutorMode::None,
                 None => ExecutorMode::Managed { settle: SETTLE },
                 Some(leave) => ExecutorMode::ReadOnly { leave },
             },

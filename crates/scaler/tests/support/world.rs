@@ -27,8 +27,8 @@ pub(crate) struct Limits {
     pub(crate) emitter: EmitterName,
     pub(crate) provider: ProviderName,
     pub(crate) max: usize,
-    /// Its agents register themselves, and nobody may control them.
-    pub(crate) uncontrolled: bool,
+    /// Its agents register themselves.
+    pub(crate) enrols: bool,
 }
 
 pub(crate) struct World {
@@ -309,7 +309,7 @@ impl World {
             let due = now.saturating_sub(since) >= self.join && !self.broken.contains(&name);
             if due && self.joined.insert(name.clone()) {
                 self.ci_of(&name).join(&name);
-                if self.pools[name.pool()].uncontrolled {
+                if self.pools[name.pool()].enrols {
                     self.ci_of(&name).enrol(&name);
                 }
             }

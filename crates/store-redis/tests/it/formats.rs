@@ -196,6 +196,7 @@ fn remember_the_rest(memory: &mut PoolMemory, at: Timestamp) {
     memory.offers.insert(
         offer,
         OfferMemory {
+            made_from: None,
             until: Some(at),
             why: why.clone(),
             refusals: 2,

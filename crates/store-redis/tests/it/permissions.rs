@@ -139,6 +139,8 @@ async fn the_documented_permissions_are_enough() {
     let scaler = store_as(&server, "scaler", "acme").await;
     let mut wakes = scaler.wakes();
     assert_eq!(wakes.next().await, Some(Wake::All));
+    let id = model::InstallationId::new("1795531234-one");
+    assert_eq!(scaler.installation(&id).await.unwrap(), id);
 
     let lease = LeaseName::Emitter("gitlab".parse().unwrap());
     let epoch = take(&probot, &lease).await;
