@@ -69,6 +69,8 @@ pub struct ProviderSettings {
     pub config: Value,
     /// What the plugin says of itself.
     pub facts: ProviderFacts,
+    /// Where its machines are, in words: the kind and the keys that say it ([`ports::ProviderPlugin::PLACE`]).
+    pub place: String,
     /// Machines that may exist there at once, if there is a limit.
     pub max_machines: Option<u32>,
 }

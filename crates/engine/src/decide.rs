@@ -34,6 +34,16 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Timestamp) -> Plan {
     wish.granted(&grant)
 }
 
+/// How many machines a pool wants by its own rules, of what it has; `None` while a doubt keeps what is there, and so nothing
+/// is known of what they would let go.
+pub fn wants(seen: &Observation, policy: &Policy, now: Timestamp) -> Option<u32> {
+    let supply = Supply::of(seen, policy, now);
+    let (case, begun) = Case::of(seen, policy, &supply, now);
+    let wish = Wish::of(&case, begun);
+    let trust = &wish.context.trust;
+    trust.no_shrink.is_none().then_some(wish.target)
+}
+
 /// Decides what one pool does next with what the fleet grants it; the inputs of a record give its plan again.
 pub fn plan_granted(seen: &Observation, policy: &Policy, grant: &Grant, now: Timestamp) -> Plan {
     let supply = Supply::of(seen, policy, now);

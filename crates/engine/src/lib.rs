@@ -36,7 +36,7 @@ mod trust;
 
 pub use allocate::{Ask, Grant, Held, Part, allocate};
 pub use budget::{BudgetState, period_of};
-pub use decide::{plan, plan_granted};
+pub use decide::{plan, plan_granted, wants};
 pub use fleet::{PoolPlan, Record, plan_fleet};
 pub use observation::{
     FleetObservation, Observation, OfferNews, PoolSeen, Refusal, RefusalKind, Split, Unavailable,

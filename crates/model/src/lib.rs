@@ -40,8 +40,8 @@ pub use intent::{Intent, IntentKey, LeaveStep, StoredIntent};
 pub use job::{Fit, Job, JobClass, JobRange, Requirement, Snapshot, SnapshotCost};
 pub use learned::{Histogram, Learned, NeededAgain, RiseRow, RiseWindow, Unneeded};
 pub use memory::{
-    FailedBoots, JobsRun, Joins, Missing, OfferMemory, PoolMemory, QuotaMemory, Recommendations,
-    Spend, Tokens, Wanted,
+    FailedBoots, JobsRun, Joins, Keeps, LastListed, Missing, OfferMemory, PoolMemory, QuotaMemory,
+    Recommendations, Spend, Tokens, Wanted,
 };
 pub use money::{Currency, Money};
 pub use named::{NamedJob, NamedState};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::rules::{IdleTime, RuleKind};
 use crate::{
     BatchId, EmitterName, Generation, Instance, InstanceName, JobId, Learned, Money, OfferId,
-    ProviderName, UncontrolledLeave, age,
+    Policy, ProviderName, Rule, UncontrolledLeave, age,
 };
 
 /// The engine's memory of one pool.
@@ -52,6 +53,13 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
+    /// Where the pool's machines were listed last: a provider that is no longer in the configuration, or stands somewhere
+    /// else, lists them no more, and they may still be there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listed: BTreeMap<ProviderName, LastListed>,
+    /// What kept the pool's machines at the last tick that could tell what another configuration would let go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<Keeps>,
     /// What the rules wanted, now and lately: the way down is read from it. `None` before the first tick that could
     /// trust its workload; then the machines that are there count as wanted until that moment.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +91,67 @@ pub struct PoolMemory {
     /// Since when most executors of the pool have been offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anomaly_since: Option<Timestamp>,
+}
+
+/// What of a pool's configuration keeps machines that no job needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeps {
+    /// The pool's `min`.
+    pub min: u32,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+impl Keeps {
+    /// That of a policy.
+    pub fn of(policy: &Policy) -> Self {
+        Keeps {
+            min: policy.min,
+            rules: policy.rules.clone(),
+        }
+    }
+
+    /// The policy with this in the place of its own.
+    pub fn put_into(&self, policy: &Policy) -> Policy {
+        Policy {
+            min: self.min,
+            rules: self.rules.clone(),
+            ..policy.clone()
+        }
+    }
+
+    /// Whether an idle machine might leave sooner by these rules than by those before; of what cannot be compared it is
+    /// taken that it might.
+    pub fn leaves_sooner_than(&self, before: &Keeps) -> bool {
+        let idle = |keeps: &Keeps| {
+            let rules = keeps.rules.iter();
+            let idle = rules.filter_map(|rule| match &rule.rule {
+                RuleKind::ScaleIn(scale_in) => Some((rule.when.clone(), scale_in.idle)),
+                _ => None,
+            });
+            idle.collect::<Vec<_>>()
+        };
+        let (new, old) = (idle(self), idle(before));
+        match (&new[..], &old[..]) {
+            (new, old) if new == old => false,
+            ([(_, new)], [(when, old)]) => match (new, old) {
+                (IdleTime::Fixed { idle_for: new }, IdleTime::Fixed { idle_for: old }) => {
+                    !when.is_always() || new < old
+                }
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+}
+
+/// Machines of one pool that one provider listed last, those that were not gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastListed {
+    /// Where the provider stood, in words; empty if nobody said. No secret.
+    pub place: String,
+    /// Their names.
+    pub machines: BTreeSet<InstanceName>,
 }
 
 #[expect(
@@ -326,6 +395,8 @@ impl Default for PoolMemory {
             broken: BTreeMap::new(),
             intents_lost_at: None,
             ghosts: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            keeps: None,
             wanted: None,
             tokens: None,
             learned: Learned::default(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigHash, InstanceName, OfferId, PoolName};
+use crate::{ConfigHash, InstanceName, OfferId, PoolName, ProviderName};
 
 /// What is ordered. One of each [`Directive::id`] can be in force: a second one takes the place of the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,10 @@ pub enum Directive {
         config: ConfigHash,
         /// The pools.
         pools: BTreeSet<PoolName>,
+        /// Providers that are no longer in that configuration, or stand somewhere else: what they listed last is taken
+        /// for gone.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        providers: BTreeSet<ProviderName>,
     },
 }
 
@@ -86,10 +90,16 @@ impl fmt::Display for Directive {
             Directive::DrainMachine { instance } => write!(f, "drain machine {instance}"),
             Directive::DrainImage { image } => write!(f, "drain image {image}"),
             Directive::DrainZone { zone } => write!(f, "drain zone {zone}"),
-            Directive::Confirm { config, pools } => {
+            Directive::Confirm {
+                config,
+                pools,
+                providers,
+            } => {
                 let pools: Vec<&str> = pools.iter().map(PoolName::as_str).collect();
-                let pools = pools.join(", ");
-                write!(f, "confirm what configuration {config} lets go of {pools}")
+                let mut of = pools;
+                of.extend(providers.iter().map(ProviderName::as_str));
+                let of = of.join(", ");
+                write!(f, "confirm what configuration {config} lets go of {of}")
             }
         }
     }

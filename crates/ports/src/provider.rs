@@ -181,6 +181,11 @@ pub trait ProviderPlugin: 'static {
     /// Its keys in an offer, beside `provider` and `price` which belong to everybody. Denies unknown fields.
     type Offer: DeserializeOwned + JsonSchema;
 
+    /// The keys of [`ProviderPlugin::Config`] that say where its machines are (account, region, endpoint), as JSON pointers
+    /// (RFC 6901). A provider with other values in them is another place, and what it does not list may still run where it
+    /// stood before. No secret: the values are recorded and shown. Empty where the provider's name alone says it.
+    const PLACE: &'static [&'static str] = &[];
+
     /// What must be known without asking it.
     fn facts(config: &Self::Config) -> ProviderFacts;
     /// Finds what is wrong with the account beyond the types. Paths are relative to the provider's entry.

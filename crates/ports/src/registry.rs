@@ -50,6 +50,8 @@ pub type Made<T> = Result<T, PluginError>;
 
 /// One provider plugin with its types erased.
 pub struct ProviderEntry {
+    /// [`ProviderPlugin::PLACE`].
+    pub place: &'static [&'static str],
     /// Schema of its keys in `providers:`.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Schema of its keys in an offer.
@@ -140,6 +142,7 @@ impl ProviderRegistry {
     #[must_use]
     pub fn with<P: ProviderPlugin>(mut self) -> Self {
         let entry = ProviderEntry {
+            place: P::PLACE,
             schema: |generator| generator.subschema_for::<P::Config>(),
             offer_schema: |generator| generator.subschema_for::<P::Offer>(),
             check: |value, problems| {

@@ -77,6 +77,13 @@ impl ProviderPlugin for Ec2 {
     const KIND: &'static str = "ec2";
     type Config = Config;
     type Offer = Offer;
+    const PLACE: &'static [&'static str] = &[
+        "/region",
+        "/endpoint",
+        "/credentials/profile",
+        "/credentials/assume_role/role",
+        "/credentials/web_identity/role",
+    ];
 
     fn facts(config: &Config) -> ProviderFacts {
         ProviderFacts {

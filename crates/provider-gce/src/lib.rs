@@ -68,6 +68,7 @@ impl ProviderPlugin for Gce {
     const KIND: &'static str = "gce";
     type Config = Config;
     type Offer = Offer;
+    const PLACE: &'static [&'static str] = &["/project", "/zones", "/endpoint"];
 
     fn facts(config: &Config) -> ProviderFacts {
         ProviderFacts {

@@ -46,6 +46,7 @@ impl ProviderPlugin for Lxd {
     const KIND: &'static str = "lxd";
     type Config = Config;
     type Offer = Offer;
+    const PLACE: &'static [&'static str] = &["/url", "/project"];
 
     fn facts(config: &Config) -> ProviderFacts {
         ProviderFacts {

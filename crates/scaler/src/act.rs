@@ -265,7 +265,7 @@ async fn ask_guest(
     let Some(instance) = &job.instance else {
         return Done::refused("it is not listed any more", ended(job));
     };
-    let Some(provider) = fleet.providers.get(name) else {
+    let Some(provider) = fleet.provider(name) else {
         return Done::failed(format!("provider {name} is not configured"), ended(job));
     };
     let why = why.to_string();

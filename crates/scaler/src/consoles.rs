@@ -47,7 +47,7 @@ impl Told {
 
 /// Asks for the console of a machine that never joined, and tells it. Once for each machine.
 pub(crate) async fn tell(fleet: &Fleet, provider: &ProviderName, machine: &Instance, call: &Call) {
-    let Some(cloud) = fleet.providers.get(provider) else {
+    let Some(cloud) = fleet.provider(provider) else {
         return;
     };
     if !fleet.told.first(&machine.name) {

@@ -32,7 +32,7 @@ pub(crate) async fn create(fleet: &Fleet, pool: &Pool, job: &Job, call: &Call) -
     let end = || Update::End(IntentKey::Create(batch.clone()));
     let known = policy.offers.iter().find(|known| known.id == *offer);
     let (Some(provider), Some(spec), Some(known)) =
-        (fleet.providers.get(name), pool.offers.get(offer), known)
+        (fleet.provider(name), pool.offers.get(offer), known)
     else {
         return Done::failed(format!("offer {offer} is not configured"), vec![end()]);
     };

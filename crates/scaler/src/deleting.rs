@@ -155,7 +155,7 @@ pub(crate) async fn delete(
     let Some(instance) = &job.instance else {
         return Done::refused("it is not listed any more", Vec::new());
     };
-    let Some(provider) = fleet.providers.get(name) else {
+    let Some(provider) = fleet.provider(name) else {
         return Done::failed(format!("provider {name} is not configured"), Vec::new());
     };
     if *proof == DeleteProof::LookedIdle {

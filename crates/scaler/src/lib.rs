@@ -8,6 +8,7 @@
 //! - `tick.rs` is one pass: read, plan, check, commit, dispatch. It never waits for a CI server or a cloud;
 //! - `reload.rs` makes the parts of a changed configuration, which the next tick goes on with;
 //! - `held.rs` keeps what a changed configuration would let go at once until an operator confirms it;
+//! - `unseen.rs` counts machines whose provider is not in the configuration any more;
 //! - `api/` shows what was seen last and takes an operator's orders;
 //! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
 //!   `ledger.rs` and so into the next tick.
@@ -26,6 +27,7 @@ mod deleting;
 pub mod drains;
 mod held;
 mod installation;
+mod keeping;
 mod lease;
 mod ledger;
 mod lister;
@@ -41,6 +43,7 @@ mod run;
 mod showing;
 mod sought;
 mod tick;
+mod unseen;
 mod view;
 
 pub use api::Api;

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{Epoch, FleetId, Instance, InstanceState, Listing, PoolName, ProviderName, Seen};
+use model::{
+    Epoch, FleetId, Instance, InstanceName, InstanceState, Listing, PoolName, ProviderName, Seen,
+};
 use ports::{Call, Clock, Provider, ProviderError, timeout};
 use service::{Pauses, caught};
 use telemetry::{Condition, Metrics, Readiness, chain};
@@ -59,14 +61,16 @@ impl Listings {
         (sender, again)
     }
 
-    /// Forgets a provider; returns how many of its machines were known.
-    pub(crate) fn remove(&self, provider: &ProviderName) -> usize {
-        let removed = self.lock().remove(provider);
-        removed.map_or(0, |heard| {
-            let seen = heard.seen.borrow();
-            let known = seen.any().into_iter().flatten();
-            known.filter(|instance| !instance.state.is_gone()).count()
-        })
+    /// Forgets a provider.
+    pub(crate) fn remove(&self, provider: &ProviderName) {
+        self.lock().remove(provider);
+    }
+
+    /// What one provider said last.
+    fn last(&self, provider: &ProviderName) -> Seen<Vec<Instance>> {
+        let heard = self.lock();
+        let seen = heard.get(provider).map(|heard| heard.seen.borrow().clone());
+        seen.unwrap_or(Seen::Never { why: None })
     }
 
     /// What is known now. A listing that began before `since` is no whole one.
@@ -156,38 +160,154 @@ pub(crate) struct Listers {
     pub(crate) installation: Arc<Installation>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: BTreeMap<ProviderName, (Arc<dyn Provider>, CancellationToken)>,
+    /// Those of the running that the configuration does not name any more, or that stood where they stand no more.
+    pub(crate) retiring: Retiring,
+    pub(crate) places: BTreeMap<ProviderName, String>,
     pub(crate) loops: JoinSet<ProviderName>,
 }
 
+/// Providers of earlier configurations, by the name under which they are listed now.
+pub(crate) type Retiring = BTreeMap<ProviderName, Retired>;
+
+/// A provider that an earlier configuration named. It is listed until nothing of ours is left there: what is not listed is
+/// not counted, and its executor would be taken for one without a machine.
+#[derive(Clone)]
+pub(crate) struct Retired {
+    pub(crate) provider: Arc<dyn Provider>,
+    /// Where it stands, in words.
+    pub(crate) place: String,
+    /// What it was called.
+    was: ProviderName,
+    since: Timestamp,
+}
+
+impl Retired {
+    /// Whether a whole listing of it could be there by now.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        model::age(self.since, now) >= LATE
+    }
+}
+
+/// A call that was on its way when a provider was retired has shown what it made after this: the longest one takes a minute,
+/// and EC2's listing lags by up to two.
+const LATE: Duration = Duration::from_secs(180);
+
 impl Listers {
-    /// Lists these providers and no others. One that is the same goes on; of one that is another nothing is known until it has
-    /// been listed, and until then nothing leaves there.
-    pub(crate) fn follow(&mut self, providers: &BTreeMap<ProviderName, Arc<dyn Provider>>) {
+    /// Lists these providers, and of those before them the ones that may still have machines of ours. One that is the same goes
+    /// on; of one that is another nothing is known until it has been listed, and until then nothing leaves there.
+    pub(crate) fn follow(
+        &mut self,
+        providers: &BTreeMap<ProviderName, Arc<dyn Provider>>,
+        places: &BTreeMap<ProviderName, String>,
+    ) {
         let same = |name: &ProviderName, runs: &Arc<dyn Provider>| {
             let new = providers.get(name);
             new.is_some_and(|new| Arc::ptr_eq(new, runs))
         };
-        let listings = &self.listings;
-        self.running.retain(|name, (provider, stop)| {
-            let stays = same(name, provider);
-            if !stays {
-                stop.cancel();
-            }
-            if !providers.contains_key(name) {
-                let machines = listings.remove(name);
-                warn!(provider = %name, machines, "this provider is no longer configured: its machines are not seen any more and go on costing: delete them there, or configure it again");
-            }
-            stays
-        });
+        let ends: Vec<ProviderName> = self
+            .running
+            .iter()
+            .filter(|(name, (provider, _))| !same(name, provider))
+            // one that retires already goes on, unless its name is wanted
+            .filter(|(name, _)| !self.retiring.contains_key(name) || providers.contains_key(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in ends {
+            self.retire(&name, providers);
+        }
+        self.places.clone_from(places);
         for (name, provider) in providers {
             if !self.running.contains_key(name) {
-                self.begin(name, provider);
+                let condition = self.readiness.condition(condition_of(name));
+                let unknown = Seen::Never { why: None };
+                self.begin(name, provider, condition, unknown);
             }
         }
     }
 
-    fn begin(&mut self, name: &ProviderName, provider: &Arc<dyn Provider>) {
+    /// Goes on listing a provider that the configuration does not name any more, under a name that is free.
+    fn retire(
+        &mut self,
+        name: &ProviderName,
+        providers: &BTreeMap<ProviderName, Arc<dyn Provider>>,
+    ) {
+        let Some((provider, stop)) = self.running.remove(name) else {
+            return;
+        };
+        stop.cancel();
+        let last = self.listings.last(name);
+        self.listings.remove(name);
+        let retired = self.retiring.remove(name).unwrap_or_else(|| Retired {
+            provider: provider.clone(),
+            place: self.places.get(name).cloned().unwrap_or_default(),
+            was: name.clone(),
+            since: self.clock.now(),
+        });
+        let taken =
+            |name: &ProviderName| providers.contains_key(name) || self.running.contains_key(name);
+        let name = earlier(&retired.was, taken);
+        warn!(
+            provider = %retired.was, listed_as = %name, place = retired.place, machines = alive(&last).count(),
+            "this provider is not in the configuration any more, or stands somewhere else: it is listed until its machines have left"
+        );
+        // it is no condition of being ready: whoever removed it may have taken its credentials away as well
+        let condition = Readiness::default().condition(condition_of(&name));
+        self.begin(&name, &provider, condition, last);
+        self.retiring.insert(name, retired);
+    }
+
+    /// Ends what has retired: nothing of ours is left there, which the pools remember too, or the provider that has its name
+    /// now is the same place. Says whether that changed anything.
+    pub(crate) fn settle(
+        &mut self,
+        forgotten: &BTreeSet<ProviderName>,
+        remembered: &BTreeSet<&ProviderName>,
+    ) -> bool {
+        let over = |name: &ProviderName, retired: &Retired| {
+            let last = self.listings.last(name);
+            let late = |at: &Timestamp| model::age(retired.since, *at) >= LATE;
+            let is_empty = matches!(&last, Seen::Complete { at, .. } if late(at))
+                && alive(&last).next().is_none()
+                && !remembered.contains(name);
+            is_empty || forgotten.contains(name) || self.is_succeeded(retired, &last)
+        };
+        let mut ended = self.retiring.clone();
+        ended.retain(|name, retired| over(name, retired));
+        for (name, retired) in &ended {
+            info!(provider = %retired.was, listed_as = %name, "a provider that was removed or stands somewhere else is not listed any more");
+            self.retiring.remove(name);
+            if let Some((_, stop)) = self.running.remove(name) {
+                stop.cancel();
+            }
+            self.listings.remove(name);
+        }
+        !ended.is_empty()
+    }
+
+    /// Whether the provider that has the name now shows all that was there before, as with other credentials for one account.
+    fn is_succeeded(&self, retired: &Retired, last: &Seen<Vec<Instance>>) -> bool {
+        if self.retiring.contains_key(&retired.was) || !self.running.contains_key(&retired.was) {
+            return false;
+        }
+        let Seen::Complete { value, at } = self.listings.last(&retired.was) else {
+            return false;
+        };
+        let place = self.places.get(&retired.was);
+        let same = place.is_some_and(|place| !place.is_empty() && *place == retired.place);
+        let in_time = at > retired.since && (same || model::age(retired.since, at) >= LATE);
+        let listed: BTreeSet<&InstanceName> = value.iter().map(|machine| &machine.name).collect();
+        in_time && alive(last).all(|machine| listed.contains(&machine.name))
+    }
+
+    fn begin(
+        &mut self,
+        name: &ProviderName,
+        provider: &Arc<dyn Provider>,
+        condition: Condition,
+        known: Seen<Vec<Instance>>,
+    ) {
         let (seen, again) = self.listings.add(name);
+        seen.send_replace(known);
         let lister = Lister {
             name: name.clone(),
             fleet: self.fleet.clone(),
@@ -196,7 +316,7 @@ impl Listers {
             every: self.timing.list_every,
             limit: self.timing.list_limit,
             metrics: self.metrics.clone(),
-            condition: self.readiness.condition(condition_of(name)),
+            condition,
             seen,
             again,
             installation: self.installation.clone(),
@@ -215,7 +335,9 @@ impl Listers {
     /// Waits for the end of a loop, and forgets what it said of a provider that is not configured any more.
     pub(crate) async fn ended(&mut self) {
         match self.loops.join_next().await {
-            Some(Ok(name)) if !self.running.contains_key(&name) => {
+            Some(Ok(name))
+                if !self.running.contains_key(&name) || self.retiring.contains_key(&name) =>
+            {
                 self.readiness.forget(&condition_of(&name));
             }
             Some(Ok(_)) => {}
@@ -224,6 +346,24 @@ impl Listers {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Machines of a listing that are not gone.
+pub(crate) fn alive(seen: &Seen<Vec<Instance>>) -> impl Iterator<Item = &Instance> {
+    let known = seen.any().into_iter().flatten();
+    known.filter(|machine| !machine.state.is_gone())
+}
+
+/// The name itself, or one made from it, that is not taken.
+pub(crate) fn earlier(name: &ProviderName, taken: impl Fn(&ProviderName) -> bool) -> ProviderName {
+    if !taken(name) {
+        return name.clone();
+    }
+    // a name is at most 30 bytes long
+    let base: String = name.as_str().chars().take(20).collect();
+    let numbered = (1_u32..).map(|number| format!("{base}-before-{number}").parse());
+    let free = numbered.flatten().find(|name| !taken(name));
+    free.unwrap_or_else(|| name.clone())
 }
 
 fn condition_of(provider: &ProviderName) -> String {

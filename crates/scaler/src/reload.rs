@@ -34,6 +34,7 @@ impl Scaler {
             pools: self.pools.clone(),
             limits: self.limits.clone(),
             providers: self.providers.clone(),
+            places: self.places.clone(),
             controls: self.controls.clone(),
             settles: self.settles.clone(),
         };
@@ -71,6 +72,7 @@ impl Configured for Reconfigure {
             pools: Scaler::pools(settings),
             limits: settings.limits.clone(),
             providers,
+            places: Scaler::places(settings),
             controls,
             settles: Scaler::settles(settings),
         }))

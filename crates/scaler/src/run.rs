@@ -25,7 +25,7 @@ use crate::consoles::Told;
 use crate::installation::Installation;
 use crate::lease::Keeper;
 use crate::ledger::Ledger;
-use crate::lister::{Listers, Listings};
+use crate::lister::{Listers, Listings, Retiring};
 use crate::names::Names;
 use crate::orphans::Orphans;
 use crate::tick::Ticker;
@@ -89,6 +89,8 @@ pub struct Scaler {
     pub limits: FleetPolicy,
     /// The cloud accounts.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// Where each of them stands, in words.
+    pub places: BTreeMap<ProviderName, String>,
     /// The control halves of the CI servers that give the right to it.
     pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
     /// Longest time each CI server may take to hand out a job it promised.
@@ -117,6 +119,8 @@ pub struct Parts {
     pub limits: FleetPolicy,
     /// The cloud accounts.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// Where each of them stands, in words.
+    pub places: BTreeMap<ProviderName, String>,
     /// The control halves of the CI servers that give the right to it.
     pub controls: BTreeMap<EmitterName, Arc<dyn ExecutorControl>>,
     /// Longest time each CI server may take to hand out a job it promised.
@@ -140,6 +144,8 @@ pub(crate) struct Fleet {
     pub(crate) emitters: BTreeSet<EmitterName>,
     /// What the configuration in force says.
     pub(crate) parts: Arc<Parts>,
+    /// Providers of earlier configurations whose machines have not left yet.
+    pub(crate) retiring: Arc<Retiring>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -159,6 +165,21 @@ impl std::ops::Deref for Fleet {
 }
 
 impl Fleet {
+    /// A provider that is listed, of this configuration or of an earlier one.
+    pub(crate) fn provider(&self, name: &ProviderName) -> Option<&Arc<dyn Provider>> {
+        let configured = self.providers.get(name);
+        configured.or_else(|| self.retiring.get(name).map(|retiring| &retiring.provider))
+    }
+
+    /// Each provider that is listed, and where it stands; empty where nobody says it.
+    pub(crate) fn stands_at(&self) -> BTreeMap<ProviderName, String> {
+        let at = |name: &ProviderName| self.places.get(name).cloned().unwrap_or_default();
+        let configured = self.providers.keys().map(|name| (name.clone(), at(name)));
+        let retiring = self.retiring.iter();
+        let retiring = retiring.map(|(name, it)| (name.clone(), it.place.clone()));
+        configured.chain(retiring).collect()
+    }
+
     /// The same fleet under another configuration: what was begun and what was learned is the same.
     pub(crate) fn with(&self, parts: Arc<Parts>) -> Self {
         Fleet {
@@ -189,6 +210,7 @@ impl Scaler {
             pools: Scaler::pools(settings),
             limits: settings.limits.clone(),
             providers: Scaler::providers(settings, registries, clock)?,
+            places: Scaler::places(settings),
             controls: Scaler::controls(settings, registries, clock)?,
             settles: Scaler::settles(settings),
             store,
@@ -240,6 +262,13 @@ impl Scaler {
             providers.insert(name.clone(), (entry.provider)(&provider.config, &context)?);
         }
         Ok(providers)
+    }
+
+    /// Where each provider of a checked configuration stands.
+    pub fn places(settings: &Settings) -> BTreeMap<ProviderName, String> {
+        let providers = settings.providers.iter();
+        let place = providers.map(|(name, provider)| (name.clone(), provider.place.clone()));
+        place.collect()
     }
 
     /// Makes the control halves of a checked configuration.
@@ -308,9 +337,11 @@ impl Scaler {
             installation: Arc::new(installation),
             stop: stop.clone(),
             running: BTreeMap::new(),
+            retiring: Retiring::new(),
+            places: BTreeMap::new(),
             loops: JoinSet::new(),
         };
-        listers.follow(&self.providers);
+        listers.follow(&self.providers, &self.places);
         let (term, term_seen) = watch::channel(None);
         let (fenced, freed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let keeper = Arc::new(Keeper {
@@ -363,6 +394,7 @@ impl Scaler {
             pools: self.pools,
             limits: self.limits,
             providers: self.providers,
+            places: self.places,
             controls: self.controls,
             settles: self.settles,
         };
@@ -371,6 +403,7 @@ impl Scaler {
             installation: self.installation,
             emitters: parts.emitters(),
             parts: Arc::new(parts),
+            retiring: Arc::default(),
             store: self.store,
             clock: self.clock,
             metrics: self.metrics,
@@ -400,6 +433,7 @@ impl Scaler {
             orphans: Orphans::default(),
             said_of_orphans: String::new(),
             held: crate::held::Held::default(),
+            unseen: crate::unseen::Unseen::default(),
             unreadable: BTreeMap::new(),
             api: None,
             overlooked: None,

@@ -10,9 +10,11 @@ use ports::EmitterStatus;
 use telemetry::chain;
 use tracing::{debug, info};
 
+use crate::keeping::Keeping;
 use crate::looked::{Looked, PoolLooked};
 use crate::observe::overlook;
 use crate::tick::{Planned, Ticker};
+use crate::unseen::Unseen;
 
 impl Ticker {
     /// Without a term nothing is decided, and that is no trouble: whether the store answers, the lease loop says.
@@ -38,8 +40,13 @@ impl Ticker {
                 self.orphans.learn(&record);
                 let now = self.fleet.clock.now();
                 let mut looked = overlook(&self.fleet, record, now);
-                self.held
-                    .judge(&self.fleet, &self.orphans, &looked.overrides);
+                self.held.judge(
+                    &self.fleet,
+                    &self.orphans,
+                    &looked.overrides,
+                    &Unseen::default(),
+                    &Keeping::default(),
+                );
                 looked.waiting.clone_from(&self.held.waiting);
                 api.looked(looked, &[]);
             }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, Grant, Observation, Plan, PoolPlan, Record, Sign, Supply, invariants};
+use engine::{
+    Action, FleetObservation, Grant, Observation, Plan, PoolPlan, Record, Sign, Supply, invariants,
+};
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Epoch, Instance, Intent, IntentKey, Policy, PoolMemory, PoolName, ProviderName, Seen};
@@ -19,7 +21,8 @@ use tracing::{debug, error, info, warn};
 use crate::act::{self, Job};
 use crate::acting::{Acting, Acts};
 use crate::api::Api;
-use crate::held::Held;
+use crate::held::{self, Held};
+use crate::keeping::Keeping;
 use crate::lease::Term;
 use crate::ledger::{Changes, Update};
 use crate::lister::{Listers, WANTED_FOR};
@@ -28,6 +31,7 @@ use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
 use crate::permits::Permits;
 use crate::run::{Fleet, Parts, Pool};
+use crate::unseen::Unseen;
 use crate::view::{FleetView, PoolView};
 
 /// Two ticks are at least this far apart, however many hints come in: a burst of news is one piece of news.
@@ -68,6 +72,8 @@ pub(crate) struct Ticker {
     pub(crate) said_of_orphans: String,
     /// What of the fleet a configuration lets go, and waits for an operator.
     pub(crate) held: Held,
+    /// Machines whose provider is not in the configuration any more.
+    pub(crate) unseen: Unseen,
     /// Pools that were left alone at the last tick, and why.
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     /// Who is shown what was seen.
@@ -151,11 +157,37 @@ impl Ticker {
         let Some(parts) = self.changes.borrow_and_update().clone() else {
             return;
         };
-        self.listers.follow(&parts.providers);
-        self.fleet = Arc::new(self.fleet.with(parts));
+        self.listers.follow(&parts.providers, &parts.places);
+        self.fleet = Arc::new(Fleet {
+            retiring: Arc::new(self.listers.retiring.clone()),
+            ..self.fleet.with(parts)
+        });
         // of pools that are gone nothing is shown any more, of the others the next tick shows all
         self.fleet.metrics.scaler.forget_pools();
         self.overlooked = None;
+    }
+
+    /// Looks at what providers of earlier configurations have left, and at what no provider lists. Returns what is planned with.
+    fn look_for_unseen(&mut self, seen: &mut FleetObservation, now: Timestamp) {
+        let forgotten = held::forgotten(&seen.overrides, &self.fleet.config);
+        let memories = seen.pools.values().map(|pool| &pool.memory);
+        let remembered = memories.flat_map(|memory| memory.listed.keys()).collect();
+        if self.listers.settle(&forgotten, &remembered) {
+            let retiring = Arc::new(self.listers.retiring.clone());
+            self.fleet = Arc::new(Fleet {
+                retiring,
+                ..(*self.fleet).clone()
+            });
+            seen.listings
+                .retain(|name, _| self.fleet.provider(name).is_some());
+        }
+        self.unseen = Unseen::of(&self.fleet, seen, &forgotten);
+        let keeping = Keeping::of(&self.fleet, seen, self.held.keeps(), now);
+        let (fleet, orphans) = (&self.fleet, &self.orphans);
+        self.held
+            .judge(fleet, orphans, &seen.overrides, &self.unseen, &keeping);
+        self.held.keep(seen, now);
+        self.unseen.add_to(seen, now);
     }
 
     /// Waits for actions in flight and writes down what they learned; what does not end in time is taken over by the
@@ -248,14 +280,14 @@ impl Ticker {
             observed.fleet.rival = sign;
         }
         let overrides = observed.fleet.overrides.clone();
-        self.held.judge(&self.fleet, &self.orphans, &overrides);
-        self.held.keep(&mut observed.fleet, now);
+        let listings = observed.fleet.listings.clone();
+        self.look_for_unseen(&mut observed.fleet, now);
         self.report_unreadable(&observed);
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
         let planned = self.plan(&mut observed, now);
-        let commits = self.commits(&observed, &planned, now);
+        let commits = self.commits(&observed, &planned, &listings, now);
         if !commits.is_empty()
             && let Err(error) = self.fleet.store.commit(term.epoch, &commits).await
         {
@@ -465,7 +497,13 @@ impl Ticker {
         }
     }
 
-    fn commits(&self, observed: &Observed, planned: &[Planned], now: Timestamp) -> Vec<PoolCommit> {
+    fn commits(
+        &self,
+        observed: &Observed,
+        planned: &[Planned],
+        listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
+        now: Timestamp,
+    ) -> Vec<PoolCommit> {
         let mut commits = Vec::new();
         for pool in planned {
             let Planned {
@@ -486,6 +524,10 @@ impl Ticker {
             let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
             let memory = PoolMemory {
                 intents_lost_at: seen.intents_lost_at,
+                listed: self
+                    .unseen
+                    .remember(&self.fleet, listings, &plan.pool, &seen.seen.memory),
+                keeps: self.held.keeps().get(&plan.pool).cloned(),
                 ..plan.memory.clone()
             };
             let is_old = memory == seen.seen.memory && !observed.put_right.contains(&plan.pool);

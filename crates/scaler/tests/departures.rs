@@ -2,7 +2,7 @@
 //! no more machines leave because of it than README and docs/configuration.md promise.
 //!
 //! Random fleets under random pairs of configurations. Every machine is wanted by its pool, as by a reserve, so that only the
-//! change can let one go: a pool is missing, or its `max` is lower.
+//! change can let one go: a pool is missing, or its `max` or its `min` is lower.
 
 mod support;
 
@@ -43,12 +43,16 @@ fn before(rng: &mut fastrand::Rng) -> Vec<PoolSetup> {
     pools
 }
 
-/// Another configuration: each pool stays as it is, is missing, or has a lower `max`. What it wants stays, as with a reserve.
+/// Another configuration: each pool stays as it is, is missing, or has a lower `max` or `min`.
 fn after(rng: &mut fastrand::Rng, before: &[PoolSetup]) -> Vec<PoolSetup> {
     let mut pools = Vec::new();
     for pool in before {
-        match rng.u8(0..3) {
+        match rng.u8(0..4) {
             0 => {}
+            2 => pools.push(PoolSetup {
+                min: rng.u32(0..=pool.min),
+                ..pool.clone()
+            }),
             1 => pools.push(PoolSetup {
                 max: rng.u32(0..=pool.max),
                 ..pool.clone()

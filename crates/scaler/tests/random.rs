@@ -84,6 +84,7 @@ fn setup(seed: u64) -> Setup {
         pools,
         boot: SECOND * rng.u32(0..10),
         lag: SECOND * *rng.choice(&[0, 0, 3, 10]).expect("one of them"),
+        ..Setup::default()
     }
 }
 

@@ -78,14 +78,31 @@ impl Maker<'_> {
             let (kind, mut config) = take_kind(value, known, problems);
             let max: Option<raw::MaxMachines> = take(&mut config, "max_machines", problems);
             let kind = kind?;
-            let facts = (maker.registries.providers.get(&kind)?.check)(&config, problems)?;
+            let entry = maker.registries.providers.get(&kind)?;
+            let facts = (entry.check)(&config, problems)?;
+            let place = place(&kind, entry.place, &config);
             too_long("listing_lag", facts.listing_lag, problems);
             Some(ProviderSettings {
                 kind,
                 config,
                 facts,
+                place,
                 max_machines: max.map(|max| max.0),
             })
         })
     }
+}
+
+/// Where a provider's machines are: its kind, and the values under these JSON pointers as far as they are given.
+fn place(kind: &str, pointers: &[&str], config: &Value) -> String {
+    let mut place = kind.to_owned();
+    for pointer in pointers {
+        if let Some(value) = config.pointer(pointer) {
+            let said = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            place = format!("{place} {}={said}", pointer.trim_start_matches('/'));
+        }
+    }
+    place
 }

@@ -206,6 +206,7 @@ fn services(
         pools: Scaler::pools(settings),
         limits: settings.limits.clone(),
         providers,
+        places: Scaler::places(settings),
         controls: Scaler::controls(settings, registries, clock)?,
         settles: Scaler::settles(settings),
         store,

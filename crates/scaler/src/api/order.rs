@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::look::{configured, has_looked, machine_name};
 use super::{Api, Refusal, shapes, show};
-use crate::held::confirmed;
+use crate::held::{confirmed, forgotten};
 
 /// Longest body: an order with the longest texts is below 4 KiB.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -206,9 +206,12 @@ async fn confirm(State(api): State<Api>, Path(hash): Path<String>, body: Body) -
     // what was confirmed of the same configuration before stays so
     let mut pools = confirmed(&looked.overrides, &waiting.config);
     pools.extend(waiting.pools.keys().cloned());
+    let mut providers = forgotten(&looked.overrides, &waiting.config);
+    providers.extend(waiting.providers.keys().cloned());
     let what = Directive::Confirm {
         config: waiting.config.clone(),
         pools,
+        providers,
     };
     give(&api, what, who, because, lasts.0).await
 }

@@ -1,5 +1,6 @@
 //! Somebody who changes the configuration while builds run, and who orders what the rules would not do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::{Directive, Order};
@@ -119,6 +120,7 @@ impl Operator {
             pools: ["linux", RENAMED, BEDS]
                 .map(|name| name.parse().expect("a name"))
                 .into(),
+            providers: BTreeSet::new(),
         }
     }
 

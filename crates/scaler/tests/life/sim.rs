@@ -284,6 +284,7 @@ impl Sim {
             limits: settings.limits.clone(),
             settles: Scaler::settles(&settings),
             providers: providers.clone(),
+            places: Scaler::places(&settings),
             controls,
         }
     }
@@ -296,6 +297,7 @@ impl Sim {
             pools,
             limits,
             providers,
+            places,
             controls,
             settles,
         } = self.parts(&gate, &self.providers(&gate));
@@ -308,6 +310,7 @@ impl Sim {
             limits,
             settles,
             providers,
+            places,
             controls,
             store: Arc::new(GatedStore(gate.clone(), store)),
             clock: Arc::new(GatedClock(gate.clone(), shared(&self.clock))),

@@ -54,6 +54,8 @@ pub(crate) struct PoolSetup {
     pub(crate) bootstrap: Bootstrap,
     /// How machines leave whose executors cannot be controlled, if they cannot.
     pub(crate) uncontrolled: Option<UncontrolledLeave>,
+    /// Idle machines leave after this.
+    pub(crate) idle_for: Duration,
     /// Agents register themselves.
     pub(crate) enrols: bool,
     /// Machines join no CI server.
@@ -68,6 +70,7 @@ pub(crate) const LINUX: PoolSetup = PoolSetup {
     max: 10,
     bootstrap: Bootstrap::PerMachine,
     uncontrolled: None,
+    idle_for: IDLE_FOR,
     enrols: false,
     joins_nothing: false,
 };
@@ -78,6 +81,10 @@ pub(crate) struct Setup {
     pub(crate) pools: Vec<PoolSetup>,
     pub(crate) boot: Duration,
     pub(crate) lag: Duration,
+    /// A provider that the configuration does not name.
+    pub(crate) removed: Option<&'static str>,
+    /// A provider that stands at the cloud of another one.
+    pub(crate) moved: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Setup {
@@ -87,6 +94,8 @@ impl Default for Setup {
             pools: vec![LINUX],
             boot: SECOND * 5,
             lag: Duration::ZERO,
+            removed: None,
+            moved: None,
         }
     }
 }
@@ -354,6 +363,7 @@ impl Sim {
             pools,
             limits,
             providers,
+            places,
             controls,
             settles,
         } = self.parts();
@@ -364,6 +374,7 @@ impl Sim {
             pools,
             limits,
             providers,
+            places,
             controls,
             settles,
             store,
@@ -387,10 +398,18 @@ impl Sim {
     /// What the pools of this setup are for a scaler.
     pub(crate) fn parts(&self) -> Parts {
         let world = self.world();
-        let providers = world.clouds.iter().map(|(name, cloud)| {
-            let provider: Arc<dyn Provider> = Arc::new(cloud.clone());
+        let named = world.clouds.keys();
+        let named = named.filter(|name| self.setup.removed != Some(name.as_str()));
+        let stands_at = |name: &ProviderName| match self.setup.moved {
+            Some((moved, to)) if moved == name.as_str() => parsed(to),
+            _ => name.clone(),
+        };
+        let providers = named.clone().map(|name| {
+            let cloud = world.clouds[&stands_at(name)].clone();
+            let provider: Arc<dyn Provider> = Arc::new(cloud);
             (name.clone(), provider)
         });
+        let places = named.map(|name| (name.clone(), stands_at(name).to_string()));
         let read_only = |name: &EmitterName| {
             let of = |pool: &&PoolSetup| pool.emitter == name.as_str();
             let mut pools = self.setup.pools.iter().filter(of);
@@ -407,6 +426,7 @@ impl Sim {
             pools: pools.collect(),
             limits: model::FleetPolicy::default(),
             providers: providers.collect(),
+            places: places.collect(),
             controls: controls.collect(),
             settles: world
                 .cis
@@ -432,7 +452,10 @@ impl Sim {
                 timeout: SECOND * 60,
             },
             executors_appear: false,
-            reuse: model::Reuse::default(),
+            reuse: model::Reuse {
+                replace_changed: true,
+                ..model::Reuse::default()
+            },
             executors: match pool.uncontrolled {
                 None if pool.joins_nothing => ExecutorMode::None,
                 None => ExecutorMode::Managed { settle: SETTLE },
@@ -442,7 +465,7 @@ impl Sim {
             offers: vec![OfferPolicy {
                 id: offer.clone(),
                 provider: parsed(pool.provider),
-                generation: model::Generation::new("now"),
+                generation: model::Generation::new(pool.provider),
                 price: None,
                 listing_lag: self.setup.lag,
                 batch_limit: 100,
@@ -454,7 +477,7 @@ impl Sim {
             },
             rules: vec![Rule::always(
                 "scale-in",
-                RuleKind::ScaleIn(ScaleIn::fixed(IDLE_FOR)),
+                RuleKind::ScaleIn(ScaleIn::fixed(pool.idle_for)),
             )],
             standing: model::Standing::default(),
         };
