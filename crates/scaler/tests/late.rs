@@ -128,7 +128,7 @@ fn one_that_cannot_be_told_is_asked_about_less_and_less_often() {
         sim.ci("ci").hide_names(Some("one runner for all of them"));
         let (name, _, _probot, scaler, _) = about_to_go(&sim).await;
         sim.pass(SECOND * 2 * 3600).await;
-        assert_eq!(sim.world().alive("linux"), [name.clone()]);
+        assert_eq!(sim.world().alive("linux"), std::slice::from_ref(&name));
         // after 30 s, and then after twice the time of the time before, up to a quarter of an hour
         let asked = begun(&scaler);
         assert!((8..=13).contains(&asked), "{asked} times");
