@@ -29,6 +29,10 @@ pub(crate) const KEEP_DECISIONS: Duration = Duration::from_secs(30 * 86_400);
 /// one, and long enough for a scaler to say that it is over.
 pub(crate) const KEEP_OVERRIDES: Duration = Duration::from_secs(9 * 86_400);
 
+/// How long the installation's id lives after it was asked for, which every renewal of machines does: a fleet that had no machine
+/// for a month has no mark to tell from another's.
+pub(crate) const KEEP_INSTALLATION: Duration = Duration::from_secs(30 * 86_400);
+
 /// How many decisions are kept for each pool, about: at one change a minute most of a day, in half a megabyte.
 pub(crate) const MOST_DECISIONS: usize = 1000;
 

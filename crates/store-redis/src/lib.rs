@@ -37,7 +37,7 @@ use rustls as _;
 use tracing::debug;
 
 use crate::error::Trouble;
-use crate::keys::{KEEP_EPOCH, Keys};
+use crate::keys::{KEEP_EPOCH, KEEP_INSTALLATION, Keys};
 use crate::link::Link;
 pub use crate::tls::Tls;
 use crate::wakes::Heard;
@@ -291,11 +291,12 @@ impl Store for RedisStore {
     async fn installation(&self, proposed: &InstallationId) -> Result<InstallationId, StoreError> {
         let mut line = self.link.line();
         let key = self.keys.installation();
-        // for ever: it goes with the store. Not in a transaction, which takes a right of its own: of a wipe between the two the
+        // not in a transaction, which takes a right of its own: of a wipe between the two the
         // next call tells
         let mut both = redis::pipe();
         both.cmd("SET").arg(&key).arg(proposed.as_str()).arg("NX");
-        both.ignore().get(&key);
+        both.ignore().cmd("PEXPIRE").arg(&key);
+        both.arg(ms(KEEP_INSTALLATION)).ignore().get(&key);
         let call = both.query_async::<(Option<String>,)>(&mut line.connection);
         let (kept,) = self
             .call("keep the installation's id", line.number, call)
