@@ -17,7 +17,7 @@ use crate::command::{now, sleep, wait_until};
 pub(crate) const BUILDS: usize = 2;
 const BUILDER: &str = "linux";
 /// Long enough for the operator's commands, each of which is to see the build running.
-const BUILD_SECONDS: u32 = 15;
+const BUILD_SECONDS: u32 = 12;
 
 /// A mark that is over.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";

@@ -20,6 +20,7 @@ pub(crate) const WHO: &str = "ann";
 pub(crate) const WRONG: i32 = 3;
 
 /// The command, and where it is written down what it said.
+#[derive(Clone)]
 pub(crate) struct Operator {
     command: PathBuf,
     log: PathBuf,
@@ -140,6 +141,11 @@ impl Said {
         let rows = rows.flat_map(|row| of(&row["name"], &row["problems"]));
         rows.chain(of(&Value::Null, &self.answer["problems"]))
             .collect()
+    }
+
+    /// The orders that a list of them has; `None` when it is no list.
+    pub(crate) fn orders(&self) -> Option<&[Value]> {
+        self.answer["overrides"].as_array().map(Vec::as_slice)
     }
 
     /// What `reap` did, each as `machine: fate`.

@@ -30,8 +30,9 @@ pub(crate) const SCALERS: [(&str, &str); 2] = [
     ("scaler-b", "127.0.0.1:7002"),
 ];
 
-/// The configuration of the services and of `parmanu`, and a boot script of it that may be changed.
+/// The configuration of the services and of `parmanu`, and two files of it that are changed on the way.
 pub(crate) const CONFIG: &str = "/run/chain/config";
+pub(crate) const MACHINES: &str = "/run/chain/config/machines.yaml";
 pub(crate) const BOOT_SCRIPT: &str = "/run/chain/config/bootstrap/buildbot-worker.sh.j2";
 /// What an operator must say.
 pub(crate) const TOKEN: &str = "/run/chain/token";

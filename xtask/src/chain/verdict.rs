@@ -2,7 +2,7 @@
 
 use super::operator::WHO;
 use super::story::Story;
-use super::{BUILDERS, alone, seconds};
+use super::{BUILDERS, alone, orders, seconds};
 
 /// Prints the verdicts; true when every promise was kept.
 pub(crate) fn give(mut story: Story) -> bool {
@@ -27,7 +27,7 @@ pub(crate) fn give(mut story: Story) -> bool {
 /// Each promise with the facts that break it.
 fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
     let asked = BUILDERS.iter().map(|builder| builder.builds);
-    let asked = asked.sum::<usize>() + alone::BUILDS;
+    let asked = asked.sum::<usize>() + alone::BUILDS + orders::BUILDS;
     let mut most = story
         .most
         .iter()
@@ -78,6 +78,10 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
         (
             "for a changed boot script another machine had joined before the old one left".to_owned(),
             played(story.orders.as_ref(), |orders| &orders.change),
+        ),
+        (
+            "a single-use machine was cordoned while its build ran, and the next build had another".to_owned(),
+            played(story.orders.as_ref(), |orders| &orders.reuse),
         ),
         (
             "`parmanu doctor` found nothing wrong at the end".to_owned(),
