@@ -227,12 +227,14 @@ pub(crate) fn unheard<'a>(
     seen: &'a Observation,
     policy: &'a Policy,
 ) -> BTreeMap<&'a ProviderName, Option<u32>> {
+    let standing = &seen.seen.memory.standing;
     let providers = policy.offers.iter().map(|offer| &offer.provider);
+    // machines of an offer that was taken out stand where they stood
+    let providers = providers.chain(standing.keys());
     let never = providers.filter(|provider| {
         let listing = seen.listings.get(*provider);
         listing.is_none_or(|listing| matches!(listing, Seen::Never { .. }))
     });
-    let standing = &seen.seen.memory.standing;
     never
         .map(|provider| (provider, standing.get(provider).copied()))
         .collect()

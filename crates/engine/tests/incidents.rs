@@ -87,6 +87,10 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     let (count, said) = grown(&world);
     assert_eq!(count, 2, "{said}");
     assert!(said.contains("3 machines of it at aws"), "{said}");
+    // machines of an offer that was taken out stand where they stood
+    let both = std::mem::replace(&mut world.policy.offers, vec![offer(1, "gcp")]);
+    assert_eq!(grown(&world).0, 2);
+    world.policy.offers = both;
     world.memory.standing = [("aws".parse().unwrap(), 0)].into();
     assert_eq!(grown(&world).0, 5);
     // a lost memory of what was begun still waits for every listing

@@ -42,6 +42,7 @@ mod reload;
 mod run;
 mod showing;
 mod sought;
+mod stages;
 mod tick;
 mod unseen;
 mod view;

@@ -428,6 +428,7 @@ impl Scaler {
             permits: crate::permits::Permits::default(),
             said: String::new(),
             meter: crate::measure::Meter::default(),
+            stages: crate::stages::Stages::default(),
             rival: None,
             sign: None,
             orphans: Orphans::default(),

@@ -31,6 +31,7 @@ use crate::observe::{Observed, observe};
 use crate::orphans::Orphans;
 use crate::permits::Permits;
 use crate::run::{Fleet, Parts, Pool};
+use crate::stages::Stages;
 use crate::unseen::Unseen;
 use crate::view::{FleetView, PoolView};
 
@@ -63,6 +64,7 @@ pub(crate) struct Ticker {
     pub(crate) said: String,
     /// Since when the time of machines is counted.
     pub(crate) meter: Meter,
+    pub(crate) stages: Stages,
     /// Who else acted for this fleet at the last tick.
     pub(crate) rival: Option<String>,
     /// The last renewal by somebody with another store.
@@ -109,6 +111,7 @@ impl Ticker {
                 Some(term) => self.tick(&term).await,
                 None => {
                     self.meter.rest();
+                    self.stages.rest();
                     self.fleet.metrics.scaler.forget_pools();
                     self.stand_by().await;
                 }
@@ -301,7 +304,15 @@ impl Ticker {
         for pool in planned.iter().filter(|pool| pool.is_new) {
             self.report(pool);
         }
-        let gap = self.meter.tick(self.fleet.clock.boottime());
+        let boottime = self.fleet.clock.boottime();
+        let gap = self.meter.tick(boottime);
+        let machines = planned.iter().flat_map(|pool| &pool.supply.machines);
+        for (machine, stage, took) in self.stages.tick(machines, boottime) {
+            let pool = machine.pool().as_str();
+            let metrics = &self.fleet.metrics.scaler;
+            metrics.took(pool, stage.as_str(), took);
+            debug!(%machine, stage = stage.as_str(), ?took, "a stage of a machine's way to its first job is over");
+        }
         for pool in &planned {
             self.sequences
                 .insert(pool.plan.pool.clone(), pool.plan.next_sequence);

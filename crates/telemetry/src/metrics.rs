@@ -278,6 +278,7 @@ pub struct ScalerMetrics {
     look_age: Spans<1>,
     create_wait: Histograms<1>,
     boot: Histograms<1>,
+    stages: Histograms<2>,
     machine_seconds: Amounts<2>,
     spend: Amounts<2>,
     plans: Counters<2>,
@@ -302,6 +303,7 @@ impl ScalerMetrics {
             look_age: Family::default(),
             create_wait: Family::new_with_constructor(waits),
             boot: Family::new_with_constructor(waits),
+            stages: Family::new_with_constructor(waits),
             machine_seconds: Family::default(),
             spend: Family::default(),
             plans: Family::default(),
@@ -331,6 +333,7 @@ impl ScalerMetrics {
         register(registry, "pool_look_age_seconds", self.look_age.clone());
         register(registry, "create_wait_seconds", self.create_wait.clone());
         register(registry, "machine_boot_seconds", self.boot.clone());
+        register(registry, "machine_stage_seconds", self.stages.clone());
         register(registry, "machine_seconds", self.machine_seconds.clone());
         register(registry, "spend", self.spend.clone());
         register(registry, "plan", self.plans.clone());
@@ -375,6 +378,13 @@ impl ScalerMetrics {
     pub fn joined(&self, pool: &str, took: Duration) {
         let label = [("pool", pool.to_owned())];
         self.boot.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// A stage of a machine's way to its first job took so long: `requested`, `provisioning`, `booting` or `unused`.
+    pub fn took(&self, pool: &str, stage: &'static str, took: Duration) {
+        let labels = [("pool", pool.to_owned()), ("stage", stage.to_owned())];
+        let histogram = self.stages.get_or_create(&labels);
+        histogram.observe(took.as_secs_f64());
     }
 
     /// Machines of a pool were there for so long in all: `busy`, `idle`, `coming` or `leaving`, and what that came to where their

@@ -30,6 +30,7 @@ fn filled(service: Service) -> Metrics {
     scaler.set_look("linux", A_WHILE, A_WHILE);
     scaler.create_asked("linux", A_WHILE);
     scaler.joined("linux", A_WHILE);
+    scaler.took("linux", "booting", A_WHILE);
     scaler.spent("linux", "idle", 60.0, 0.01);
     scaler.planned("linux", "demand");
     scaler.acted("linux", "create", "done");

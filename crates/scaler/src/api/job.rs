@@ -281,7 +281,7 @@ fn unnamed(looked: &Looked, emitter: &EmitterName) -> String {
     let mut said = match all.saturating_sub(status.named.len()) {
         0 => format!("whether {emitter} lists it by now: it did not at the last look"),
         unnamed => format!(
-            "whether it is one of the {} of {emitter} counted and not named (the {} oldest of each pool and state are): `parmanu probe {emitter}` names each with its pool and why",
+            "whether it is one of {} of {emitter}, counted and not named (the {} oldest of each pool and state are): `parmanu probe {emitter}` names each with its pool and why",
             counted(unnamed, "job"),
             NamedJob::EACH
         ),

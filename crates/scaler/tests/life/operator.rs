@@ -70,10 +70,8 @@ impl Operator {
                 let names = [Some("linux"), Some(RENAMED), gone.unwrap_or(Some("linux"))];
                 setup.pool = *self.rng.choice(&names).expect("one of them");
             }
-            // none is taken away: a scaler that takes over before the cloud of a former offer is heard does not know what it
-            // has there, and may make more than `max` beside it
             6 => {
-                let clouds = [vec!["gcp", "aws"], vec!["aws", "gcp"]];
+                let clouds = [vec!["gcp", "aws"], vec!["aws", "gcp"], vec!["aws"]];
                 setup
                     .clouds
                     .clone_from(self.rng.choice(&clouds).expect("one of them"));

@@ -162,6 +162,13 @@ pub const ALL: &[Entry] = &[
         "Time from a machine's creation to its executor online",
         "",
     ),
+    scaler(
+        "machine_stage_seconds",
+        Histogram,
+        &["pool", "stage"],
+        "Time of each stage of a machine's way to its first job",
+        "`requested` (asked for, not listed), `provisioning` (listed, not running), `booting` (running, its executor not online) and `unused` (online, without a job). A stage that nobody saw begin is not counted, and one that is over between two looks counts in the one before.",
+    ),
     // what is there, and what does it cost?
     scaler(
         "pool_machines",
