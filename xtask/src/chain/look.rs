@@ -87,14 +87,15 @@ impl Look {
     }
 }
 
-/// Asks for one build of a builder, as a person does at the web page.
-pub(crate) fn force(builder: &str) -> anyhow::Result<()> {
+/// Asks for one build of a builder that takes so many seconds, as a person does at the web page.
+pub(crate) fn force(builder: &str, seconds: u32) -> anyhow::Result<()> {
     let ids = buildbot("builders?field=builderid&field=name", "builders")?;
     let id = ids.iter().find(|row| row["name"] == builder);
     let id =
         id.with_context(|| format!("the master has no builder {builder}"))?["builderid"].clone();
     let body = json!({ "id": 1, "jsonrpc": "2.0", "method": "force", "params": {
-        "builderid": id.to_string(), "username": "chain@example.invalid", "reason": "the chain" } });
+        "builderid": id.to_string(), "username": "chain@example.invalid", "reason": "the chain",
+        "seconds": seconds.to_string() } });
     let path = format!("/api/v2/forceschedulers/force-{builder}");
     let answer = ask(TcpStream::connect(BUILDBOT)?, "POST", &path, Some(&body))?;
     if !answer["error"].is_null() {

@@ -1,9 +1,11 @@
-//! `cargo xtask chain`: a production CI server, real machines, and the two real binaries between them.
+//! `cargo xtask chain`: a production CI server, real machines, and the real binaries between them.
 //!
 //! Twelve builds wait at a Buildbot master that has no worker; `probot` sees them, `scaler` has LXD make containers, the
 //! boot script starts a worker in each, the builds drain, the machines leave. A second scaler stands by and takes over twice.
-//! Meanwhile both services, Redis's contents, the LXD daemon and one machine in the middle of a build are lost. At the end
-//! all services are gone, and the machines look after themselves. A timeline tells it, verdicts end it.
+//! Meanwhile both services, Redis's contents, the LXD daemon and one machine in the middle of a build are lost. Then
+//! all services are gone, the machines look after themselves, and an operator's `parmanu doctor` and `parmanu reap` look at
+//! them. At last an order gives a pool a machine, and a changed boot script has it replaced. A timeline tells it, verdicts
+//! end it.
 //!
 //! Everything runs in a [`Cell`], so that one process, when it ends, takes all of it along. This file is outside of the
 //! cell; the program starts itself again inside, where [`inside`] plays the story.
@@ -11,6 +13,8 @@
 mod alone;
 mod faults;
 mod look;
+mod operator;
+mod orders;
 mod stage;
 mod story;
 mod takeover;
@@ -52,7 +56,7 @@ pub(crate) const BUILDERS: [Builder; 2] = [
 /// What the program inside the cell must know.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Scene {
-    /// The folder of the freshly built `probot` and `scaler`.
+    /// The folder of the freshly built `probot`, `scaler` and `parmanu`.
     #[arg(long)]
     binaries: PathBuf,
     /// Where the logs of everything go.
@@ -81,7 +85,7 @@ pub(crate) struct Scene {
 }
 
 /// What the chain itself needs: the cloud is LXD, and the SDKs of the others take longer to build than all else together.
-const LEAN: [&str; 8] = [
+const LEAN: [&str; 10] = [
     "build",
     "--locked",
     "--no-default-features",
@@ -89,6 +93,8 @@ const LEAN: [&str; 8] = [
     "probot",
     "-p",
     "scaler",
+    "-p",
+    "parmanu",
     "--bins",
 ];
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::operator::Operator;
 use super::{BUILDERS, Scene, look};
 use crate::command::{must, now, wait_until};
 use crate::image::Image;
@@ -28,6 +29,13 @@ pub(crate) const SCALERS: [(&str, &str); 2] = [
     ("scaler-a", "127.0.0.1:7001"),
     ("scaler-b", "127.0.0.1:7002"),
 ];
+
+/// The configuration of the services and of `parmanu`, and two files of it that are changed on the way.
+pub(crate) const CONFIG: &str = "/run/chain/config";
+pub(crate) const MACHINES: &str = "/run/chain/config/machines.yaml";
+pub(crate) const BOOT_SCRIPT: &str = "/run/chain/config/bootstrap/buildbot-worker.sh.j2";
+/// What an operator must say.
+pub(crate) const TOKEN: &str = "/run/chain/token";
 
 const FOLDER: &str = "/run/chain";
 const LXD: &str = "/run/chain/lxd";
@@ -50,6 +58,7 @@ pub(crate) struct Stage {
     pub(crate) probot: Process,
     /// One acts, the other stands by.
     pub(crate) scalers: [Process; 2],
+    pub(crate) operator: Operator,
 }
 
 impl Stage {
@@ -67,7 +76,8 @@ impl Stage {
             std::fs::create_dir_all(place)?;
         }
         write_passwords(&folder.join("passwords"))?;
-        write_configuration(scene, &folder.join("config"))?;
+        write_configuration(scene, Path::new(CONFIG))?;
+        std::fs::write(TOKEN, "not-a-secret-of-the-chain")?;
         // what an image would bring, for people who watch
         std::fs::write(Path::new(GUEST).join("guest.conf"), "every=1\ngrace=5\n")?;
         // bound to a fixed place, so that the configuration of the machines can name it
@@ -91,12 +101,10 @@ impl Stage {
 
         let service = |name: &'static str, program: &str, listen: &str| {
             let mut command = Command::new(scene.binaries.join(program));
-            command.arg("--config").arg(folder.join("config")).args([
-                "--log-format",
-                "json",
-                "--listen",
-                listen,
-            ]);
+            command
+                .arg("--config")
+                .arg(CONFIG)
+                .args(["--log-format", "json", "--listen", listen]);
             Process::new(name, command, log(name))
         };
         let mut redis = Command::new(&scene.redis);
@@ -120,6 +128,7 @@ impl Stage {
             lxd: Process::new("lxd", lxd, log("lxd")),
             probot: service("probot", "probot", PROBOT),
             scalers: SCALERS.map(|(name, listen)| service(name, "scaler", listen)),
+            operator: Operator::new(&scene.binaries, &log("operator")),
         };
         stage.redis.start()?;
         stage.buildbot.start()?;

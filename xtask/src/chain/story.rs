@@ -12,6 +12,7 @@ use super::BUILDERS;
 use super::alone::{self, Alone};
 use super::faults::Faults;
 use super::look::{self, Build, Look, Queue};
+use super::orders::{self, Orders};
 use super::stage::Stage;
 use crate::command::{interrupted, now, sleep};
 use crate::image::Image;
@@ -22,6 +23,12 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// When nothing at all has changed for this long nothing will any more. Longer than a lease, a boot deadline of the small
 /// image and the rest of a worker name together.
 const STANDSTILL: Duration = Duration::from_secs(100);
+
+/// How long a build takes that nothing is done to.
+const BUILD_SECONDS: u32 = 6;
+
+/// How long one thing of a later part is waited for: a machine that boots, a build, some looks of the guest, a power-off.
+const STEP: Duration = Duration::from_secs(120);
 
 /// Longest line: what an engine says of a pool can be long, and a terminal wraps it.
 const MAX_LINE: usize = 220;
@@ -42,6 +49,10 @@ pub(crate) struct Story {
     pub(crate) faults: Faults,
     /// How the machines fared when both services were gone.
     pub(crate) alone: Option<Alone>,
+    /// What came of an operator's orders.
+    pub(crate) orders: Option<Orders>,
+    /// What `parmanu doctor` found at the end.
+    pub(crate) unwell: Vec<String>,
     /// Lines of the services that must not be there.
     pub(crate) alarms: Vec<String>,
     /// Whether all services ended well when asked.
@@ -58,7 +69,7 @@ pub(crate) fn tell(stage: &mut Stage, image: Image) -> anyhow::Result<Story> {
     );
     for builder in &BUILDERS {
         for _ in 0..builder.builds {
-            look::force(builder.name)?;
+            look::force(builder.name, BUILD_SECONDS)?;
         }
     }
     stage.probot.start()?;
@@ -66,15 +77,23 @@ pub(crate) fn tell(stage: &mut Stage, image: Image) -> anyhow::Result<Story> {
         scaler.start()?;
     }
     teller.say("chain", "probot and two scalers start");
-    let broken_off = match play(stage, &mut teller, image)? {
-        Some(why) => Some(why),
-        None => {
-            teller.alone = alone::play(stage, &mut teller)?;
-            // and now somebody clears up
-            play(stage, &mut teller, image)?
-        }
-    };
+    let broken_off = acts(stage, &mut teller, image)?;
+    let last = stage.operator.doctor()?;
+    teller.unwell = last.ends_with("parmanu doctor", 0);
     teller.end(stage, broken_off)
+}
+
+/// One act after the other; why it was broken off, if it was. Each ends with a fleet that is empty again.
+fn acts(stage: &mut Stage, teller: &mut Teller, image: Image) -> anyhow::Result<Option<String>> {
+    if let Some(why) = play(stage, teller, image)? {
+        return Ok(Some(why));
+    }
+    teller.alone = alone::play(stage, teller)?;
+    if let Some(why) = play(stage, teller, image)? {
+        return Ok(Some(why));
+    }
+    teller.orders = Some(orders::play(stage, teller)?);
+    play(stage, teller, image)
 }
 
 /// Looks on until all is done; why it was broken off, if it was.
@@ -117,6 +136,8 @@ pub(crate) struct Teller {
     ever: BTreeSet<String>,
     faults: Faults,
     alone: Option<Alone>,
+    orders: Option<Orders>,
+    unwell: Vec<String>,
     alarms: Vec<String>,
     probot: Tail,
     scalers: [Tail; 2],
@@ -133,6 +154,8 @@ impl Teller {
             ever: BTreeSet::new(),
             faults: Faults::new(),
             alone: None,
+            orders: None,
+            unwell: Vec::new(),
             alarms: Vec::new(),
             probot: Tail::default(),
             scalers: Default::default(),
@@ -159,6 +182,23 @@ impl Teller {
         self.see(&look);
         self.hear(stage);
         Ok(look)
+    }
+
+    /// The first look of which this holds, if it comes in time.
+    pub(crate) fn until(
+        &mut self,
+        stage: &mut Stage,
+        holds: impl Fn(&Look) -> bool,
+    ) -> anyhow::Result<Option<Look>> {
+        let start = now();
+        while start.elapsed() < STEP {
+            let look = self.look(stage)?;
+            if look.queue.is_some() && look.machines.is_some() && holds(&look) {
+                return Ok(Some(look));
+            }
+            sleep(BETWEEN_LOOKS);
+        }
+        Ok(None)
     }
 
     pub(crate) fn say(&mut self, who: &str, what: &str) {
@@ -392,6 +432,8 @@ impl Teller {
             intents: intents(),
             faults: self.faults,
             alone: self.alone,
+            orders: self.orders,
+            unwell: self.unwell,
             alarms: self.alarms,
             ended_well,
             took: self.start.elapsed(),

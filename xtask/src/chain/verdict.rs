@@ -1,7 +1,8 @@
 //! A verdict for each promise, on facts that were seen from outside.
 
+use super::operator::WHO;
 use super::story::Story;
-use super::{BUILDERS, alone, seconds};
+use super::{BUILDERS, alone, orders, seconds};
 
 /// Prints the verdicts; true when every promise was kept.
 pub(crate) fn give(mut story: Story) -> bool {
@@ -26,7 +27,7 @@ pub(crate) fn give(mut story: Story) -> bool {
 /// Each promise with the facts that break it.
 fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
     let asked = BUILDERS.iter().map(|builder| builder.builds);
-    let asked = asked.sum::<usize>() + alone::BUILDS;
+    let asked = asked.sum::<usize>() + alone::BUILDS + orders::BUILDS;
     let mut most = story
         .most
         .iter()
@@ -60,16 +61,45 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
         ("every fault came about".to_owned(), missed(story)),
         (
             "with everybody gone, a machine that nobody wants ended its build and powered off, and the other stayed until it was asked to drain".to_owned(),
-            match &story.alone {
-                Some(alone) => alone.facts.clone(),
-                None => vec!["it was not played".to_owned()],
-            },
+            played(story.alone.as_ref(), |alone| &alone.facts),
+        ),
+        (
+            "`parmanu reap` left the machine whose build ran, deleted it when that was over, and touched no other".to_owned(),
+            played(story.alone.as_ref(), |alone| &alone.reap),
+        ),
+        (
+            "`parmanu doctor` named the machine that nobody wants, with all services gone".to_owned(),
+            played(story.alone.as_ref(), |alone| &alone.doctor),
+        ),
+        (
+            format!("an order of {WHO} given to the scaler that stands by was in force at the other, and ended by itself"),
+            played(story.orders.as_ref(), |orders| &orders.pin),
+        ),
+        (
+            "for a changed boot script another machine had joined before the old one left".to_owned(),
+            played(story.orders.as_ref(), |orders| &orders.change),
+        ),
+        (
+            "a single-use machine was cordoned while its build ran, and the next build had another".to_owned(),
+            played(story.orders.as_ref(), |orders| &orders.reuse),
+        ),
+        (
+            "`parmanu doctor` found nothing wrong at the end".to_owned(),
+            story.unwell.clone(),
         ),
         (
             "the services raised no alarm and ended well".to_owned(),
             alarms(story),
         ),
     ]
+}
+
+/// What breaks a promise of a part of the story, which it does too when that was not played.
+fn played<Part>(part: Option<&Part>, facts: impl Fn(&Part) -> &Vec<String>) -> Vec<String> {
+    match part {
+        Some(part) => facts(part).clone(),
+        None => vec!["it was not played".to_owned()],
+    }
 }
 
 /// How long the standby needed.
