@@ -1,12 +1,14 @@
 //! What machines that never joined printed last, told before they go: the next morning somebody wants to know why.
 //!
-//! It is told once for each machine, as one warning with the end of its console. A console is printed by a guest that has
+//! It is told once for each machine, as one warning with the end of its console, and kept for whoever asks over the API, as
+//! long as this process lives and for a few machines. A console is printed by a guest that has
 //! secrets, so whatever looks like one is cut short. Nothing waits for it for long, and one that cannot be had is no failure.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use model::words::visible;
 use model::{Instance, InstanceName, ProviderName};
 use ports::Call;
 use telemetry::chain;
@@ -20,28 +22,51 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MOST: usize = 64;
 /// The end of a console that is told: what a boot script prints when it fails is on its last lines.
 const KEPT: usize = 4 * 1024;
+/// Longest line of it that is kept.
+const LINE: usize = 500;
 /// A word of letters and digits that is so long is taken for a secret. Tokens of GitLab have 20 characters behind their
 /// prefix, secrets of Jenkins 64.
 const SECRET: usize = 20;
 /// What is shown of it: the prefix tells what it is.
 const SHOWN: usize = 5;
 
-/// The machines whose consoles were told, the newest last.
+/// The machines whose consoles were told, the newest last, with what they printed, where that came. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<VecDeque<InstanceName>>>);
+pub(crate) struct Told(Arc<Mutex<VecDeque<(InstanceName, Option<String>)>>>);
 
 impl Told {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(InstanceName, Option<String>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that a machine's console is told now; false if it was before.
     fn first(&self, name: &InstanceName) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.contains(name) {
+        let mut told = self.lock();
+        if told.iter().any(|(known, _)| known == name) {
             return false;
         }
         if told.len() >= MOST {
             told.pop_front();
         }
-        told.push_back(name.clone());
+        told.push_back((name.clone(), None));
         true
+    }
+
+    /// Keeps what it printed, harmless for a terminal.
+    fn keep(&self, name: &InstanceName, console: &str) {
+        let lines = console.lines().map(|line| visible(line, LINE));
+        let lines: Vec<String> = lines.collect();
+        let mut told = self.lock();
+        if let Some((_, kept)) = told.iter_mut().find(|(known, _)| known == name) {
+            *kept = Some(lines.join("\n"));
+        }
+    }
+
+    /// The end of what a machine printed that never joined; none of one that was not asked for, or long ago.
+    pub(crate) fn of(&self, name: &InstanceName) -> Option<String> {
+        let told = self.lock();
+        let found = told.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, console)| console.clone())
     }
 }
 
@@ -57,6 +82,7 @@ pub(crate) async fn tell(fleet: &Fleet, provider: &ProviderName, machine: &Insta
     match call.run(LIMIT, cloud.console(machine, call)).await {
         Some(Ok(Some(text))) => {
             let console = without_secrets(end_of(&text));
+            fleet.told.keep(instance, &console);
             warn!(%pool, %instance, %provider, console, "never joined; the end of its console");
         }
         Some(Ok(None)) => {
@@ -157,5 +183,9 @@ mod tests {
             assert!(!told.first(&name(n)));
         }
         assert!(told.first(&name(0)), "what was long ago is forgotten");
+        told.keep(&name(0), "no route\u{1b}[2J to host\nend");
+        let kept = told.of(&name(0));
+        assert_eq!(kept.as_deref(), Some("no route·[2J to host\nend"));
+        assert_eq!(told.of(&name(1)), None);
     }
 }

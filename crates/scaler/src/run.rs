@@ -366,6 +366,9 @@ impl Scaler {
             async move { keeper.run(keep).await }
         });
         let mut ticker = self.ticker(listers, term_seen, (fenced, freed), (view, changes));
+        if let Some(api) = &api {
+            api.tells(ticker.fleet.told.clone());
+        }
         ticker.api = api;
         let grace = ticker.fleet.timing.grace;
         ticker.run(stop, grace).await;

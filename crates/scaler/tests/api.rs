@@ -545,6 +545,26 @@ fn a_job_that_waits_is_found_by_what_a_person_has_in_hand() {
 }
 
 #[test]
+fn what_a_machine_printed_that_never_joined_is_told_when_it_is_gone() {
+    simulate(Setup::default(), |sim| async move {
+        sim.world().join = SECOND * 100_000;
+        let asked = shown(&sim, "one");
+        let _probot = sim.probot("probot");
+        push(&sim, 1, 10);
+        // the boot's time-out, the look after it, and the deletion
+        sim.pass(SECOND * 900).await;
+        assert!(!sim.cloud("sim").deletions().is_empty());
+        let name = sim.cloud("sim").consoles()[0].to_string();
+        let (status, answer) = asked.get(&format!("/api/v1/machines/{name}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+        let error = answer["error"].as_str().expect("words");
+        // its name is long enough to be taken for a secret
+        let printed = "the end of its console:\n[    0.0] linux… boots";
+        assert!(error.contains(printed), "{error}");
+    });
+}
+
+#[test]
 fn a_pin_is_kept_without_jobs_and_never_ends_one() {
     simulate(Setup::default(), |sim| async move {
         let _probot = sim.probot("p");

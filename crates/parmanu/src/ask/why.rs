@@ -203,6 +203,12 @@ fn machine(found: &OneMachine) -> String {
             "the last plan says nothing of it: it stays (`parmanu why pool {pool}`)"
         );
     }
+    if let Some(console) = &found.console {
+        let _ = writeln!(text, "it never joined; the end of its console:");
+        for line in console.lines() {
+            let _ = writeln!(text, "  | {line}");
+        }
+    }
     for action in &found.actions {
         let _ = writeln!(text, "does: {action}");
     }

@@ -76,15 +76,21 @@ async fn machine(
     let name = machine_name(&text)?;
     let now = api.now();
     let looked = has_looked(&now)?;
+    let console = api.console(&name);
     let machine = show::machine(looked, &name).ok_or_else(|| {
         let why = "it is gone, or was never made, or its pool is not configured";
-        let error = format!("no machine {name} is known here: {why} (`parmanu doctor` lists all)");
+        let mut error =
+            format!("no machine {name} is known here: {why} (`parmanu doctor` lists all)");
+        if let Some(console) = &console {
+            error += &format!("; it never joined, and this is the end of its console:\n{console}");
+        }
         Refusal::new(StatusCode::NOT_FOUND, error)
     })?;
     let (reasons, actions) = show::about(looked, &name);
     Ok(Json(shapes::OneMachine {
         replica: show::replica(&api, &now),
         drained_by: show::drained_by(looked, &name).map(show::one_override),
+        console,
         machine,
         reasons,
         actions,

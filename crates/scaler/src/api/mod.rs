@@ -25,11 +25,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use config::Settings;
 use jiff::Timestamp;
-use model::{EmitterName, Epoch, HolderId, PoolName};
+use model::{EmitterName, Epoch, HolderId, InstanceName, PoolName};
 use ports::{Clock, SecretRef, Store};
 use service::{Arguments, Defaults, Service};
 use tokio::sync::Notify;
 
+use crate::consoles::Told;
 use crate::looked::Looked;
 pub use document::document;
 
@@ -52,6 +53,8 @@ struct Inner {
     now: Mutex<Now>,
     /// Told when an order was given or taken back here.
     ordered: Notify,
+    /// What machines printed that never joined. Known once the loop runs.
+    told: OnceLock<Told>,
 }
 
 /// What the configuration in force says.
@@ -122,7 +125,19 @@ impl Api {
             store: OnceLock::new(),
             now: Mutex::default(),
             ordered: Notify::new(),
+            told: OnceLock::new(),
         }))
+    }
+
+    /// Where the loop leaves what machines printed that never joined.
+    pub(crate) fn tells(&self, told: Told) {
+        // a second loop would be another process
+        let _ = self.0.told.set(told);
+    }
+
+    /// The end of what a machine printed that never joined.
+    fn console(&self, machine: &InstanceName) -> Option<String> {
+        self.0.told.get()?.of(machine)
     }
 
     /// Starts a service that shows what its loop sees.

@@ -258,6 +258,9 @@ pub struct OneMachine {
     pub actions: Vec<String>,
     /// The override that drains it.
     pub drained_by: Option<Override>,
+    /// The end of what it printed while it booted, if it was given up as one that never joined and this replica asked for it.
+    #[serde(default)]
+    pub console: Option<String>,
 }
 
 /// `GET /api/v1/emitters`
