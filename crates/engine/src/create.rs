@@ -16,7 +16,7 @@ use crate::leave::Context;
 use crate::offers::{self, Rung};
 use crate::reason::{Reason, in_words};
 use crate::rules::pace;
-use crate::trust::{listing_doubt, unheard};
+use crate::trust::{self, listing_doubt, unheard};
 use crate::{Action, Observation, Plan};
 
 /// The lag bound of a provider that the configuration does not name any more: long, because nothing is lost by waiting.
@@ -42,13 +42,17 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
     } = context;
     let unheard = unheard(seen, policy);
     // what stands where nobody can look counts like what is listed
-    let unseen: u32 = unheard.values().flatten().sum();
+    let unseen = trust::unseen(seen, policy, supply);
     let room = policy
         .max
         .saturating_sub(supply.costing().saturating_add(unseen));
     let count = short.min(room);
     if short > 0 {
         plan.reasons.extend(counted_unseen(&unheard));
+        let executors = trust::hidden(seen, supply);
+        if executors > 0 {
+            plan.reasons.push(Reason::CountedHidden { executors });
+        }
     }
     if count == 0 {
         return Growth::default();

@@ -227,7 +227,8 @@ impl<'a> Wish<'a> {
         } else {
             target
         };
-        let at_max = supply.costing() + created + trust::unseen(context.seen, policy) >= policy.max;
+        let at_max =
+            supply.costing() + created + trust::unseen(context.seen, policy, supply) >= policy.max;
         if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {

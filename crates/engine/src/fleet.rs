@@ -140,7 +140,7 @@ fn counted<'a>(entries: &[Entry<'_>], strays: BTreeMap<ProviderName, u32>) -> He
         ..Held::default()
     };
     for entry in entries {
-        let unseen = unseen(&entry.seen, entry.policy);
+        let unseen = unseen(&entry.seen, entry.policy, &entry.supply);
         let costing = entry.supply.costing().saturating_add(unseen);
         held.machines = held.machines.saturating_add(costing);
         if let Some(group) = &entry.policy.standing.group {

@@ -254,6 +254,11 @@ pub enum Reason {
         /// Machines that it listed when it was heard last.
         machines: u32,
     },
+    /// Not every machine is listed, and executors of ours have none: each counts as a machine.
+    CountedHidden {
+        /// How many.
+        executors: u32,
+    },
     /// Creations in flight may have been forgotten: nothing is created until a later listing can show them.
     HeldAfterLoss {
         /// The provider's lag bound.
@@ -663,6 +668,7 @@ impl Reason {
             Reason::OverrideUnreadable { .. } => "override_unreadable",
             Reason::HeldByListing { .. } => "held_by_listing",
             Reason::CountedUnseen { .. } => "counted_unseen",
+            Reason::CountedHidden { .. } => "counted_hidden",
             Reason::HeldAfterLoss { .. } => "held_after_loss",
             Reason::CreationHeld { .. } => "creation_held",
             Reason::OfferUnavailable { .. } => "offer_unavailable",
@@ -872,6 +878,11 @@ impl fmt::Display for Reason {
                 f,
                 "{} of it at {provider} when that was heard last: counted against max, and others may grow",
                 count(*machines, "machine")
+            ),
+            Reason::CountedHidden { executors } => write!(
+                f,
+                "{} of ours without a machine, while not every machine is listed: counted against max",
+                count(*executors, "executor")
             ),
             Reason::HeldAfterLoss { lag } => write!(
                 f,

@@ -240,9 +240,20 @@ pub(crate) fn unheard<'a>(
         .collect()
 }
 
-/// How many machines stand where nobody can look, as far as that is remembered.
-pub(crate) fn unseen(seen: &Observation, policy: &Policy) -> u32 {
-    unheard(seen, policy).values().flatten().sum()
+/// How many machines stand where nobody can look, as far as that is remembered or their executors tell it.
+pub(crate) fn unseen(seen: &Observation, policy: &Policy, supply: &Supply) -> u32 {
+    let remembered: u32 = unheard(seen, policy).values().flatten().sum();
+    remembered.max(hidden(seen, supply))
+}
+
+/// Executors of ours without a machine, while not every machine is listed: there may be a machine behind each, at the place of
+/// a former offer for instance, of which a store that was wiped remembers nothing.
+pub(crate) fn hidden(seen: &Observation, supply: &Supply) -> u32 {
+    let mut listings = seen.listings.values();
+    if listings.all(|listing| matches!(listing, Seen::Complete { .. })) {
+        return 0;
+    }
+    u32::try_from(supply.ghosts.len()).unwrap_or(u32::MAX)
 }
 
 /// The reason a pool may not shrink, for the plan.

@@ -98,6 +98,23 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     assert_eq!(grown(&world).0, 0);
 }
 
+/// A store was wiped, and a cloud of which the file knows no offer any more is not listed: what its machines' executors tell counts.
+#[test]
+fn an_executor_without_a_machine_counts_as_one_while_not_all_is_listed() {
+    let mut world = World::parse("max 3 | queued 5 running 2 | busy x2 | listing partial");
+    world.policy.offers = vec![offer(1, "gcp")];
+    world.instances.clear();
+    let made = plan(&world);
+    assert_eq!(created(&made), 1, "{made}");
+    assert!(
+        made.to_string()
+            .contains("2 executors of ours without a machine"),
+        "{made}"
+    );
+    world.listing = "whole";
+    assert_eq!(created(&plan(&world)), 3);
+}
+
 /// What stands where is remembered as it was listed last, for whoever begins while nobody can look.
 #[test]
 fn what_stood_at_a_provider_is_remembered_while_it_cannot_be_listed() {
