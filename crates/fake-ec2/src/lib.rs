@@ -25,6 +25,7 @@ mod images;
 mod launch;
 mod limits;
 mod machine;
+mod page;
 mod run;
 mod server;
 mod settings;

@@ -9,8 +9,9 @@ use crate::ec2::Ec2;
 use crate::filter;
 use crate::form::Form;
 use crate::machine::{Machine, Market, after};
+use crate::page::Page;
 use crate::settings::Settings;
-use crate::wire::{Outcome, Refusal};
+use crate::wire::Outcome;
 use crate::xml::{Node, list, node, text};
 
 /// Smallest and largest page (DescribeSpotInstanceRequests reference).
@@ -27,18 +28,14 @@ pub(crate) fn requests(ec2: &Ec2, form: &Form, now: Timestamp) -> Outcome<Vec<No
         "NextToken",
         "SpotInstanceRequestId",
     ])?;
-    let page = form.number("MaxResults")?;
-    if let Some(size) = page.filter(|size| !PAGE.contains(size)) {
-        return Err(Refusal::value(&size.to_string(), "maxResults"));
-    }
+    let page = Page::of(form, &PAGE)?;
     let filters = filter::plain(form)?;
-    let after_id = form.get("NextToken").unwrap_or_default();
     let mut found = Vec::new();
     let spot = ec2
         .machines
         .values()
         .filter(|machine| machine.market == Market::Spot);
-    for machine in spot.filter(|machine| machine.id.as_str() > after_id) {
+    for machine in spot.filter(|machine| machine.id.as_str() > page.after) {
         let (state, code) = status(machine, &ec2.settings, now);
         let mut passes = true;
         for filter in &filters {
@@ -57,20 +54,14 @@ pub(crate) fn requests(ec2: &Ec2, form: &Form, now: Timestamp) -> Outcome<Vec<No
             found.push((machine, state, code));
         }
     }
-    let size = page.map_or(usize::MAX, |size| size as usize);
-    let more = found.len() > size;
-    found.truncate(size);
-    let last = found
-        .last()
-        .filter(|_| more)
-        .map(|(machine, ..)| text("nextToken", &machine.id));
+    let next = page.cut(&mut found, |(machine, ..)| &machine.id);
     let mut answer = vec![list(
         "spotInstanceRequestSet",
         found
             .into_iter()
             .map(|(machine, state, code)| one(machine, state, code)),
     )];
-    answer.extend(last);
+    answer.extend(next);
     Ok(answer)
 }
 

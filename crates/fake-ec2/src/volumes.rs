@@ -8,7 +8,8 @@ use crate::ec2::Ec2;
 use crate::filter;
 use crate::form::Form;
 use crate::machine::{Machine, State};
-use crate::wire::{Outcome, Refusal};
+use crate::page::Page;
+use crate::wire::Outcome;
 use crate::xml::{Node, list, text};
 
 /// Smallest and largest page (DescribeVolumes reference: 5 to 500).
@@ -25,15 +26,11 @@ pub(crate) fn volumes(ec2: &Ec2, form: &Form, now: Timestamp) -> Outcome<Vec<Nod
         "NextToken",
         "VolumeId",
     ])?;
-    let page = form.number("MaxResults")?;
-    if let Some(size) = page.filter(|size| !PAGE.contains(size)) {
-        return Err(Refusal::value(&size.to_string(), "maxResults"));
-    }
+    let page = Page::of(form, &PAGE)?;
     let filters = filter::plain(form)?;
-    let after_id = form.get("NextToken").unwrap_or_default();
     let mut found = Vec::new();
     let ended = ec2.machines.values().filter(|machine| {
-        machine.id.as_str() > after_id && machine.state(&ec2.settings, now) == State::Terminated
+        machine.id.as_str() > page.after && machine.state(&ec2.settings, now) == State::Terminated
     });
     for machine in ended {
         let image = ec2.settings.images.get(&machine.image);
@@ -55,16 +52,12 @@ pub(crate) fn volumes(ec2: &Ec2, form: &Form, now: Timestamp) -> Outcome<Vec<Nod
             found.push((machine, size));
         }
     }
-    let size = page.map_or(usize::MAX, |size| size as usize);
-    let more = found.len() > size;
-    found.truncate(size);
-    let last = found.last().filter(|_| more);
-    let last = last.map(|(machine, _)| text("nextToken", &machine.id));
+    let next = page.cut(&mut found, |(machine, _)| &machine.id);
     let mut answer = vec![list(
         "volumeSet",
         found.into_iter().map(|(machine, size)| one(machine, size)),
     )];
-    answer.extend(last);
+    answer.extend(next);
     Ok(answer)
 }
 

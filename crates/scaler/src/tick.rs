@@ -283,14 +283,13 @@ impl Ticker {
             observed.fleet.rival = sign;
         }
         let overrides = observed.fleet.overrides.clone();
-        let listings = observed.fleet.listings.clone();
         self.look_for_unseen(&mut observed.fleet, now);
         self.report_unreadable(&observed);
         self.fleet
             .names
             .see(&observed.fleet, &self.fleet.pools, term.epoch);
         let planned = self.plan(&mut observed, now);
-        let commits = self.commits(&observed, &planned, &listings, now);
+        let commits = self.commits(&observed, &planned, now);
         if !commits.is_empty()
             && let Err(error) = self.fleet.store.commit(term.epoch, &commits).await
         {
@@ -508,13 +507,8 @@ impl Ticker {
         }
     }
 
-    fn commits(
-        &self,
-        observed: &Observed,
-        planned: &[Planned],
-        listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
-        now: Timestamp,
-    ) -> Vec<PoolCommit> {
+    fn commits(&self, observed: &Observed, planned: &[Planned], now: Timestamp) -> Vec<PoolCommit> {
+        let places = self.fleet.stands_at();
         let mut commits = Vec::new();
         for pool in planned {
             let Planned {
@@ -535,9 +529,7 @@ impl Ticker {
             let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
             let memory = PoolMemory {
                 intents_lost_at: seen.intents_lost_at,
-                listed: self
-                    .unseen
-                    .remember(&self.fleet, listings, &plan.pool, &seen.seen.memory),
+                listed: self.unseen.remember(&places, &plan.pool, seen),
                 keeps: self.held.keeps().get(&plan.pool).cloned(),
                 ..plan.memory.clone()
             };

@@ -7,13 +7,14 @@
 //!
 //! A store that was wiped knows nothing of them; and of a pool that was removed together with its provider nothing is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use engine::FleetObservation;
+use engine::{FleetObservation, Observation};
 use jiff::Timestamp;
 use model::{
-    Instance, InstanceName, InstanceState, LastListed, Owner, PoolMemory, PoolName, ProviderName,
-    ProviderRef, Seen,
+    Instance, InstanceName, InstanceState, LastListed, Owner, PoolName, ProviderName, ProviderRef,
+    Seen,
 };
 
 use crate::lister::{alive, earlier};
@@ -39,9 +40,11 @@ impl Unseen {
         confirmed: &BTreeSet<ProviderName>,
     ) -> Unseen {
         let places = fleet.stands_at();
-        let listings = seen.listings.values().filter_map(Seen::any);
-        let listed: BTreeSet<&InstanceName> =
-            listings.flatten().map(|machine| &machine.name).collect();
+        // nearly always nobody asks for it
+        let listed = LazyCell::new(|| -> HashSet<&InstanceName> {
+            let listings = seen.listings.values().filter_map(Seen::any);
+            listings.flatten().map(|machine| &machine.name).collect()
+        });
         let mut unseen = Unseen::default();
         let memories = seen.pools.values().flat_map(|pool| &pool.memory.listed);
         for (name, last) in memories.filter(|(name, last)| !is_listed(&places, name, last)) {
@@ -94,25 +97,25 @@ impl Unseen {
         }
     }
 
-    /// Where the machines of one pool are, to be remembered.
+    /// Where the machines of one pool are, to be remembered: of what is listed where somebody looks.
     pub(crate) fn remember(
         &self,
-        fleet: &Fleet,
-        listings: &BTreeMap<ProviderName, Seen<Vec<Instance>>>,
+        places: &BTreeMap<ProviderName, String>,
         pool: &PoolName,
-        before: &PoolMemory,
+        seen: &Observation,
     ) -> BTreeMap<ProviderName, LastListed> {
         let mut all = BTreeMap::new();
-        for (name, place) in fleet.stands_at() {
-            let machines = listings.get(&name).into_iter().flat_map(alive);
-            let machines = machines.filter(|machine| machine.pool() == pool);
+        for (name, place) in places {
+            let listing = seen.listings.get(name);
+            let machines = listing.into_iter().flat_map(alive);
             let mut machines: BTreeSet<_> = machines.map(|machine| machine.name.clone()).collect();
-            let is_whole = matches!(listings.get(&name), Some(Seen::Complete { .. }));
-            let known = before.listed.get(&name);
-            if let Some(known) = known.filter(|known| !is_whole && at(&place, known)) {
+            let is_whole = matches!(listing, Some(Seen::Complete { .. }));
+            let known = seen.seen.memory.listed.get(name);
+            if let Some(known) = known.filter(|known| !is_whole && at(place, known)) {
                 machines.extend(known.machines.iter().cloned());
             }
-            all.insert(name, LastListed { place, machines });
+            let place = place.clone();
+            all.insert(name.clone(), LastListed { place, machines });
         }
         for (name, gone) in &self.0 {
             let machines = gone.machines.iter().filter(|name| name.pool() == pool);

@@ -21,6 +21,9 @@ pub async fn a_deleted_machine_is_gone_and_deleting_it_again_is_success(
     all_done(harness.provider().delete(doomed, &call(harness)).await);
     harness.settle().await;
     assert_eq!(standing_names(harness).await, names_of(left));
+    // nor did they leave a disk, where their image does not ask for it
+    let leftovers = harness.provider().leftovers(&harness.fleet()).await;
+    assert_eq!(leftovers.expect("a list of what is left"), []);
     Ok(())
 }
 
