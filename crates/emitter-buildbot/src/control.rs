@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::client::{Client, Failure, Meter};
 use crate::config::{Manage, Serves};
-use crate::convert::{Build, Request, Worker};
+use crate::convert::{Build, Builder, Request, Worker};
 use crate::emitter::{BUILDS, REQUESTS, WORKERS, builders};
 use crate::leases::Leases;
 use crate::mark;
@@ -112,6 +112,14 @@ impl BuildbotControl {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The builders' names, by their numbers, and all workers.
+    async fn workers(&self) -> Result<(BTreeMap<u64, Builder>, Vec<Worker>), Failure> {
+        let meter = Meter::default();
+        let names = builders(&self.client, &meter).await?;
+        let workers = self.client.rows("workers", WORKERS, "workers", &meter);
+        Ok((names, workers.await?))
+    }
+
     async fn lease(&self, request: &Register) -> Result<Registration, Failure> {
         if let Some(machine) = request.unsettled.first() {
             let words = format!(
@@ -120,12 +128,7 @@ impl BuildbotControl {
             );
             return Err(Failure::new(EmitterErrorKind::Conflict, words));
         }
-        let meter = Meter::default();
-        let names = builders(&self.client, &meter).await?;
-        let workers: Vec<Worker> = self
-            .client
-            .rows("workers", WORKERS, "workers", &meter)
-            .await?;
+        let (names, workers) = self.workers().await?;
         let free: Vec<&Worker> = self.candidates(request.instance.pool(), &workers, |worker| {
             worker.builders(&names)
         })?;
@@ -315,12 +318,7 @@ impl BuildbotControl {
         instance: &InstanceName,
         known: Option<&ExecutorId>,
     ) -> Result<Found, Failure> {
-        let meter = Meter::default();
-        let names = builders(&self.client, &meter).await?;
-        let workers: Vec<Worker> = self
-            .client
-            .rows("workers", WORKERS, "workers", &meter)
-            .await?;
+        let (names, workers) = self.workers().await?;
         let known = known.cloned().or_else(|| self.leases().of(instance));
         if let Some(id) = known {
             let found = workers.iter().find(|worker| worker.executor_id() == id);

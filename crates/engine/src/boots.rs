@@ -48,11 +48,6 @@ pub(crate) fn deadline(
 ) -> Duration {
     let most = policy.boot.timeout;
     let learned = offer.and_then(|offer| Some((offer, memory.offers.get(&offer.id)?)));
-    // what another image taught says nothing of this one
-    let learned = learned.filter(|(offer, learned)| {
-        let taught_by = learned.made_from.as_ref();
-        taught_by.is_none_or(|made| *made == offer.generation)
-    });
     let Some((offer, learned)) = learned else {
         return most;
     };
