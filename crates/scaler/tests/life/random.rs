@@ -175,6 +175,8 @@ impl Chaos {
             }
             13 => {
                 self.wiped = true;
+                // a new term begins, and what it could know of calls on the way is gone
+                self.sim.another_may_act();
                 self.sim.store.wipe();
             }
             14..=17 => self.cloud_fails(),
