@@ -30,6 +30,7 @@ mod installation;
 mod keeping;
 mod lease;
 mod ledger;
+mod left_over;
 mod lister;
 mod looked;
 mod measure;

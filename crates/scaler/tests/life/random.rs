@@ -113,9 +113,9 @@ fn live(kind: Kind, seed: u64) {
         }
         chaos.end_all();
         operator.rests(&chaos.scalers, &chaos.probots).await;
-        if kind == Kind::TeamCity && chaos.wiped {
+        if kind == Kind::TeamCity {
             sim.pass(SECOND * 300).await;
-            sim.world().operator_removes_what_never_joined();
+            sim.world().operator_removes_what_never_joined(chaos.wiped);
         }
         sim.comes_to_rest().await;
         chaos.stop().await;

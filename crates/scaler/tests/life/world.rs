@@ -234,18 +234,8 @@ impl World {
             && alive.len() == min
             && beds.len() == self.beds
             && alive.iter().all(joined)
-            && self.executors_that_count() == alive
+            && self.ci.executors() == alive
             && self.all_of_one_image()
-    }
-
-    /// All but those without a machine of a pool that is not configured any more: without a machine nothing tells the scaler of
-    /// such a pool, and they stay until somebody looks.
-    fn executors_that_count(&self) -> BTreeSet<String> {
-        let alive: BTreeSet<String> = self.alive().into_iter().collect();
-        let configured = |name: &String| self.limit(&pool_of(name)) > 0;
-        let mut executors = self.ci.executors();
-        executors.retain(|name| alive.contains(name) || configured(name));
-        executors
     }
 
     fn all_of_one_image(&self) -> bool {
@@ -380,9 +370,13 @@ impl World {
     }
 
     /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
-    /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
-    pub(crate) fn operator_removes_what_never_joined(&mut self) {
-        let absent = |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name);
+    /// had one; if the store was wiped meanwhile (`is_wiped`) it is left alone and named, and somebody has to look. So it is with
+    /// one whose pool is not configured any more: nobody knows in which agent pool its agent would be, and whoever may not see
+    /// that is answered that there is none.
+    pub(crate) fn operator_removes_what_never_joined(&mut self, is_wiped: bool) {
+        let known = |name: &String| !is_wiped && self.limit(&pool_of(name)) > 0;
+        let absent =
+            |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name) && !known(name);
         let guests = self.guests.iter().filter(absent);
         let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.take_back(name));
