@@ -18,7 +18,7 @@ use crate::rules::{
     self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
 };
 use crate::supply::{Does, Machine, Phase, Supply};
-use crate::trust::{self, Trust};
+use crate::trust::{self, Trust, Unseen};
 use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers, orders};
 
 /// Decides what one pool does next, as if it were alone: with no cap but its own.
@@ -226,8 +226,8 @@ impl<'a> Wish<'a> {
         } else {
             target
         };
-        let at_max =
-            supply.costing() + created + trust::unseen(context.seen, policy, supply) >= policy.max;
+        let unseen = Unseen::of(context.seen, supply).count();
+        let at_max = supply.costing() + created + unseen >= policy.max;
         if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {
