@@ -8,6 +8,7 @@ use model::{EmitterName, Epoch, Intent, Overrides, PoolName, Seen, Workload};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::drains;
+use crate::former::Former;
 use crate::lease::Term;
 use crate::ledger::{Changes, Learned};
 use crate::looked::{Looked, PoolLooked};
@@ -197,6 +198,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         unreadable,
         emitters: record.emitters,
         overrides,
+        former: Former::default(),
         waiting: None,
     }
 }
