@@ -174,7 +174,9 @@ impl Ticker {
     fn look_for_unseen(&mut self, seen: &mut FleetObservation, now: Timestamp) {
         let forgotten = held::forgotten(&seen.overrides, &self.fleet.config);
         let memories = seen.pools.values().map(|pool| &pool.memory);
-        let remembered = memories.flat_map(|memory| memory.listed.keys()).collect();
+        let remembered = memories.flat_map(|memory| &memory.listed);
+        let remembered = remembered.filter(|(_, last)| !last.machines.is_empty());
+        let remembered = remembered.map(|(name, _)| name).collect();
         if self.listers.settle(&forgotten, &remembered) {
             let retiring = Arc::new(self.listers.retiring.clone());
             self.fleet = Arc::new(Fleet {
@@ -537,9 +539,13 @@ impl Ticker {
                 .filter(|i| !ended(i) && !replaced(i));
             let put: Vec<Intent> = learned.chain(plan.put.iter().cloned()).collect();
             let end: Vec<IntentKey> = changes.end.into_iter().chain(plan.end.clone()).collect();
+            let listed = match self.pool(&plan.pool) {
+                Some(pool) => self.unseen.remember(&places, &pool.policy, seen),
+                None => seen.seen.memory.listed.clone(),
+            };
             let memory = PoolMemory {
                 intents_lost_at: seen.intents_lost_at,
-                listed: self.unseen.remember(&places, &plan.pool, seen),
+                listed,
                 keeps: self.held.keeps().get(&plan.pool).cloned(),
                 ..plan.memory.clone()
             };
