@@ -173,6 +173,9 @@ impl Orphans {
                     self.pools.insert(name, pool);
                 }
                 Some(Err(why)) => {
+                    let why = format!(
+                        "nothing but executors is left of it, and {why}: remove them at the CI server"
+                    );
                     self.left_alone.insert(name, why);
                 }
                 None => {}
