@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ExecutorMode, FleetPolicy, Joins, Learned, Policy, PoolMemory, ProviderName, Recommendations,
-    Seen, age,
+    ExecutorMode, FleetPolicy, Joins, Learned, Policy, PoolMemory, Recommendations, Seen, age,
 };
 
 use crate::allocate::{Ask, Grant, Held, allocate};
@@ -339,41 +338,11 @@ fn learn_and_record(at: &Situation<'_>, wanted: u32, plan: &mut Plan) {
     recommended.forget(rules::longest_window(at.policy, at.boot), at.now);
 }
 
-/// How many machines stand where, of every provider that was heard. Those that were only asked for are not among them: their
-/// intents tell of them.
-fn remember_standing(
-    memory: &mut PoolMemory,
-    seen: &Observation,
-    supply: &Supply,
-    policy: &Policy,
-) {
-    let is_ours = |provider: &ProviderName| {
-        let mut offers = policy.offers.iter();
-        offers.any(|offer| offer.provider == *provider)
-    };
-    for (provider, listing) in &seen.listings {
-        if listing.any().is_none() {
-            continue;
-        }
-        let there = supply.count(|it| it.provider == *provider && it.listed.is_some());
-        // that none is there is remembered too: whoever begins blind knows then that there is nothing to be counted
-        if there > 0 || is_ours(provider) {
-            memory.standing.insert(provider.clone(), there);
-        } else {
-            memory.standing.remove(provider);
-        }
-    }
-    memory
-        .standing
-        .retain(|provider, _| is_ours(provider) || seen.listings.contains_key(provider));
-}
-
 /// Brings the memory up to this tick: who is idle since when, who was coming up, who never came.
 fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Policy, now: Timestamp) {
     let memory = &mut plan.memory;
     offers::learn(memory, &seen.seen.offer_news, &seen.at_provider, now);
     offers::learn_taken_back(memory, supply, policy, now);
-    remember_standing(memory, seen, supply, policy);
     let failed = boots::remember(memory, seen, supply, policy, now);
     offers::learn_boots(memory, supply, policy, &failed, now);
     let mut idle = std::collections::BTreeMap::new();

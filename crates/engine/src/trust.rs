@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age};
+use model::{LastListed, OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age};
 
 use crate::reason::{Reason, in_words};
 use crate::supply::{Phase, Supply};
@@ -227,16 +227,17 @@ pub(crate) fn unheard<'a>(
     seen: &'a Observation,
     policy: &'a Policy,
 ) -> BTreeMap<&'a ProviderName, Option<u32>> {
-    let standing = &seen.seen.memory.standing;
+    let listed = &seen.seen.memory.listed;
     let providers = policy.offers.iter().map(|offer| &offer.provider);
     // machines of an offer that was taken out stand where they stood
-    let providers = providers.chain(standing.keys());
+    let providers = providers.chain(listed.keys());
     let never = providers.filter(|provider| {
         let listing = seen.listings.get(*provider);
         listing.is_none_or(|listing| matches!(listing, Seen::Never { .. }))
     });
+    let standing = |last: &LastListed| u32::try_from(last.machines.len()).unwrap_or(u32::MAX);
     never
-        .map(|provider| (provider, standing.get(provider).copied()))
+        .map(|provider| (provider, listed.get(provider).map(standing)))
         .collect()
 }
 

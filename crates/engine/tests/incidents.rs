@@ -9,13 +9,13 @@
 //! | `offline_machines_count_against_max` | offline machines cost | `supply.rs`, `Supply::costing` |
 //! | `a_request_that_is_never_fulfilled_ends` | two whole listings end a creation | `create.rs`, `never_made` |
 //! | `idle_time_counts_from_the_last_job` | since the look that saw it idle | `decide.rs`, `remember` |
-//! | `a_token_that_sees_nothing_prunes_nothing` | absent is not idle | `supply.rs`, `phase_without` |
+//! | `a_token_that_sees_nothing_prunes_nothing` | absent is not idle | `supply/look.rs`, `phase_without` |
 //! | `what_an_earlier_term_cordoned_is_not_called_back` | own epoch only | `leave.rs`, `call_back` |
-//! | `machines_above_a_reserve_stay_their_idle_time` | the idle time | `leave.rs`, `may_leave` |
-//! | `a_machine_that_was_just_ready_is_not_removed` | young machines stay | `leave.rs`, `may_leave` |
-//! | `an_idle_machine_is_cordoned_and_read_before_it_goes` | cordon first | `leave.rs`, `begin_one` |
-//! | `nothing_leaves_while_it_boots` | never joined is coming | `supply.rs`, `phase_with` |
-//! | `one_odd_machine_stops_no_sweep` | an odd one is passed over | `leave.rs`, `carry_on` |
+//! | `machines_above_a_reserve_stay_their_idle_time` | the idle time | `leave/begin.rs`, `may_leave` |
+//! | `a_machine_that_was_just_ready_is_not_removed` | young machines stay | `leave/begin.rs`, `may_leave` |
+//! | `an_idle_machine_is_cordoned_and_read_before_it_goes` | cordon first | `leave/begin.rs`, `begin_one` |
+//! | `nothing_leaves_while_it_boots` | never joined is coming | `supply/look.rs`, `phase_with` |
+//! | `one_odd_machine_stops_no_sweep` | an odd one is passed over | `leave/step.rs`, `carry_on` |
 //! | `demand_above_max_is_served_as_room_comes` | as many as there is room for | `create.rs`, `growth` |
 //! | `a_job_on_another_jobs_machine_leaves_none_without` | busy ones beside queued jobs | `demand.rs`, `machines_for` |
 //! | `one_plan_makes_all_machines` | all that are short at once | `create.rs`, `create` |
@@ -31,7 +31,7 @@ mod support;
 use std::time::Duration;
 
 use engine::{Action, OfferNews, Plan, Reason, Refusal, RefusalKind, invariants};
-use model::{IntentKey, Missing};
+use model::{BatchId, IntentKey, LastListed, Missing, ProviderName};
 use support::{World, ago, now, offer, span};
 
 fn plan(world: &World) -> Plan {
@@ -60,6 +60,16 @@ fn done(plan: &Plan) -> Vec<&str> {
     actions.filter(|action| *action != "create").collect()
 }
 
+/// What is remembered of a provider that listed so many machines last.
+fn stood_at(provider: &str, machines: u32) -> (ProviderName, LastListed) {
+    let batch: BatchId = "linux-6-1".parse().unwrap();
+    let last = LastListed {
+        place: String::new(),
+        machines: (0..machines).map(|index| batch.instance(index)).collect(),
+    };
+    (provider.parse().unwrap(), last)
+}
+
 /// A region is out of service while a scaler starts: the pool grows elsewhere, and what stood there counts against `max`. Nothing
 /// grows where nobody remembers what stood there.
 #[test]
@@ -83,7 +93,7 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     let (count, said) = grown(&world);
     assert_eq!(count, 0, "{said}");
     assert!(said.contains("connection refused"), "{said}");
-    world.memory.standing = [("aws".parse().unwrap(), 3)].into();
+    world.memory.listed = [stood_at("aws", 3)].into();
     let (count, said) = grown(&world);
     assert_eq!(count, 2, "{said}");
     assert!(said.contains("3 machines of it at aws"), "{said}");
@@ -91,7 +101,7 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     let both = std::mem::replace(&mut world.policy.offers, vec![offer(1, "gcp")]);
     assert_eq!(grown(&world).0, 2);
     world.policy.offers = both;
-    world.memory.standing = [("aws".parse().unwrap(), 0)].into();
+    world.memory.listed = [stood_at("aws", 0)].into();
     assert_eq!(grown(&world).0, 5);
     // a lost memory of what was begun still waits for every listing
     world.lost_at = Some(ago(1));
@@ -113,21 +123,6 @@ fn an_executor_without_a_machine_counts_as_one_while_not_all_is_listed() {
     );
     world.listing = "whole";
     assert_eq!(created(&plan(&world)), 3);
-}
-
-/// What stands where is remembered as it was listed last, for whoever begins while nobody can look.
-#[test]
-fn what_stood_at_a_provider_is_remembered_while_it_cannot_be_listed() {
-    let mut world = World::parse("max 5 | queued 0 running 2 | busy x2");
-    let aws = "aws".parse().unwrap();
-    world.memory = plan(&world).memory;
-    assert_eq!(world.memory.standing.get(&aws), Some(&2));
-    world.listing = "never";
-    world.memory = plan(&world).memory;
-    assert_eq!(world.memory.standing.get(&aws), Some(&2));
-    world.listing = "whole";
-    world.instances.clear();
-    assert_eq!(plan(&world).memory.standing.get(&aws), Some(&0));
 }
 
 /// github-aws-runners/terraform-aws-github-runner #5105: an error while describing lost the demand for good.

@@ -35,10 +35,6 @@ pub struct PoolMemory {
     pub missing: BTreeMap<BatchId, Missing>,
     /// When machines of this pool began to leave, newest last; bounded by the window of the scale-in rule.
     pub departures: Vec<Timestamp>,
-    /// How many machines of the pool each provider listed when it was heard last. It outlives the scaler that heard it: whoever
-    /// begins while a provider cannot be listed knows by it what may stand there.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub standing: BTreeMap<ProviderName, u32>,
     /// Machines that were seen coming up and have not shown an executor since.
     pub booting: BTreeSet<InstanceName>,
     /// Those of them that a listing showed: one that is gone without having joined has failed.
@@ -53,8 +49,10 @@ pub struct PoolMemory {
     pub intents_lost_at: Option<Timestamp>,
     /// Executors of ours without a machine, and when that was first seen.
     pub ghosts: BTreeMap<InstanceName, Timestamp>,
-    /// Where the pool's machines were listed last: a provider that is no longer in the configuration, or stands somewhere
-    /// else, lists them no more, and they may still be there.
+    /// Where the pool's machines were listed last, by provider. It outlives the scaler that heard it: whoever begins while a
+    /// provider cannot be listed, or is no longer in the configuration, or stands somewhere else, knows by it what may be
+    /// there. One that was heard and had none is kept without machines; of one that is not here nothing is known. Whoever
+    /// lists writes it, since the engine does not know where providers stand.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listed: BTreeMap<ProviderName, LastListed>,
     /// What kept the pool's machines at the last tick that could tell what another configuration would let go.
@@ -389,7 +387,6 @@ impl Default for PoolMemory {
             joins: None,
             missing: BTreeMap::new(),
             departures: Vec::new(),
-            standing: BTreeMap::new(),
             booting: BTreeSet::new(),
             launched: BTreeSet::new(),
             broken: BTreeMap::new(),

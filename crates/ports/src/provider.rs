@@ -198,6 +198,13 @@ pub trait ProviderPlugin: 'static {
         let _ = (config, offer);
         None
     }
+    /// For how long a machine of this offer takes jobs, where its provider ends it by itself after some time, whatever it
+    /// runs. From then on a listing gives it a [notice](Instance::notice). `None` where nobody but us ends a machine for its
+    /// age.
+    fn serves_for(config: &Self::Config, offer: &Self::Offer) -> Option<Duration> {
+        let _ = (config, offer);
+        None
+    }
     /// The provider. Makes no request yet.
     fn provider(
         config: Self::Config,

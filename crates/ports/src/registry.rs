@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
@@ -62,6 +63,8 @@ pub struct ProviderEntry {
     pub check_offer: fn(&Value, &Value, &mut Problems),
     /// What a machine of an offer cost somewhere, as a hint.
     pub price_hint: fn(&Value, &Value) -> Option<String>,
+    /// For how long a machine of an offer takes jobs before its provider ends it.
+    pub serves_for: fn(&Value, &Value) -> Option<Duration>,
     /// Makes the provider from a checked configuration.
     pub provider: fn(&Value, &ProviderContext) -> Made<Arc<dyn Provider>>,
 }
@@ -162,6 +165,11 @@ impl ProviderRegistry {
                 let config = typed::<P::Config>(P::KIND, config).ok()?;
                 let offer = typed::<P::Offer>(P::KIND, offer).ok()?;
                 P::price_hint(&config, &offer)
+            },
+            serves_for: |config, offer| {
+                let config = typed::<P::Config>(P::KIND, config).ok()?;
+                let offer = typed::<P::Offer>(P::KIND, offer).ok()?;
+                P::serves_for(&config, &offer)
             },
             provider: |value, context| P::provider(typed(P::KIND, value)?, context),
         };

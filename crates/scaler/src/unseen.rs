@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use engine::{FleetObservation, Observation};
 use jiff::Timestamp;
 use model::{
-    Instance, InstanceName, InstanceState, LastListed, Owner, PoolName, ProviderName, ProviderRef,
+    Instance, InstanceName, InstanceState, LastListed, Owner, Policy, ProviderName, ProviderRef,
     Seen,
 };
 
@@ -97,32 +97,43 @@ impl Unseen {
         }
     }
 
-    /// Where the machines of one pool are, to be remembered: of what is listed where somebody looks.
+    /// Where the machines of one pool are, to be remembered: of what is listed where somebody looks. That none is where the
+    /// pool has an offer is remembered too: whoever begins blind knows then that there is nothing to be counted.
     pub(crate) fn remember(
         &self,
         places: &BTreeMap<ProviderName, String>,
-        pool: &PoolName,
+        policy: &Policy,
         seen: &Observation,
     ) -> BTreeMap<ProviderName, LastListed> {
         let mut all = BTreeMap::new();
         for (name, place) in places {
             let listing = seen.listings.get(name);
+            let known = seen.seen.memory.listed.get(name);
+            let known = known.filter(|known| at(place, known));
+            let heard = listing.and_then(Seen::any);
+            if heard.is_none() && known.is_none() {
+                continue;
+            }
             let machines = listing.into_iter().flat_map(alive);
             let mut machines: BTreeSet<_> = machines.map(|machine| machine.name.clone()).collect();
             let is_whole = matches!(listing, Some(Seen::Complete { .. }));
-            let known = seen.seen.memory.listed.get(name);
-            if let Some(known) = known.filter(|known| !is_whole && at(place, known)) {
+            if let Some(known) = known.filter(|_| !is_whole) {
                 machines.extend(known.machines.iter().cloned());
             }
             let place = place.clone();
             all.insert(name.clone(), LastListed { place, machines });
         }
+        let has_offer = |name: &ProviderName| policy.offers.iter().any(|it| it.provider == *name);
+        all.retain(|name, last| !last.machines.is_empty() || has_offer(name));
         for (name, gone) in &self.0 {
-            let machines = gone.machines.iter().filter(|name| name.pool() == pool);
-            let (place, machines) = (gone.place.clone(), machines.cloned().collect());
-            all.insert(name.clone(), LastListed { place, machines });
+            let machines = gone.machines.iter();
+            let machines = machines.filter(|name| *name.pool() == policy.pool);
+            let machines: BTreeSet<_> = machines.cloned().collect();
+            if !machines.is_empty() {
+                let place = gone.place.clone();
+                all.insert(name.clone(), LastListed { place, machines });
+            }
         }
-        all.retain(|_, last| !last.machines.is_empty());
         all
     }
 }
@@ -139,4 +150,126 @@ fn is_listed(
 
 fn at(place: &str, last: &LastListed) -> bool {
     place == last.place || place.is_empty() || last.place.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const AT: &str = "2026-01-01T12:00:00Z";
+
+    /// A pool with an offer at `aws`.
+    fn policy() -> Policy {
+        let span = |secs: u64| json!({"secs": secs, "nanos": 0});
+        let offer = json!({
+            "id": {"machine": "m", "index": 0}, "provider": "aws", "generation": "g", "price": null,
+            "listing_lag": span(60), "batch_limit": 1, "least_billed": span(60),
+        });
+        let policy = json!({
+            "pool": "linux", "emitter": null, "slots": 1, "min": 0, "max": 9,
+            "boot": {"expect": span(60), "timeout": span(600)}, "executors": {"mode": "none"},
+            "bootstrap": "shared", "offers": [offer], "rules": [],
+            "trust": {"fresh_for": span(60), "on_stale": "hold"},
+        });
+        serde_json::from_value(policy).expect("a policy")
+    }
+
+    fn never() -> Value {
+        json!({"seen": "never", "why": "connection refused"})
+    }
+
+    fn complete(machines: &[&str]) -> Value {
+        let machine = |name: &&str| {
+            json!({
+                "name": name, "id": name, "scope": "a", "state": {"state": "running"}, "created_at": AT,
+                "owner": {"fleet": "acme"}, "executor": null, "offer": null, "generation": null, "notice": null,
+                "expires": null,
+            })
+        };
+        let value: Vec<Value> = machines.iter().map(machine).collect();
+        json!({"seen": "complete", "value": value, "at": AT})
+    }
+
+    fn partial(machines: &[&str]) -> Value {
+        let mut listing = complete(machines);
+        listing["seen"] = json!("partial");
+        listing["why"] = json!(["a zone does not answer"]);
+        listing
+    }
+
+    /// What is remembered of where the pool's machines are, as provider, place and number, when this is listed next.
+    fn next(
+        known: &BTreeMap<ProviderName, LastListed>,
+        places: &[(&str, &str)],
+        listings: Value,
+    ) -> BTreeMap<ProviderName, LastListed> {
+        let seen = json!({
+            "fleet": "acme", "config": "c", "epoch": 7, "listings": listings, "intents_lost_at": null,
+            "unavailable": {},
+            "seen": {
+                "workload": {"seen": "never", "why": null}, "intents": [], "memory": {"listed": known},
+                "next_sequence": 1, "creation_held": null,
+            },
+        });
+        let seen: Observation = serde_json::from_value(seen).expect("an observation");
+        let places = places.iter();
+        let places =
+            places.map(|(name, place)| (name.parse().expect("a name"), (*place).to_owned()));
+        Unseen::default().remember(&places.collect(), &policy(), &seen)
+    }
+
+    fn counts(listed: &BTreeMap<ProviderName, LastListed>) -> Vec<(&str, usize)> {
+        let counts = listed.iter();
+        let counts = counts.map(|(name, last)| (name.as_str(), last.machines.len()));
+        counts.collect()
+    }
+
+    #[test]
+    fn what_stood_at_a_provider_is_remembered_while_it_cannot_be_listed() {
+        let places = [("aws", "eu-west-1"), ("gcp", "acme-ci")];
+        let two = ["linux-7-1-0", "linux-7-1-1"];
+        let nothing = BTreeMap::new();
+        let known = next(&nothing, &places, json!({"aws": never(), "gcp": never()}));
+        assert_eq!(
+            counts(&known),
+            [],
+            "of what was never heard nothing is known"
+        );
+        let known = next(
+            &known,
+            &places,
+            json!({"aws": complete(&two), "gcp": complete(&[])}),
+        );
+        assert_eq!(counts(&known), [("aws", 2)], "the pool has no offer at gcp");
+        let known = next(&known, &places, json!({"aws": never(), "gcp": never()}));
+        assert_eq!(counts(&known), [("aws", 2)]);
+        let known = next(&known, &places, json!({"aws": partial(&["linux-7-2-0"])}));
+        assert_eq!(
+            counts(&known),
+            [("aws", 3)],
+            "a partial listing takes nothing away"
+        );
+        let known = next(&known, &places, json!({"aws": complete(&[])}));
+        assert_eq!(
+            counts(&known),
+            [("aws", 0)],
+            "that none is there is known too"
+        );
+        let known = next(&known, &places, json!({"aws": never()}));
+        assert_eq!(counts(&known), [("aws", 0)]);
+        let moved = next(&known, &[("aws", "us-east-1")], json!({"aws": never()}));
+        assert_eq!(counts(&moved), [], "of another place nothing is known yet");
+    }
+
+    /// What an earlier version wrote has no entries of providers without machines: of those nothing is known.
+    #[test]
+    fn what_an_earlier_version_remembered_is_read() {
+        let memory = json!({"version": 1, "standing": {"aws": 0, "gcp": 1}, "listed": {
+            "gcp": {"place": "acme-ci", "machines": ["linux-7-1-0"]},
+        }});
+        let memory: model::PoolMemory = serde_json::from_value(memory).expect("a memory");
+        assert_eq!(counts(&memory.listed), [("gcp", 1)]);
+    }
 }

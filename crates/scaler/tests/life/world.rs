@@ -121,10 +121,11 @@ pub(crate) struct World {
     images: Vec<&'static str>,
     /// Machines that the cloud said it takes back, and when it does.
     noticed: BTreeMap<String, Duration>,
-    /// Creations that were sent and have not arrived.
-    pub(crate) on_the_way: usize,
-    /// Machines above max that a take-over may cause: the calls in flight then.
-    pub(crate) above_max: usize,
+    /// Creations that were sent and have not arrived, by their batches.
+    pub(crate) on_the_way: BTreeSet<String>,
+    /// Those of them that were on the way when a new term may have begun, which cannot know of them. Their machines may be
+    /// too many, until they leave.
+    strays: BTreeSet<String>,
     moves_at: Duration,
     pub(crate) deletions: usize,
     pub(crate) wrong: Vec<String>,
@@ -161,8 +162,8 @@ impl World {
             asked_to_leave: BTreeMap::new(),
             images: Vec::new(),
             noticed: BTreeMap::new(),
-            on_the_way: 0,
-            above_max: 0,
+            on_the_way: BTreeSet::new(),
+            strays: BTreeSet::new(),
             moves_at: Duration::ZERO,
             deletions: 0,
             wrong: Vec::new(),
@@ -245,19 +246,14 @@ impl World {
             && alive.len() == min
             && beds.len() == self.beds
             && alive.iter().all(joined)
-            && self.executors_that_count() == alive
+            && self.executors_that_count(&alive) == alive
             && self.all_of_one_image()
     }
 
-    /// All but those without a machine of a pool that is not configured any more: without a machine nothing tells the scaler of
-    /// such a pool, and they stay until somebody looks.
-    fn executors_that_count(&self) -> BTreeSet<String> {
-        let alive: BTreeSet<String> = self.alive().into_iter().collect();
-        // nobody may remove those of an emitter that only looks
-        let configured =
-            |name: &String| self.join.is_controlled() && self.limit(&pool_of(name)) > 0;
+    /// All of them; nobody may remove those without a machine from a CI server that only lets itself be read.
+    fn executors_that_count(&self, alive: &BTreeSet<String>) -> BTreeSet<String> {
         let mut executors = self.ci.executors();
-        executors.retain(|name| alive.contains(name) || configured(name));
+        executors.retain(|name| self.join.is_controlled() || alive.contains(name));
         executors
     }
 
@@ -344,6 +340,11 @@ impl World {
         self.wrong(format!("I1: {name} is deleted with {jobs:?} on it"));
     }
 
+    /// Calls on the way may still arrive in the next term.
+    pub(crate) fn another_may_act(&mut self) {
+        self.strays.extend(self.on_the_way.iter().cloned());
+    }
+
     /// I2 of these pools, and I5 by the names.
     fn judge_numbers(&mut self, of: impl Fn(&str) -> bool) {
         let mut pools: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -352,7 +353,12 @@ impl World {
         }
         for (pool, alive) in pools.into_iter().filter(|(pool, _)| of(pool)) {
             let limit = self.limit(&pool);
-            if alive.len() > limit + self.above_max {
+            let is_stray = |name: &&String| {
+                let batch = name.rsplit_once('-').map(|(batch, _)| batch);
+                batch.is_some_and(|batch| self.strays.contains(batch))
+            };
+            let strays = alive.iter().filter(is_stray).count();
+            if alive.len() > limit + strays {
                 let machines = alive.len();
                 self.wrong(format!(
                     "I2: {machines} machines of {pool}, which may have {limit}: {alive:?}"
@@ -393,9 +399,13 @@ impl World {
     }
 
     /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
-    /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
-    pub(crate) fn operator_removes_what_never_joined(&mut self) {
-        let absent = |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name);
+    /// had one; if the store was wiped meanwhile (`is_wiped`) it is left alone and named, and somebody has to look. So it is with
+    /// one whose pool is not configured any more: nobody knows in which agent pool its agent would be, and whoever may not see
+    /// that is answered that there is none.
+    pub(crate) fn operator_removes_what_never_joined(&mut self, is_wiped: bool) {
+        let known = |name: &String| !is_wiped && self.limit(&pool_of(name)) > 0;
+        let absent =
+            |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name) && !known(name);
         let guests = self.guests.iter().filter(absent);
         let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.take_back(name));
