@@ -80,6 +80,7 @@ macro_rules! store_suite {
             workloads::a_stale_prober_writes_nothing,
             workloads::a_failure_leaves_the_last_good_look,
             workloads::a_failure_before_any_good_look_is_told,
+            workloads::pools_left_over_are_told_of_the_last_good_look,
             workloads::odd_text_survives,
             commits::what_was_committed_is_read,
             commits::an_intent_put_again_is_young_again,
@@ -202,6 +203,7 @@ pub(crate) fn look(emitter_name: &str, epoch: Epoch, workloads: Vec<Workload>) -
         unmatched: vec![],
         unmatched_total: 0,
         named: vec![],
+        left_over: [].into(),
     }
 }
 

@@ -64,6 +64,23 @@ impl Door<'_> {
         told && joins && !left_alone && there && self.home(&agent.name).is_some()
     }
 
+    /// Whether an agent has the name of a machine of a pool that is not configured here, and no mark: nobody lets it in, and
+    /// whether it is ours only its key tells.
+    pub(crate) fn is_unclaimed(&self, agent: &Agent) -> bool {
+        let told = agent.enabled_info.is_some() && agent.authorized_info.is_some();
+        let marked =
+            convert::is_marked(agent, self.fleet) || convert::is_of_another(agent, self.fleet);
+        told && !marked
+            && self.home(&agent.name).is_none()
+            && agent.name.parse::<InstanceName>().is_ok()
+    }
+
+    /// Whether it was given the key of its name, however long ago: it is given nothing for it. A name alone proves nothing where
+    /// its pool is not ours to trust.
+    pub(crate) async fn has_key(&self, agent: &Agent) -> Result<bool, Failure> {
+        Ok(self.key_of(agent).await? != Shown::NoKey)
+    }
+
     /// Lets one in, or says why not.
     pub(crate) async fn admit(&self, agent: &Agent, pool: &Pool) -> Result<Admitted, Failure> {
         match self.shown(agent).await? {
@@ -121,6 +138,11 @@ impl Door<'_> {
         if self.trusts_names {
             return Ok(Shown::Key);
         }
+        self.key_of(agent).await
+    }
+
+    /// What the agent says of the key of its name.
+    async fn key_of(&self, agent: &Agent) -> Result<Shown, Failure> {
         let id = format!("id:{}", agent.id);
         let fields = [("fields", "id,properties(property(name,value))")];
         let answer = self
@@ -165,6 +187,9 @@ impl Door<'_> {
     pub(crate) async fn is_ours(&self, agent: &Agent) -> Result<bool, Failure> {
         if convert::is_marked(agent, self.fleet) {
             return Ok(true);
+        }
+        if self.is_unclaimed(agent) {
+            return self.has_key(agent).await;
         }
         // where names are trusted both fleets could take it for theirs
         if self.home(&agent.name).is_none() || convert::is_of_another(agent, self.fleet) {

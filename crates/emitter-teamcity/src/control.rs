@@ -9,7 +9,8 @@
 //! all; and no build in the queue for which a person chose this very agent, since that one starts though the agent is
 //! disabled. The queue is read before the agent, so that a build which moves on is seen in one of them. An agent that is not
 //! connected may be one that lost its server, or whose server was restarted, in the middle of a build; no source says that
-//! its build is shown then. So it is idle only if the list of builds that run names none on it either.
+//! its build is shown then. So it is idle only if the list of builds that run names none on it either. The same goes for one
+//! that nobody has let in: TeamCity gives it no build, and need not say since when.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -265,8 +266,9 @@ impl TeamCityControl {
     async fn certain(&self, executor: &ExecutorId) -> Result<Reading, Failure> {
         let chosen = self.is_chosen(executor).await?;
         let seen = self.agent(executor).await?;
-        // one that is away is asked about from the other side: its build may go on without it being shown
-        let runs = !seen.connected && self.is_running(executor).await?;
+        // one that is away, or was never let in, is asked about from the other side: its build may go on without it being shown
+        let there = seen.connected && seen.authorized;
+        let runs = !there && self.is_running(executor).await?;
         let cordon = convert::cordon(&seen, &self.fleet);
         let unknown = |why: &str| Work::Unknown {
             why: format!("agent {executor} {why}"),
@@ -275,7 +277,7 @@ impl TeamCityControl {
             Work::Jobs { count: 1 }
         } else if seen.enabled_info.is_none() {
             unknown("shows no details to this token, and what is hidden may be a build")
-        } else if seen.connected && seen.idle_since_time.is_none() {
+        } else if there && seen.idle_since_time.is_none() {
             unknown("does not say since when it is idle")
         } else if matches!(cordon, Cordon::Ours { .. }) && !self.lasts(&seen, CORDON_MARGIN) {
             unknown("is disabled for some minutes only: it has to be cordoned anew first")
@@ -320,13 +322,15 @@ impl TeamCityControl {
     }
 
     /// Whether there is an agent of this name, let in or not, connected or not. The agent pools first: whoever may not see
-    /// that of the machine is answered 404 for an agent in it as well.
+    /// that of the machine is answered 404 for an agent in it as well. Where the machine's pool is not configured any more, and
+    /// with it the agent pool, such an answer proves nothing.
     async fn seek(
         &self,
         instance: &InstanceName,
         known: Option<&ExecutorId>,
     ) -> Result<Found, Failure> {
-        if let Some(serves) = self.pools.get(instance.pool()) {
+        let serves = self.pools.get(instance.pool());
+        if let Some(serves) = serves {
             self.agent_pool(serves).await?;
         }
         let named = || ExecutorId::new(instance.to_string());
@@ -340,7 +344,16 @@ impl TeamCityControl {
             }
             Ok(agent) if agent.connected => Contact::Live,
             Ok(_) => Contact::Away,
-            Err(failure) if failure.kind == EmitterErrorKind::NotFound => return Ok(Found::Absent),
+            Err(failure) if failure.kind == EmitterErrorKind::NotFound => {
+                let pool = instance.pool();
+                let why = format!(
+                    "TeamCity knows no agent {executor}, or it is in an agent pool that this token may not see: pool {pool} is not configured and does not name it"
+                );
+                return Ok(match serves {
+                    Some(_) => Found::Absent,
+                    None => Found::Unknown { why },
+                });
+            }
             Err(failure) => return Err(failure),
         };
         Ok(Found::There { executor, contact })

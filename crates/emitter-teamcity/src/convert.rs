@@ -103,18 +103,27 @@ pub(crate) fn is_of_another(agent: &Agent, fleet: &FleetId) -> bool {
             .any(|words| mark::is_of_another(words, fleet))
 }
 
+/// What speaks for an agent without a mark being ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Claim {
+    /// It has the name of a machine of a pool of ours.
+    pub(crate) name: bool,
+    /// It showed the key of its name, which is a machine's of a pool that is not configured.
+    pub(crate) key: bool,
+}
+
 /// An agent as an executor; `None` for one of somebody else's that may not run anything.
 pub(crate) fn executor(
     agent: &Agent,
     fleet: &FleetId,
-    has_our_name: bool,
+    claim: Claim,
     bound: &BTreeMap<String, Vec<JobId>>,
     labels: Vec<String>,
 ) -> Option<Executor> {
     let owner = mark::owner(agent.owner_words());
     // by its name, while a person keeps it: its machine must not be taken for one whose agent is gone
-    let kept = has_our_name && owner.is_none() && is_withdrawn(agent, fleet);
-    let ours = is_marked(agent, fleet) || kept;
+    let kept = claim.name && owner.is_none() && is_withdrawn(agent, fleet);
+    let ours = is_marked(agent, fleet) || kept || claim.key;
     if !ours && !agent.authorized && agent.build.is_none() {
         return None;
     }
@@ -191,6 +200,11 @@ mod tests {
         "acme-ci".parse().unwrap()
     }
 
+    const NAMED: Claim = Claim {
+        name: true,
+        key: false,
+    };
+
     fn agent(change: impl Fn(&mut Value)) -> Agent {
         let mut row = json!({
             "id": 7, "name": "linux-1795531234567-1-0", "connected": true, "enabled": true, "authorized": true, "uptodate": true,
@@ -202,7 +216,13 @@ mod tests {
     }
 
     fn seen(change: impl Fn(&mut Value)) -> Option<Executor> {
-        executor(&agent(change), &fleet(), true, &BTreeMap::new(), Vec::new())
+        executor(
+            &agent(change),
+            &fleet(),
+            NAMED,
+            &BTreeMap::new(),
+            Vec::new(),
+        )
     }
 
     fn state_of(change: impl Fn(&mut Value)) -> ExecutorState {
@@ -263,7 +283,7 @@ mod tests {
             ExecutorState::Offline { since: None }
         );
         let bound = [(agent(|_| {}).name, vec![JobId::new("4")])].into();
-        let held = executor(&agent(|_| {}), &fleet(), true, &bound, Vec::new()).unwrap();
+        let held = executor(&agent(|_| {}), &fleet(), NAMED, &bound, Vec::new()).unwrap();
         assert_eq!(held.state, busy(&["4"]));
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Memory {
     /// The server's words when it last refused to authorise, and when.
     pub(crate) refused: Option<(Duration, String)>,
     pub(crate) strangers: BTreeSet<u64>,
+    /// Agents with the name of a machine of no pool of ours, and whether they have its key.
+    pub(crate) keys: BTreeMap<u64, bool>,
     /// Wait reasons that nobody knows and that were said.
     pub(crate) reasons: BTreeSet<String>,
 }
@@ -81,6 +83,7 @@ impl TeamCityEmitter {
         if self.upkeep {
             self.let_in(&mut seen, &meter).await;
         }
+        let unclaimed = self.unclaimed(&seen, &meter).await;
 
         let kinds = self.kinds(&seen, &mut doubts);
         self.ask_about_bonds(&seen, &meter).await;
@@ -99,7 +102,7 @@ impl TeamCityEmitter {
         self.memory().oracle.tell(&mut jobs, &kinds, now);
         let limits = self.limits(&seen, &meter).await;
         limits.apply(jobs.iter_mut().map(|(job, _)| job));
-        let executors = self.executors(&seen, &kinds, &bound);
+        let executors = self.executors(&seen, &unclaimed, &kinds, &bound);
         Ok(Snapshot {
             jobs: jobs.into_iter().map(|(job, _)| job).collect(),
             executors,
@@ -233,6 +236,7 @@ impl TeamCityEmitter {
     fn executors(
         &self,
         seen: &Seen,
+        unclaimed: &BTreeSet<u64>,
         kinds: &[Kind],
         bound: &BTreeMap<String, Vec<model::JobId>>,
     ) -> Vec<Executor> {
@@ -266,13 +270,11 @@ impl TeamCityEmitter {
             .iter()
             .filter(|agent| !prototypes.contains(&agent.name) || agent.build.is_some())
             .filter_map(|agent| {
-                convert::executor(
-                    agent,
-                    &self.fleet,
-                    self.has_our_name(agent),
-                    bound,
-                    labels(agent),
-                )
+                let claim = convert::Claim {
+                    name: self.has_our_name(agent),
+                    key: unclaimed.contains(&agent.id),
+                };
+                convert::executor(agent, &self.fleet, claim, bound, labels(agent))
             })
             .map(doubtful)
             .collect()

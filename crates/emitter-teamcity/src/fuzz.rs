@@ -128,7 +128,7 @@ proptest! {
         for agent in counted::<Agent>(&rows) {
             let fleet = "acme".parse().unwrap();
             // somebody else's agent is left out only if it may run nothing
-            let shown = crate::convert::executor(&agent, &fleet, false, &Default::default(), Vec::new());
+            let shown = crate::convert::executor(&agent, &fleet, Default::default(), &Default::default(), Vec::new());
             let left_out = shown.is_none();
             prop_assert!(!left_out || (!agent.authorized && agent.build.is_none()));
         }

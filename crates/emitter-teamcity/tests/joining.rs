@@ -362,3 +362,125 @@ async fn an_agent_that_a_token_let_in_and_that_is_gone_again_is_ours_all_the_sam
     let look = whole(&world.emitter()).await;
     assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
 }
+
+/// A machine whose pool was taken out of the configuration before anybody let its agent in.
+async fn orphaned() -> (World, model::ExecutorId, u64) {
+    let mut world = World::start().await;
+    world.lock().makes_tokens = false;
+    let executor = world.machine(0).await.executor;
+    let agent = world.agent_id(executor.as_str());
+    world.serves = [("mac", json!([{ "agent_pool": "Linux" }]))].into();
+    (world, executor, agent)
+}
+
+const EPOCH: model::Epoch = model::Epoch(1_795_531_234_567);
+
+/// It is let into nothing, and it is known by its key; so its machine leaves by a cordon, which holds whoever lets it in then.
+#[tokio::test]
+async fn an_agent_whose_pool_was_removed_before_it_was_let_in_leaves_by_a_cordon() {
+    let (world, executor, agent) = orphaned().await;
+    let emitter = world.emitter();
+    let look = whole(&emitter).await;
+    let [told] = &look.executors[..] else {
+        panic!("{look:?}")
+    };
+    assert_eq!(
+        (&told.id, &told.state),
+        (&executor, &ExecutorState::NeverJoined)
+    );
+    assert_eq!(told.fleet, Some("acme-ci".parse().unwrap()));
+    let asked = world.lock().requests.len();
+    whole(&emitter).await;
+    let place = format!("GET /app/rest/agents/id:{agent}");
+    assert!(
+        !world.lock().requests[asked..].contains(&place),
+        "it is not asked for its key in every look"
+    );
+    // the key is good for that for ever, and for nothing else
+    world.clock.pass(Duration::from_secs(24 * 3600));
+    let control = world.control();
+    control.cordon(&executor, EPOCH).await.unwrap();
+    whole(&emitter).await;
+    assert!(!world.lock().agents[&agent].authorized);
+    {
+        let mut teamcity = world.lock();
+        let agent = teamcity.agents.get_mut(&agent).unwrap();
+        (agent.authorized, agent.authorized_by_user) = (true, true);
+        agent.pool = world.pool;
+    }
+    let build = world.push("App_Build");
+    let now = world.now();
+    world.lock().dispatch(now);
+    let reading = control.read(&executor).await.unwrap();
+    assert_eq!(
+        (reading.cordon, reading.work),
+        (Cordon::Ours { epoch: EPOCH }, model::Work::None)
+    );
+    assert_eq!(world.lock().builds[&build].state, State::Queued);
+    if let Some(agent) = world.lock().agents.get_mut(&agent) {
+        agent.connected = false;
+    }
+    control.remove(&executor).await.unwrap();
+    assert!(!world.lock().agents.contains_key(&agent));
+}
+
+/// Whoever is let in by hand may have a build by then.
+#[tokio::test]
+async fn an_agent_of_a_removed_pool_that_somebody_let_in_by_hand_keeps_its_build() {
+    let (world, executor, agent) = orphaned().await;
+    let build = world.push("App_Build");
+    {
+        let mut teamcity = world.lock();
+        let agent = teamcity.agents.get_mut(&agent).unwrap();
+        (agent.authorized, agent.authorized_by_user) = (true, true);
+        agent.pool = world.pool;
+    }
+    let now = world.now();
+    world.lock().dispatch(now);
+    assert_eq!(world.lock().builds[&build].state, State::Running);
+    let look = whole(&world.emitter()).await;
+    assert!(
+        matches!(look.executors[0].state, ExecutorState::Busy { .. }),
+        "{look:?}"
+    );
+    assert_eq!(look.executors[0].fleet, Some("acme-ci".parse().unwrap()));
+    let control = world.control();
+    control.cordon(&executor, EPOCH).await.unwrap();
+    let reading = control.read(&executor).await.unwrap();
+    assert_eq!(reading.work, model::Work::Jobs { count: 1 });
+    // unauthorised while it runs, it still runs
+    if let Some(agent) = world.lock().agents.get_mut(&agent) {
+        (agent.authorized, agent.authorized_by_user) = (false, false);
+    }
+    let reading = control.read(&executor).await.unwrap();
+    assert_eq!(reading.work, model::Work::Jobs { count: 1 });
+}
+
+/// The name of a machine is not enough where no pool of ours has it, even where names are trusted.
+#[tokio::test]
+async fn an_agent_of_a_removed_pool_without_its_key_is_nobody_of_ours() {
+    for trusted in [false, true] {
+        let mut world = World::start().await;
+        world.config["manage"] = json!({ "trust_names": trusted });
+        let now = world.now();
+        let name = "mac-1795531234567-1-0";
+        let agent = world.lock().join(name, LINUX, None, now);
+        assert_eq!(whole(&world.emitter()).await.executors, []);
+        let (control, id) = (world.control(), model::ExecutorId::new(name));
+        let refused = control.cordon(&id, EPOCH).await.unwrap_err();
+        assert_eq!(refused.kind, ports::EmitterErrorKind::Conflict);
+        assert!(world.lock().agents[&agent].enabled);
+    }
+}
+
+/// Its agent pool is not known any more, and whoever may not see that is answered 404 as well.
+#[tokio::test]
+async fn of_a_removed_pool_no_agent_is_certainly_absent() {
+    let (world, executor, _) = orphaned().await;
+    let control = world.control();
+    let found = control.find(&instance(0), None).await.unwrap();
+    let contact = ports::Contact::Live;
+    assert_eq!(found, ports::Found::There { executor, contact });
+    let found = control.find(&instance(7), None).await.unwrap();
+    assert!(matches!(found, ports::Found::Unknown { .. }), "{found:?}");
+}

@@ -5,11 +5,14 @@
 //! provider that is missing in the file, another account behind its name. An executor that the CI server hears of has a machine
 //! behind it; so in such a storm none of these is removed, however long it lasts, and those that are offline only after an
 //! hour. Nothing is lost by waiting: an executor costs nothing.
+//!
+//! Of a pool that is not configured any more nothing here says where its machines stood. So there too whatever the CI server
+//! hears of stays, be it a single one, and is named.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{ExecutorRef, Intent};
+use model::{ExecutorRef, InstanceName, Intent};
 
 use crate::leave::Context;
 use crate::plan::Plan;
@@ -61,6 +64,14 @@ pub(crate) fn remove(context: &Context<'_>, looked: bool, plan: &mut Plan) {
     let ours = ours.count() + supply.ghosts.len();
     let is_storm = ghosts.len() > MANY && ghosts.len() * 100 > ours * SHARE;
     let grace = if is_storm { STORM_GRACE } else { GRACE };
+    // no offer of it is left, so its machines may stand where nobody lists
+    let elsewhere = policy.offers.is_empty();
+    let online: Vec<InstanceName> = supply
+        .ghosts
+        .iter()
+        .filter(|ghost| elsewhere && (ghost.online || ghost.busy) && !is_departing(ghost))
+        .map(|ghost| ghost.instance.clone())
+        .collect();
     let (mut watched, mut removed, mut later) = (BTreeMap::new(), 0, 0_u32);
     for ghost in ghosts {
         let name = &ghost.instance;
@@ -70,7 +81,8 @@ pub(crate) fn remove(context: &Context<'_>, looked: bool, plan: &mut Plan) {
         let Some(emitter) = policy.emitter.clone().filter(|_| proven) else {
             continue;
         };
-        let due = age(first, *now) >= lag + grace && !(is_storm && ghost.online);
+        let stays = ghost.online && (is_storm || elsewhere);
+        let due = age(first, *now) >= lag + grace && !stays;
         if !due || removed >= AT_ONCE {
             later += u32::from(due || is_storm);
             continue;
@@ -82,6 +94,12 @@ pub(crate) fn remove(context: &Context<'_>, looked: bool, plan: &mut Plan) {
         watched.insert(name.clone(), *now);
     }
     plan.memory.ghosts = watched;
+    if let Some(first) = online.first() {
+        plan.reasons.push(Reason::GhostsOnline {
+            executors: u32::try_from(online.len()).unwrap_or(u32::MAX),
+            first: first.clone(),
+        });
+    }
     if later > 0 {
         plan.reasons.push(Reason::GhostsKept {
             executors: later,

@@ -533,6 +533,13 @@ pub enum Reason {
         /// Its name.
         instance: InstanceName,
     },
+    /// Executors of a pool that is not configured have no machine that anybody lists, and the CI server hears of them.
+    GhostsOnline {
+        /// How many.
+        executors: u32,
+        /// One of them.
+        first: InstanceName,
+    },
     /// Executors of ours have no machine, and stay for now.
     GhostsKept {
         /// How many.
@@ -709,6 +716,7 @@ impl Reason {
             Reason::Rival { .. } => "rival",
             Reason::CreationSettled { .. } => "creation_settled",
             Reason::Ghost { .. } => "ghost",
+            Reason::GhostsOnline { .. } => "ghosts_online",
             Reason::GhostsKept { .. } => "ghosts_kept",
             Reason::Steady { .. } => "steady",
         }
@@ -1120,6 +1128,11 @@ impl fmt::Display for Reason {
                     "executor {instance} has no machine any more: it is removed"
                 )
             }
+            Reason::GhostsOnline { executors, first } => write!(
+                f,
+                "{} of this pool, {first} for one, are online or may run a job, and no provider lists a machine of them: they stay until the CI server hears of them no more (is a provider missing in the file? Else stop their machines, or remove them at the CI server)",
+                count(*executors, "executor")
+            ),
             Reason::GhostsKept {
                 executors,
                 storm: true,

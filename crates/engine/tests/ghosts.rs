@@ -78,3 +78,30 @@ fn few_and_a_small_part_of_a_pool_are_removed_as_ever() {
         assert_eq!(removed(&storm), 0, "{storm}");
     }
 }
+
+/// No offer says where the machines of a pool stood that is not configured any more. What the CI server hears of has one.
+#[test]
+fn of_a_pool_that_is_not_configured_only_what_is_offline_is_removed() {
+    let busy = ExecutorState::Busy { jobs: Vec::new() };
+    let unknown = ExecutorState::Unknown { why: "?".into() };
+    for (state, goes) in [
+        (OFFLINE, true),
+        (ExecutorState::NeverJoined, true),
+        (ONLINE, false),
+        (busy, false),
+        (unknown, false),
+    ] {
+        let mut world = ghosts(2, "600m", 0, &state);
+        world.policy.offers.clear();
+        let plan = world.plan();
+        assert_eq!(
+            removed(&plan),
+            if goes { 2 } else { 0 },
+            "{state:?}: {plan}"
+        );
+        let mut said = plan.reasons.iter();
+        let online = said.find(|reason| reason.code() == "ghosts_online");
+        let online = online.map(ToString::to_string);
+        assert_eq!(online.is_some(), !goes, "{state:?}: {online:?}");
+    }
+}

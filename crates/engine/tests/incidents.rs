@@ -9,13 +9,13 @@
 //! | `offline_machines_count_against_max` | offline machines cost | `supply.rs`, `Supply::costing` |
 //! | `a_request_that_is_never_fulfilled_ends` | two whole listings end a creation | `create.rs`, `never_made` |
 //! | `idle_time_counts_from_the_last_job` | since the look that saw it idle | `decide.rs`, `remember` |
-//! | `a_token_that_sees_nothing_prunes_nothing` | absent is not idle | `supply.rs`, `phase_without` |
+//! | `a_token_that_sees_nothing_prunes_nothing` | absent is not idle | `supply/look.rs`, `phase_without` |
 //! | `what_an_earlier_term_cordoned_is_not_called_back` | own epoch only | `leave.rs`, `call_back` |
-//! | `machines_above_a_reserve_stay_their_idle_time` | the idle time | `leave.rs`, `may_leave` |
-//! | `a_machine_that_was_just_ready_is_not_removed` | young machines stay | `leave.rs`, `may_leave` |
-//! | `an_idle_machine_is_cordoned_and_read_before_it_goes` | cordon first | `leave.rs`, `begin_one` |
-//! | `nothing_leaves_while_it_boots` | never joined is coming | `supply.rs`, `phase_with` |
-//! | `one_odd_machine_stops_no_sweep` | an odd one is passed over | `leave.rs`, `carry_on` |
+//! | `machines_above_a_reserve_stay_their_idle_time` | the idle time | `leave/begin.rs`, `may_leave` |
+//! | `a_machine_that_was_just_ready_is_not_removed` | young machines stay | `leave/begin.rs`, `may_leave` |
+//! | `an_idle_machine_is_cordoned_and_read_before_it_goes` | cordon first | `leave/begin.rs`, `begin_one` |
+//! | `nothing_leaves_while_it_boots` | never joined is coming | `supply/look.rs`, `phase_with` |
+//! | `one_odd_machine_stops_no_sweep` | an odd one is passed over | `leave/step.rs`, `carry_on` |
 //! | `demand_above_max_is_served_as_room_comes` | as many as there is room for | `create.rs`, `growth` |
 //! | `a_job_on_another_jobs_machine_leaves_none_without` | busy ones beside queued jobs | `demand.rs`, `machines_for` |
 //! | `one_plan_makes_all_machines` | all that are short at once | `create.rs`, `create` |

@@ -31,7 +31,8 @@ impl TeamCity {
             let comment = |text: &str| (!text.is_empty()).then(|| json!({ "text": text }));
             shown["uptodate"] = json!(!agent.outdated);
             shown["outdated"] = json!(agent.outdated);
-            if held.is_none() {
+            // nobody has seen what is told of an agent that was never let in, so nothing is
+            if held.is_none() && agent.authorized {
                 shown["idleSinceTime"] = json!(time_text(agent.idle_since));
             }
             shown["enabledInfo"] = json!({

@@ -5,7 +5,7 @@
 //! of a lease holder carries its epoch and is refused, in the same atomic step, when the lease has moved on. Ages are
 //! by the store's own clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -149,6 +149,9 @@ pub struct WorkloadWrite {
     pub unmatched_total: u32,
     /// Some of the jobs by name; bounded by the writer.
     pub named: Vec<NamedJob>,
+    /// Pools that the writer has no configuration of, and of which the look showed executors of ours. Each is among the
+    /// workloads; bounded by the writer.
+    pub left_over: BTreeSet<PoolName>,
 }
 
 /// What the store knows of one emitter.
@@ -164,6 +167,9 @@ pub struct EmitterStatus {
     pub unmatched_total: u32,
     /// Some of the jobs of that look by name.
     pub named: Vec<NamedJob>,
+    /// Pools that its prober has no configuration of, and of which that look showed executors of ours. One of before it
+    /// could be told tells none.
+    pub left_over: BTreeSet<PoolName>,
 }
 
 /// A look that failed.

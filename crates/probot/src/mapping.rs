@@ -4,7 +4,7 @@
 //! is ours, by explicit precedence, so that every job is counted exactly once.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -121,6 +121,8 @@ pub struct Mapped {
     pub unmatched: Vec<Unmatched>,
     /// How many such jobs there are in all.
     pub unmatched_total: u32,
+    /// The pools that are not configured and have executors all the same.
+    pub left_over: BTreeSet<PoolName>,
     /// The oldest jobs of each pool and state, by name.
     pub named: Vec<NamedJob>,
     /// Jobs that began to run since the look before, and how long they had waited.
@@ -186,6 +188,7 @@ impl Mapper {
             workloads: Vec::new(),
             unmatched: Vec::new(),
             unmatched_total: 0,
+            left_over: BTreeSet::new(),
             named: Vec::new(),
             waits: Vec::new(),
         };
@@ -213,7 +216,9 @@ impl Mapper {
         mapped.named = named.told(now);
         mark_busy(snapshot, &homes, &mut workloads);
         mapped.workloads = workloads.into_values().collect();
-        mapped.workloads.extend(self.left_over(snapshot));
+        let left_over = self.left_over(snapshot);
+        mapped.left_over = left_over.iter().map(|it| it.pool.clone()).collect();
+        mapped.workloads.extend(left_over);
         mapped
     }
 
@@ -743,5 +748,6 @@ mod tests {
             .map(|e| (e.name.as_str(), busy(e)))
             .collect();
         assert_eq!(seen, [("mac-7-1-0", true), ("mac-7-2-0", false)]);
+        assert_eq!(mapped.left_over, ["mac".parse().unwrap()].into());
     }
 }

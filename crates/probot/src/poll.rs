@@ -310,6 +310,7 @@ impl Poller {
             unmatched: mapped.unmatched,
             unmatched_total: mapped.unmatched_total,
             named: mapped.named,
+            left_over: mapped.left_over,
         };
         match self.store.put_workloads(&write).await {
             Ok(()) => {

@@ -13,7 +13,7 @@
 //! - `act.rs` carries actions out in parallel, each with a deadline inside the lease; what it learns goes to the
 //!   `ledger.rs` and so into the next tick.
 //!
-//! Where is it decided that a machine leaves? In the crate `engine`, `leave.rs`. Nothing here chooses.
+//! Where is it decided that a machine leaves? In the crate `engine`, `leave/begin.rs`. Nothing here chooses.
 #![forbid(unsafe_code)]
 
 mod act;
@@ -30,6 +30,7 @@ mod installation;
 mod keeping;
 mod lease;
 mod ledger;
+mod left_over;
 mod lister;
 mod looked;
 mod measure;

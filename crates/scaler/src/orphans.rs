@@ -10,6 +10,8 @@
 //!
 //! After a day they are no longer told that they are wanted. So the guest of each, which does know what its agent does, ends it
 //! after its build (docs/guest.md).
+//!
+//! Of which pools nothing but executors is left, `left_over.rs` tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,11 +24,12 @@ use model::{
 };
 use ports::FleetRecord;
 
+use crate::left_over::LeftOver;
 use crate::run::{Fleet, Pool};
 
 /// A machine of an unknown pool is looked at when it is so old: replicas of a new configuration start one after the other,
 /// and the last one of the old configuration may still be the active one.
-const GRACE: Duration = Duration::from_secs(600);
+pub(crate) const GRACE: Duration = Duration::from_secs(600);
 
 /// Such a machine leaves when it has been idle for so long.
 const IDLE_FOR: Duration = Duration::from_secs(60);
@@ -50,6 +53,9 @@ pub(crate) struct Orphans {
     pub(crate) pools: BTreeMap<PoolName, Pool>,
     /// Pools that are not configured and have machines.
     pub(crate) found: BTreeSet<PoolName>,
+    /// Pools of which nothing is left but executors: those of `pools` that no machine told of.
+    pub(crate) executors_only: BTreeSet<PoolName>,
+    left_over: LeftOver,
     /// What the machines of each joined, as far as the store was read: `None` where it does not know.
     joined: BTreeMap<PoolName, Option<Joins>>,
     /// When the last machine of each was listed: the executors are removed after the machines.
@@ -78,6 +84,7 @@ impl Orphans {
         let mut orphans = Orphans {
             found: found.keys().take(MOST).cloned().collect(),
             joined: self.joined,
+            left_over: self.left_over,
             ..Orphans::default()
         };
         orphans.joined.retain(|pool, _| found.contains_key(pool));
@@ -99,6 +106,7 @@ impl Orphans {
                 orphans.first_seen.insert(machine.name.clone(), first);
             }
         }
+        let has_machines: BTreeSet<PoolName> = found.keys().cloned().collect();
         for (number, (name, machines)) in found.into_iter().enumerate() {
             if number >= MOST {
                 let why = format!("there are more than {MOST} such pools; it has its turn later");
@@ -136,11 +144,42 @@ impl Orphans {
                 }
             }
         }
+        orphans.add_executors_only(fleet, &has_machines, now);
         orphans
     }
 
-    /// What the store knows of the pools that were found.
+    /// Adds the pools of which nothing is left but executors. One at two CI servers is looked at where they can be controlled, one
+    /// after the other.
+    fn add_executors_only(
+        &mut self,
+        fleet: &Fleet,
+        has_machines: &BTreeSet<PoolName>,
+        now: Timestamp,
+    ) {
+        let is_known =
+            |pool: &PoolName| fleet.pools.contains_key(pool) || has_machines.contains(pool);
+        let due = self.left_over.due(is_known, now).into_iter();
+        // those whose last machine went a moment ago are planned with as they were
+        let due = due.filter(|(name, _)| !self.pools.contains_key(name));
+        for (name, emitters) in due.take(MOST).collect::<Vec<_>>() {
+            let ways = emitters.iter().map(|emitter| managed(fleet, emitter));
+            match ways.reduce(|first, next| first.or(next)) {
+                Some(Ok((emitter, executors))) => {
+                    let pool = wanted_by_nobody(fleet, &name, emitter, executors);
+                    self.executors_only.insert(name.clone());
+                    self.pools.insert(name, pool);
+                }
+                Some(Err(why)) => {
+                    self.left_alone.insert(name, why);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// What the store knows of the pools that were found, and of which others executors are left.
     pub(crate) fn learn(&mut self, record: &FleetRecord) {
+        self.left_over.learn(record);
         for pool in &self.found {
             let stored = record.pools.get(pool);
             let memory = stored.and_then(|stored| stored.memory.as_ref());

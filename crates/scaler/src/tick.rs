@@ -250,7 +250,10 @@ impl Ticker {
         // a set, since an orphan is among those that are found
         let pools: BTreeSet<PoolName> = pools.chain(&self.orphans.found).cloned().collect();
         let pools: Vec<PoolName> = pools.into_iter().collect();
-        let emitters: Vec<_> = self.fleet.emitters.iter().cloned().collect();
+        // pools that were removed may have been all that a CI server had
+        let emitters = self.fleet.emitters.iter();
+        let emitters: BTreeSet<_> = emitters.chain(self.fleet.settles.keys()).cloned().collect();
+        let emitters: Vec<_> = emitters.into_iter().collect();
         self.fleet.store.read(&pools, &emitters).await
     }
 
@@ -364,22 +367,29 @@ impl Ticker {
 
     /// Says once of which pools there are machines though they are not configured.
     fn report_orphans(&mut self) {
-        let leave = self.orphans.pools.keys().map(ToString::to_string);
-        let leave = leave.collect::<Vec<_>>().join(", ");
-        let left_alone = &self.orphans.left_alone;
-        let stay = left_alone.iter().take(MOST_SAID);
-        let stay = stay.map(|(pool, why)| format!("{pool}: {why}"));
-        let mut stay = stay.collect::<Vec<_>>().join("; ");
-        let more = left_alone.len().saturating_sub(MOST_SAID);
-        if more > 0 {
-            stay = format!("{stay}; and {more} more");
-        }
-        let said = format!("{leave} {stay}");
+        let Orphans {
+            pools,
+            executors_only,
+            left_alone,
+            ..
+        } = &self.orphans;
+        let with_machines = pools.keys().filter(|it| !executors_only.contains(it));
+        let leave = some_of(with_machines.map(ToString::to_string).collect());
+        let executors = some_of(executors_only.iter().map(ToString::to_string).collect());
+        let stay = left_alone.iter();
+        let stay = some_of(stay.map(|(pool, why)| format!("{pool}: {why}")).collect());
+        let said = format!("{leave} {stay} {executors}");
         if said != self.said_of_orphans {
             if !leave.is_empty() {
                 warn!(
                     pools = leave,
                     "machines of pools that are not configured: they leave as they become idle"
+                );
+            }
+            if !executors.is_empty() {
+                warn!(
+                    pools = executors,
+                    "executors of pools that are not configured, and no machine of theirs is listed: those that are offline are removed"
                 );
             }
             if !stay.is_empty() {
@@ -645,6 +655,16 @@ impl Ticker {
             self.acting.insert(task.id(), acts);
         }
     }
+}
+
+/// What is said of many, so far as a line of a log holds it.
+fn some_of(mut said: Vec<String>) -> String {
+    let more = said.len().saturating_sub(MOST_SAID);
+    said.truncate(MOST_SAID);
+    if more > 0 {
+        said.push(format!("and {more} more"));
+    }
+    said.join("; ")
 }
 
 /// Completes when an operator said something here; never where nobody can.

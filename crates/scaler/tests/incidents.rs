@@ -8,7 +8,7 @@
 //! | `two_hundred_pools_wait_for_none_of_each_other` | each pool's own permits | `run.rs`, `ticker` |
 //! | `a_burst_is_made_side_by_side` | many calls at once | `run.rs`, `MAX_PARALLEL` |
 //! | `a_creation_that_hangs_holds_up_no_other` | the same | `run.rs`, `MAX_PARALLEL` |
-//! | `looks_that_find_nothing_let_nobody_go` | absent is not idle | `engine`, `supply.rs`, `phase_without` |
+//! | `looks_that_find_nothing_let_nobody_go` | absent is not idle | `engine`, `supply/look.rs`, `phase_without` |
 //! | `a_scaler_left_over_does_nothing_of_what_it_had_decided` | the fence of the store | `store-memory`, `fence` |
 //! | `a_storm_of_refusals_is_not_answered_by_a_storm_of_calls` | the wait after a refusal grows | `engine`, `offers.rs`, `learn` |
 

@@ -1,6 +1,6 @@
 //! Everything that is not a lease.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{
@@ -54,12 +54,13 @@ struct Pool {
     decisions: VecDeque<serde_json::Value>,
 }
 
-/// What the last good look told of single jobs.
+/// What the last good look told beside the workloads.
 #[derive(Debug, Clone, Default)]
 struct Told {
     unmatched: Vec<Unmatched>,
     unmatched_total: u32,
     named: Vec<NamedJob>,
+    left_over: BTreeSet<PoolName>,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +89,7 @@ impl State {
             unmatched: write.unmatched.clone(),
             unmatched_total: write.unmatched_total,
             named: write.named.clone(),
+            left_over: write.left_over.clone(),
         };
         let good = Some(Dated {
             value,
@@ -242,6 +244,7 @@ impl Emitter {
             unmatched: told.unmatched,
             unmatched_total: told.unmatched_total,
             named: told.named,
+            left_over: told.left_over,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that names the key, never a default. The one exception is the engine's memory, which may be lost at any time and is
 //! then as good as absent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::{
@@ -44,6 +45,8 @@ struct Report {
     unmatched_total: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     named: Vec<NamedJob>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    left_over: BTreeSet<PoolName>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +77,7 @@ pub(crate) fn report(write: &WorkloadWrite) -> Result<String, StoreError> {
         unmatched,
         unmatched_total: write.unmatched_total,
         named: write.named.clone(),
+        left_over: write.left_over.clone(),
     })
 }
 
@@ -191,6 +195,7 @@ pub(crate) fn status(key: &str, fields: &Fields, now_ms: i64) -> Result<EmitterS
                 status.unmatched = good.report.unmatched;
                 status.unmatched_total = good.report.unmatched_total;
                 status.named = good.report.named;
+                status.left_over = good.report.left_over;
             }
             b"failure" => {
                 let failure: DatedFailure = parse(&place, value)?;
@@ -338,6 +343,7 @@ mod tests {
         assert_eq!(found.last_good, Some(AGE));
         assert_eq!(found.unmatched[0].missing, ["tag macos"]);
         assert_eq!(found.named[0].name, "test");
+        assert_eq!(found.left_over, ["mac".parse().unwrap()].into());
         let failure = found.failure.unwrap();
         assert_eq!(
             (failure.why.as_str(), failure.age),
@@ -345,13 +351,13 @@ mod tests {
         );
     }
 
-    /// Jobs are told by name since 0.1; a look of before that tells everything else.
+    /// Jobs are told by name since 0.1, and pools without a configuration; a look of before that tells everything else.
     #[test]
     fn a_status_without_names_is_read() {
         let golden = golden!("v1", "status-good-without-names.json");
         let found = status("key", &fields("good", golden), NOW_MS).unwrap();
         assert_eq!((found.last_good, found.unmatched_total), (Some(AGE), 1));
-        assert_eq!(found.named, []);
+        assert_eq!((found.named, found.left_over.len()), (Vec::new(), 0));
     }
 
     #[test]

@@ -201,6 +201,31 @@ pub async fn a_failure_before_any_good_look_is_told(harness: &dyn StoreHarness) 
     );
 }
 
+/// Without it nobody would ever remove the executors of a pool that was taken out of the configuration; and what was said of a
+/// pool that is configured again would let its executors go.
+pub async fn pools_left_over_are_told_of_the_last_good_look(harness: &dyn StoreHarness) {
+    let store = harness.store();
+    let lease = LeaseName::Emitter(emitter("gitlab"));
+    let epoch = take(store, &lease, "prober", LONG, 0).await.epoch;
+    let mut write = look("gitlab", epoch, vec![workload("mac", "gitlab", 1)]);
+    let told = async |what: &str| {
+        let record = read(harness, &[], &["gitlab", "jenkins"]).await;
+        let of_others = &record.emitters[&emitter("jenkins")].left_over;
+        assert!(of_others.is_empty(), "{what}: {of_others:?}");
+        record.emitters[&emitter("gitlab")].left_over.clone()
+    };
+    assert!(told("before any look").await.is_empty());
+    for left_over in [vec!["mac", "windows"], vec!["mac"], vec![]] {
+        write.left_over = left_over.into_iter().map(pool).collect();
+        let put = store.put_workloads(&write).await;
+        put.expect("the holder may write");
+        assert_eq!(told("a look").await, write.left_over);
+        let noted = store.put_failure(&write.emitter, epoch, "502").await;
+        noted.expect("the holder may note a failure");
+        assert_eq!(told("a look that failed").await, write.left_over);
+    }
+}
+
 /// Without it a project's name breaks the format: names come from people and are data, whatever is in them.
 pub async fn odd_text_survives(harness: &dyn StoreHarness) {
     let store = harness.store();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{Directive, Order};
 use ports::Store as _;
 
-use crate::setup::{AWS_ZONE, GCP_ZONE, Kind, Setup};
+use crate::setup::{AWS_ZONE, GCP_ZONE, Setup};
 use crate::sim::{Running, SECOND, Sim};
 use crate::world::BEDS;
 
@@ -63,9 +63,7 @@ impl Operator {
                 setup.max = self.rng.u32(0..=9);
                 setup.min = self.rng.u32(0..=setup.max.min(2));
             }
-            // an agent of TeamCity that nobody has let in yet when its pool goes is let in by nobody: it is in no look, and its
-            // machine stays, named as one whose executor could not be looked for
-            4 | 5 if setup.kind != Kind::TeamCity => {
+            4 | 5 => {
                 let gone = setup.beds.is_some().then_some(None);
                 let names = [Some("linux"), Some(RENAMED), gone.unwrap_or(Some("linux"))];
                 setup.pool = *self.rng.choice(&names).expect("one of them");

@@ -160,10 +160,10 @@ impl Provider for CloudPort {
         if call.remaining().is_none() {
             return vec![self.late()];
         }
-        lock(&self.world).on_the_way += 1;
+        lock(&self.world).on_the_way.insert(batch.batch.to_string());
         let (name, batch) = (self.name.clone(), batch.clone());
         let made = sent(self.world.clone(), self.clock.clone(), move |world| {
-            world.on_the_way -= 1;
+            world.on_the_way.remove(&batch.batch.to_string());
             world.create(&name, &batch)
         });
         match self.outcome(made.await) {

@@ -113,9 +113,9 @@ fn live(kind: Kind, seed: u64) {
         }
         chaos.end_all();
         operator.rests(&chaos.scalers, &chaos.probots).await;
-        if kind == Kind::TeamCity && chaos.wiped {
+        if kind == Kind::TeamCity {
             sim.pass(SECOND * 300).await;
-            sim.world().operator_removes_what_never_joined();
+            sim.world().operator_removes_what_never_joined(chaos.wiped);
         }
         sim.comes_to_rest().await;
         chaos.stop().await;
@@ -175,6 +175,8 @@ impl Chaos {
             }
             13 => {
                 self.wiped = true;
+                // a new term begins, and what it could know of calls on the way is gone
+                self.sim.another_may_act();
                 self.sim.store.wipe();
             }
             14..=17 => self.cloud_fails(),

@@ -171,8 +171,7 @@ impl Sim {
 
     /// Calls on the way may still arrive when the next scaler acts.
     pub(crate) fn another_may_act(&self) {
-        let mut world = self.world();
-        world.above_max += world.on_the_way;
+        self.world().another_may_act();
     }
 
     pub(crate) async fn pass(&self, time: Duration) {

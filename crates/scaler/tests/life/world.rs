@@ -112,10 +112,11 @@ pub(crate) struct World {
     images: Vec<&'static str>,
     /// Machines that the cloud said it takes back, and when it does.
     noticed: BTreeMap<String, Duration>,
-    /// Creations that were sent and have not arrived.
-    pub(crate) on_the_way: usize,
-    /// Machines above max that a take-over may cause: the calls in flight then.
-    pub(crate) above_max: usize,
+    /// Creations that were sent and have not arrived, by their batches.
+    pub(crate) on_the_way: BTreeSet<String>,
+    /// Those of them that were on the way when a new term may have begun, which cannot know of them. Their machines may be
+    /// too many, until they leave.
+    strays: BTreeSet<String>,
     moves_at: Duration,
     pub(crate) deletions: usize,
     pub(crate) wrong: Vec<String>,
@@ -150,8 +151,8 @@ impl World {
             beds: 0,
             images: Vec::new(),
             noticed: BTreeMap::new(),
-            on_the_way: 0,
-            above_max: 0,
+            on_the_way: BTreeSet::new(),
+            strays: BTreeSet::new(),
             moves_at: Duration::ZERO,
             deletions: 0,
             wrong: Vec::new(),
@@ -233,18 +234,8 @@ impl World {
             && alive.len() == min
             && beds.len() == self.beds
             && alive.iter().all(joined)
-            && self.executors_that_count() == alive
+            && self.ci.executors() == alive
             && self.all_of_one_image()
-    }
-
-    /// All but those without a machine of a pool that is not configured any more: without a machine nothing tells the scaler of
-    /// such a pool, and they stay until somebody looks.
-    fn executors_that_count(&self) -> BTreeSet<String> {
-        let alive: BTreeSet<String> = self.alive().into_iter().collect();
-        let configured = |name: &String| self.limit(&pool_of(name)) > 0;
-        let mut executors = self.ci.executors();
-        executors.retain(|name| alive.contains(name) || configured(name));
-        executors
     }
 
     fn all_of_one_image(&self) -> bool {
@@ -320,6 +311,11 @@ impl World {
         self.wrong(format!("I1: {name} is deleted with {jobs:?} on it"));
     }
 
+    /// Calls on the way may still arrive in the next term.
+    pub(crate) fn another_may_act(&mut self) {
+        self.strays.extend(self.on_the_way.iter().cloned());
+    }
+
     /// I2 of these pools, and I5 by the names.
     fn judge_numbers(&mut self, of: impl Fn(&str) -> bool) {
         let mut pools: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -328,7 +324,12 @@ impl World {
         }
         for (pool, alive) in pools.into_iter().filter(|(pool, _)| of(pool)) {
             let limit = self.limit(&pool);
-            if alive.len() > limit + self.above_max {
+            let is_stray = |name: &&String| {
+                let batch = name.rsplit_once('-').map(|(batch, _)| batch);
+                batch.is_some_and(|batch| self.strays.contains(batch))
+            };
+            let strays = alive.iter().filter(is_stray).count();
+            if alive.len() > limit + strays {
                 let machines = alive.len();
                 self.wrong(format!(
                     "I2: {machines} machines of {pool}, which may have {limit}: {alive:?}"
@@ -369,9 +370,13 @@ impl World {
     }
 
     /// At TeamCity the agent comes into being as it joins. Of a machine without one nobody but the store knows whether it ever
-    /// had one; if the store was wiped meanwhile it is left alone and named, and somebody has to look.
-    pub(crate) fn operator_removes_what_never_joined(&mut self) {
-        let absent = |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name);
+    /// had one; if the store was wiped meanwhile (`is_wiped`) it is left alone and named, and somebody has to look. So it is with
+    /// one whose pool is not configured any more: nobody knows in which agent pool its agent would be, and whoever may not see
+    /// that is answered that there is none.
+    pub(crate) fn operator_removes_what_never_joined(&mut self, is_wiped: bool) {
+        let known = |name: &String| !is_wiped && self.limit(&pool_of(name)) > 0;
+        let absent =
+            |(name, guest): &(&String, &Guest)| !guest.joined && !is_bed(name) && !known(name);
         let guests = self.guests.iter().filter(absent);
         let names: Vec<String> = guests.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.take_back(name));

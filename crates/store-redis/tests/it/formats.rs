@@ -269,6 +269,7 @@ async fn what_is_written_today_is_in_the_golden_files() {
         unmatched: vec![unmatched()],
         unmatched_total: 1,
         named: vec![named()],
+        left_over: ["mac".parse().unwrap()].into(),
     };
     fleet.store.put_workloads(&write).await.unwrap();
     let why = "GET /api/v4/runners answered 502";

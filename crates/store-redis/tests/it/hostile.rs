@@ -34,6 +34,7 @@ async fn fill(fleet: &Fleet) -> Epoch {
         unmatched: vec![unmatched()],
         unmatched_total: 1,
         named: vec![named()],
+        left_over: ["mac".parse().unwrap()].into(),
     };
     fleet.store.put_workloads(&write).await.unwrap();
     fleet

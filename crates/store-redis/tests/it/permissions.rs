@@ -152,6 +152,7 @@ async fn the_documented_permissions_are_enough() {
         unmatched: vec![],
         unmatched_total: 0,
         named: vec![],
+        left_over: [].into(),
     };
     probot.put_workloads(&write).await.unwrap();
     probot
