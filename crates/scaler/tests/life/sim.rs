@@ -122,7 +122,7 @@ fn clouds(setup: &Setup) -> [(ProviderName, Box<dyn Cloud>); 2] {
 
 impl Sim {
     fn new(setup: Setup, clock: &Arc<SimClock>) -> Self {
-        let ci = setup.kind.server(clock.now());
+        let ci = setup.kind.server(setup.join, clock.now());
         let mut world = World::new(shared(clock), setup.seed, ci);
         world.is_configured(&setup);
         world.clouds.extend(clouds(&setup));
