@@ -559,6 +559,25 @@ fn what_is_known_of_a_machine_is_kept_while_it_is_not_listed() {
     assert!(memory.booting.is_empty() && memory.jobs.is_empty());
 }
 
+/// Prevents: where executors may only be read, the one that a deleted machine leaves behind is asked to be removed every half
+/// minute for ever, and each time refused.
+#[test]
+fn an_executor_that_may_only_be_read_is_left_to_its_server() {
+    let mut world = World::parse("max 9 executors best-effort | queued 0 | idle 30m");
+    let name = world.instances.remove(0).name;
+    let intent = Intent::Leave {
+        instance: name.clone(),
+        executor: Some(executor_ref(&name)),
+        epoch: EPOCH,
+        step: LeaveStep::Deleting,
+    };
+    let age = span("1m");
+    world.intents = vec![StoredIntent { intent, age }];
+    let over = plan(&world);
+    assert_eq!(over.end, [IntentKey::Leave(name)], "{over}");
+    assert!(over.actions.is_empty(), "{over}");
+}
+
 /// Seed 350 of the simulated lives found it: whatever hides for a while that a machine is on its way up (a notice that comes
 /// to nothing, a CI server that is down when its time is over, a state that means nothing to us), it was still never seen to
 /// join. Forgotten, it would be one that may have joined, and be paid for ever.
