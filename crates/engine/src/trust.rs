@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{InstanceName, OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age};
+use model::{
+    Instance, InstanceName, OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age,
+};
 
 use crate::reason::{Reason, in_words};
 use crate::supply::{Phase, Supply};
@@ -230,6 +232,15 @@ pub(crate) fn is_unknown(seen: &Observation, provider: &ProviderName) -> bool {
         && !seen.seen.memory.listed.contains_key(provider)
 }
 
+fn is_whole(listing: &Seen<Vec<Instance>>) -> bool {
+    matches!(listing, Seen::Complete { .. })
+}
+
+/// Whether every provider's listing is whole.
+pub(crate) fn all_listed(seen: &Observation) -> bool {
+    seen.listings.values().all(is_whole)
+}
+
 /// Machines of a pool that stand where nobody can look, as far as that is remembered or their executors tell it. Each counts
 /// like one that is listed.
 #[derive(Debug, Default)]
@@ -243,7 +254,6 @@ pub(crate) struct Unseen<'a> {
 
 impl<'a> Unseen<'a> {
     pub(crate) fn of(seen: &'a Observation, supply: &Supply) -> Unseen<'a> {
-        let is_whole = |listing: &Seen<_>| matches!(listing, Seen::Complete { .. });
         let memory = &seen.seen.memory.listed;
         let hidden = memory
             .iter()
@@ -264,7 +274,7 @@ impl<'a> Unseen<'a> {
                 unseen.remembered.insert(provider, missing);
             }
         }
-        if !seen.listings.values().all(is_whole) {
+        if !all_listed(seen) {
             let others = supply.ghosts.iter();
             let others = others.filter(|ghost| !all.contains(&ghost.instance));
             unseen.executors = number(others.count());
