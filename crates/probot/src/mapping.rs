@@ -750,4 +750,17 @@ mod tests {
         assert_eq!(seen, [("mac-7-1-0", true), ("mac-7-2-0", false)]);
         assert_eq!(mapped.left_over, ["mac".parse().unwrap()].into());
     }
+
+    /// A name is anybody's to choose.
+    #[test]
+    fn pools_that_are_not_configured_are_told_of_up_to_a_bound_and_by_the_same_workloads() {
+        let mapper = mapper(vec![rule("linux", 0, &["linux"])]);
+        let named = (0..MAX_LEFT_OVER + 50).map(|n| format!("p{n}-7-1-0"));
+        let executors = named.map(|name| executor(&name, Some("acme"), &["mac"]));
+        let look = look(vec![], executors.collect());
+        let mapped = mapper.map(&look, &Durations::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(mapped.left_over.len(), MAX_LEFT_OVER);
+        let pools = mapped.workloads.iter().skip(1).map(|it| it.pool.clone());
+        assert_eq!(pools.collect::<BTreeSet<_>>(), mapped.left_over);
+    }
 }
