@@ -10,6 +10,8 @@ use fake_gitlab::{JobId, JobRequest, RunnerId};
 use fake_server::{Fake as _, Request, Response};
 use jiff::Timestamp;
 
+use crate::joining::{gitlab_runner, mark};
+
 pub(crate) const TOKEN: &str = "simulated-token-of-nobody";
 
 /// What a machine was told when it was made.
@@ -33,12 +35,16 @@ pub(crate) trait Ci: Send {
     fn push(&mut self, now: Timestamp) -> Job;
     /// A machine came up and connects. False when it is not let in.
     fn join(&mut self, name: &str, told: &Credentials, now: Timestamp) -> bool;
+    /// The same of a machine that was told nothing: it makes its own executor, with the fleet's mark, if it has none yet.
+    fn join_by_itself(&mut self, name: &str, now: Timestamp) -> bool;
     /// A machine is gone; gives the jobs that died with it.
     fn gone(&mut self, name: &str, now: Timestamp) -> Vec<Job>;
     /// A machine asks for a job: the first half.
     fn ask(&mut self, name: &str, now: Timestamp) -> Option<Ticket>;
     /// The second half. A machine whose first half this was is still there.
     fn hand_out(&mut self, name: &str, ticket: Ticket, now: Timestamp);
+    /// Whether a machine has a job, or has been promised one.
+    fn has_a_job(&mut self, name: &str, now: Timestamp) -> bool;
     /// Whether a machine is kept from new jobs now.
     fn is_cordoned(&self, name: &str) -> bool;
     /// What runs, and since when.
@@ -124,6 +130,18 @@ impl Ci for GitLab {
         true
     }
 
+    fn join_by_itself(&mut self, name: &str, now: Timestamp) -> bool {
+        let token = match self.runners.get(name) {
+            Some((_, token)) => token.clone(),
+            None => {
+                let made = self.server.handle(&gitlab_runner(name), now);
+                let made: serde_json::Value = serde_json::from_slice(&made.body).expect("JSON");
+                made["token"].as_str().unwrap_or_default().to_owned()
+            }
+        };
+        self.join(name, &[("token".to_owned(), token)].into(), now)
+    }
+
     fn gone(&mut self, name: &str, now: Timestamp) -> Vec<Job> {
         let Some((runner, _)) = self.runners.remove(name) else {
             return Vec::new();
@@ -151,6 +169,12 @@ impl Ci for GitLab {
         if let Ticket::GitLab(begun) = ticket {
             self.server.finish_job_request(&begun, now);
         }
+    }
+
+    fn has_a_job(&mut self, name: &str, now: Timestamp) -> bool {
+        self.accept(now);
+        let known = self.runners.get(name);
+        known.is_some_and(|(runner, _)| self.server.busy_with(*runner).next().is_some())
     }
 
     fn is_cordoned(&self, name: &str) -> bool {
@@ -227,6 +251,13 @@ impl Jenkins {
         }
     }
 
+    /// With a node of somebody else's that has the pool's labels and is never there.
+    pub(crate) fn with_a_prototype() -> Self {
+        let mut jenkins = Self::new();
+        jenkins.server.add_node(PROTOTYPE, &["linux"], 1);
+        jenkins
+    }
+
     fn held(&self, name: &str) -> Vec<Job> {
         let node = self.server.nodes.get(name).into_iter();
         let held = node.flat_map(|node| node.executors.iter().flatten());
@@ -255,6 +286,16 @@ impl Ci for Jenkins {
         self.server.connect(name, told(credentials, "secret"))
     }
 
+    fn join_by_itself(&mut self, name: &str, _: Timestamp) -> bool {
+        if !self.server.nodes.contains_key(name) {
+            self.server.add_node(name, &["linux"], 1);
+            let node = self.server.nodes.get_mut(name).expect("just added");
+            node.description = mark();
+        }
+        let secret = self.server.secret(name);
+        self.server.connect(name, &secret)
+    }
+
     fn gone(&mut self, name: &str, now: Timestamp) -> Vec<Job> {
         let held = self.held(name);
         self.server.kill(name, now);
@@ -273,6 +314,10 @@ impl Ci for Jenkins {
         {
             self.since.insert(job, now);
         }
+    }
+
+    fn has_a_job(&mut self, name: &str, _: Timestamp) -> bool {
+        !self.held(name).is_empty()
     }
 
     fn is_cordoned(&self, name: &str) -> bool {
@@ -308,7 +353,7 @@ impl Ci for Jenkins {
         // the one that stands for the empty pool in the controller's queue is no machine
         let names = self.server.nodes.keys();
         names
-            .filter(|name| !name.starts_with("parmanu-placeholder-"))
+            .filter(|name| !name.starts_with("parmanu-placeholder-") && *name != PROTOTYPE)
             .cloned()
             .collect()
     }
@@ -338,7 +383,7 @@ pub(crate) struct TeamCity {
     server: fake_teamcity::TeamCity,
 }
 
-/// An agent of somebody else's that TeamCity is asked about while the pool is empty.
+/// An agent of somebody else's that TeamCity is asked about while the pool is empty, and a node of the same use.
 pub(crate) const PROTOTYPE: &str = "prototype";
 
 impl TeamCity {
@@ -385,6 +430,21 @@ impl Ci for TeamCity {
         true
     }
 
+    fn join_by_itself(&mut self, name: &str, now: Timestamp) -> bool {
+        let id = self.server.join(name, &[("os", "linux")], None, now);
+        let pool = self.server.agents.values();
+        let pool = pool.filter(|agent| agent.name == PROTOTYPE);
+        let pool = pool.map(|agent| agent.pool).next();
+        if let Some(agent) = self.server.agents.get_mut(&id)
+            && !agent.authorized
+        {
+            agent.authorized = true;
+            agent.authorized_comment = mark();
+            agent.pool = pool.expect("the prototype");
+        }
+        true
+    }
+
     fn gone(&mut self, name: &str, _: Timestamp) -> Vec<Job> {
         let Some((id, _)) = self.agent(name) else {
             return Vec::new();
@@ -406,6 +466,11 @@ impl Ci for TeamCity {
         if let Some((id, _)) = self.agent(name) {
             self.server.hand_out_late(id, now);
         }
+    }
+
+    fn has_a_job(&mut self, name: &str, _: Timestamp) -> bool {
+        let id = self.agent(name).map(|(id, _)| id);
+        id.is_some_and(|id| self.server.running_on(id).next().is_some())
     }
 
     fn is_cordoned(&self, name: &str) -> bool {

@@ -133,6 +133,14 @@ impl Provider for GatedProvider {
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {
         self.0.call(self.1.delete(instances, call)).await
     }
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        why: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        self.0.call(self.1.ask_guests(instances, why, call)).await
+    }
 }
 
 /// The scaler's side of the store.

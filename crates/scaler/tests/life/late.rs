@@ -1,5 +1,6 @@
-//! A machine of TeamCity never joins, and does so at each moment of its departure, with a build at once. There the agent comes
-//! into being as it joins, so that nothing can be cordoned before, and nothing read.
+//! A machine never joins, and does so at each moment of its departure, with a build at once: an agent of TeamCity, which comes into
+//! being as it joins, and a machine of GitLab or Jenkins for which nobody registered an executor. Nothing can be cordoned before,
+//! and nothing read.
 //!
 //! With the last question taken out (`deleting.rs`, `delete`) a build dies here.
 
@@ -7,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::gate::Gate;
+use crate::joining::Join;
 use crate::setup::{Kind, Setup};
 use crate::sim::{SECOND, simulate};
 use crate::world::{Moment, World};
@@ -27,10 +29,10 @@ enum End {
     NobodyCouldKnow,
 }
 
-fn joins_at(place: u64) -> End {
+fn joins_at(setup: Setup, place: u64) -> End {
     let end = Rc::new(Cell::new(End::Gone));
     let told = end.clone();
-    simulate(Setup::of(Kind::TeamCity), |sim| async move {
+    simulate(setup, |sim| async move {
         let _probot = sim.probot("p");
         let scaler = sim.scaler("s", Gate::open());
         sim.world().broken = true;
@@ -53,7 +55,7 @@ fn joins_at(place: u64) -> End {
         }
         let joined = sim.world().joins_late(&name);
         let event: Moment = sim.world().moment();
-        let was_asked = sim.world().asked_last.contains(&name);
+        let was_asked = sim.world().asked_last.iter().any(|it| it.contains(&name));
         scaler.gate.resume();
         sim.until_settled(SECOND * 900).await;
         let mut world = sim.world();
@@ -71,12 +73,31 @@ fn joins_at(place: u64) -> End {
     end.get()
 }
 
-#[test]
-fn a_machine_that_joins_at_any_moment_of_its_departure_from_teamcity_keeps_its_build() {
-    let places = (0..MOST).step_by(STRIDE).map(joins_at);
+fn at_every_place(kind: Kind, join: Join) {
+    let setup = || Setup {
+        join,
+        ..Setup::of(kind)
+    };
+    let places = (0..MOST).step_by(STRIDE);
+    let places = places.map(|place| joins_at(setup(), place));
     let ends: Vec<End> = places.take_while(|end| *end != End::Gone).collect();
     let alive = ends.iter().filter(|end| **end == End::Lives).count();
     assert!(alive >= 20, "{ends:?}");
     assert!(ends.len() - alive <= 2, "{ends:?}");
     assert!(ends.len() * STRIDE < 1_000, "it does not end");
+}
+
+#[test]
+fn a_machine_that_joins_at_any_moment_of_its_departure_from_teamcity_keeps_its_build() {
+    at_every_place(Kind::TeamCity, Join::Registered);
+}
+
+#[test]
+fn a_machine_that_joins_gitlab_by_itself_at_any_moment_of_its_departure_keeps_its_build() {
+    at_every_place(Kind::GitLab, Join::ByThemselves);
+}
+
+#[test]
+fn a_machine_that_joins_jenkins_by_itself_at_any_moment_of_its_departure_keeps_its_build() {
+    at_every_place(Kind::Jenkins, Join::ByThemselves);
 }

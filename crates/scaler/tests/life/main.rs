@@ -10,6 +10,7 @@
 //! - `sockets.rs`: a few lives of the binaries themselves, over loopback and through the real SDKs;
 //! - `races.rs`: one departure, and a job that comes at every moment of it; there the judge is seen to report killed builds;
 //! - `late.rs`: one departure of a machine that never joined, and its joining at every moment of it.
+//! - `uncontrolled.rs`: one departure where executors may only be read; there the judge is seen to report what nobody excuses.
 //!
 //! `PARMANU_TEST_SEEDS` makes more lives of each CI server, `PARMANU_TEST_SEED` replays one, `PARMANU_TEST_LOG` shows
 //! what the services say meanwhile.
@@ -20,6 +21,7 @@ mod clock;
 mod cloud;
 mod crash;
 mod gate;
+mod joining;
 mod late;
 mod liar;
 mod operator;
@@ -29,4 +31,5 @@ mod random;
 mod setup;
 mod sim;
 mod sockets;
+mod uncontrolled;
 mod world;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::{Directive, Order};
 use ports::Store as _;
 
+use crate::joining::Join;
 use crate::setup::{AWS_ZONE, GCP_ZONE, Setup};
 use crate::sim::{Running, SECOND, Sim};
 use crate::world::BEDS;
@@ -68,7 +69,7 @@ impl Operator {
                 let names = [Some("linux"), Some(RENAMED), gone.unwrap_or(Some("linux"))];
                 setup.pool = *self.rng.choice(&names).expect("one of them");
             }
-            6 => {
+            6 if setup.join != Join::AskGuest => {
                 let clouds = [vec!["gcp", "aws"], vec!["aws", "gcp"], vec!["aws"]];
                 setup
                     .clouds

@@ -128,10 +128,11 @@ impl CloudPort {
         };
         // as every call, it arrives whatever becomes of whoever sent it
         let on_its_way = tokio::spawn(async move {
+            let at = clock.boottime();
             if !takes.is_zero() {
                 clock.sleep(takes).await;
             }
-            sent(world, clock, move |world| world.delete(&name, &target)).await
+            sent(world, clock, move |world| world.delete(&name, &target, at)).await
         });
         on_its_way.await.expect("a call that arrives")
     }
@@ -171,6 +172,23 @@ impl Provider for CloudPort {
             Outcome::Failed(error) => vec![Outcome::Failed(error)],
             Outcome::Unknown(error) => vec![Outcome::Unknown(error)],
         }
+    }
+
+    async fn ask_guests(
+        &self,
+        instances: &[Instance],
+        _: &str,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        if call.remaining().is_none() {
+            return instances.iter().map(|_| self.late()).collect();
+        }
+        let names: Vec<InstanceName> = instances.iter().map(|it| it.name.clone()).collect();
+        let asked = sent(self.world.clone(), self.clock.clone(), move |world| {
+            names.iter().for_each(|name| world.asks_to_leave(name));
+            names
+        });
+        asked.await.into_iter().map(Outcome::Done).collect()
     }
 
     async fn delete(&self, instances: &[Instance], call: &Call) -> Vec<Outcome<InstanceName>> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::cloud::{Verb, Wrong};
 use crate::gate::Gate;
+use crate::joining::Join;
 use crate::operator::Operator;
 use crate::setup::{Kind, Setup};
 use crate::sim::{Running, SECOND, Sim, simulate};
@@ -86,7 +87,9 @@ fn setup(kind: Kind, seed: u64) -> Setup {
     let beds = *beds
         .choice(&[None, Some(0), Some(1), Some(2)])
         .expect("one");
-    Setup {
+    let join = joins(kind, seed);
+    let mut setup = Setup {
+        join,
         max_jobs,
         max_age,
         beds,
@@ -97,6 +100,23 @@ fn setup(kind: Kind, seed: u64) -> Setup {
         boot: SECOND * rng.u32(0..6),
         lag: SECOND * *rng.choice(&[0, 0, 3, 10]).expect("one of them"),
         ..Setup::of(kind)
+    };
+    if join == Join::AskGuest {
+        // machines of GCE read no mark of themselves
+        setup.clouds = vec!["aws"];
+    }
+    setup
+}
+
+/// Half of the lives are as those before this was random.
+fn joins(kind: Kind, seed: u64) -> Join {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x0701);
+    match rng.u32(0..8) {
+        // it trusts names on an encrypted server only, and `late.rs` is of agents that nobody registered
+        0 if kind != Kind::TeamCity => Join::ByThemselves,
+        1 | 2 => Join::AskGuest,
+        3 => Join::BestEffort,
+        _ => Join::Registered,
     }
 }
 
@@ -116,6 +136,12 @@ fn live(kind: Kind, seed: u64) {
         if kind == Kind::TeamCity {
             sim.pass(SECOND * 300).await;
             sim.world().operator_removes_what_never_joined(chaos.wiped);
+        }
+        // machines that join by themselves name no CI server, so of a pool that is gone, or whose store was wiped, they may be left
+        // to somebody
+        if sim.setup.join != Join::Registered {
+            sim.pass(SECOND * 900).await;
+            sim.world().operator_removes_what_is_left_alone();
         }
         sim.comes_to_rest().await;
         chaos.stop().await;

@@ -7,6 +7,7 @@ use config::{Registries, Settings};
 use jiff::Timestamp;
 
 use crate::ci::{Ci, GitLab, Jenkins, TOKEN, TeamCity};
+use crate::joining::Join;
 use crate::liar::Lies;
 use crate::sim::{SECOND, URL};
 use crate::world::{BEDS, FLEET};
@@ -20,9 +21,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn server(self, now: Timestamp) -> Box<dyn Ci> {
+    pub(crate) fn server(self, join: Join, now: Timestamp) -> Box<dyn Ci> {
         match self {
             Kind::GitLab => Box::new(GitLab::new()),
+            // without a placeholder of ours somebody must show the controller what a pool's nodes are like
+            Kind::Jenkins if !join.is_controlled() => Box::new(Jenkins::with_a_prototype()),
             Kind::Jenkins => Box::new(Jenkins::new()),
             Kind::TeamCity => Box::new(TeamCity::new(now)),
         }
@@ -73,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) max_jobs: Option<u32>,
     /// How old a machine may grow before another takes its place.
     pub(crate) max_age: Option<Duration>,
+    /// How machines join, and how they leave for it.
+    pub(crate) join: Join,
     /// Strong reads that tell of an idle and cordoned executor, whatever is true.
     pub(crate) lies: Lies,
 }
@@ -93,6 +98,7 @@ impl Setup {
             settle: SECOND * 3,
             max_jobs: None,
             max_age: None,
+            join: Join::Registered,
             lies: Lies::None,
         }
     }
@@ -107,18 +113,20 @@ impl Setup {
         let (min, max, lag) = (self.min, self.max, self.lag.as_secs());
         let settle = self.settle.as_secs();
         let emitter = match self.kind {
-            Kind::GitLab => format!(
-                "kind: gitlab, url: \"{url}\", token: {TOKEN}, manage_token: {TOKEN}, scope: {{ instance: true }}"
-            ),
+            Kind::GitLab => {
+                format!("kind: gitlab, url: \"{url}\", token: {TOKEN}, scope: {{ instance: true }}")
+            }
             Kind::Jenkins => {
-                format!(
-                    "kind: jenkins, url: \"{url}\", user: parmanu, token: {TOKEN}, manage: {{}}"
-                )
+                format!("kind: jenkins, url: \"{url}\", user: parmanu, token: {TOKEN}")
             }
-            Kind::TeamCity => {
-                format!("kind: teamcity, url: \"{url}\", token: {TOKEN}, manage: {{}}")
-            }
+            Kind::TeamCity => format!("kind: teamcity, url: \"{url}\", token: {TOKEN}"),
         };
+        let manage = match self.kind {
+            _ if !self.join.is_controlled() => String::new(),
+            Kind::GitLab => format!(", manage_token: {TOKEN}"),
+            Kind::Jenkins | Kind::TeamCity => ", manage: {}".to_owned(),
+        };
+        let (boot, scale_in) = (self.join.machine(), self.join.scale_in());
         let serves = match self.kind {
             Kind::GitLab => "tags: [linux]",
             Kind::Jenkins => "labels: [linux]",
@@ -141,7 +149,7 @@ impl Setup {
         let reuse = jobs.into_iter().chain(age).collect::<Vec<_>>().join(", ");
         let linux = self.pool.map(|pool| {
             format!(
-                "  {pool}: {{ emitter: ci, serves: [{{ {serves} }}], machine: small, min: {min}, max: {max}, rules: [soon], fresh_for: 30s }}\n"
+                "  {pool}: {{ emitter: ci, serves: [{{ {serves} }}], machine: small, min: {min}, max: {max}, rules: [soon], fresh_for: 30s{scale_in} }}\n"
             )
         });
         let beds = self.beds.map(|beds| {
@@ -155,12 +163,12 @@ version: 1
 fleet: {FLEET}
 store: {{ {store} }}
 emitters:
-  ci: {{ {emitter}, settle: {settle}s, probe: {{ every: 2s, timeout: 5s }} }}
+  ci: {{ {emitter}{manage}, settle: {settle}s, probe: {{ every: 2s, timeout: 5s }} }}
 providers:
   aws: {{ kind: ec2, region: eu-central-1, listing_lag: {lag}s{aws} }}
   gcp: {{ kind: gce, project: acme-ci, zones: [europe-west3-a], listing_lag: {lag}s{gcp} }}
 machines:
-  small: {{ bootstrap: boot.j2, boot: {{ expect: 5s, timeout: 60s }}, reuse: {{ {reuse} }}, offers: [{offers}] }}
+  small: {{ {boot}, boot: {{ expect: 5s, timeout: 60s }}, reuse: {{ {reuse} }}, offers: [{offers}] }}
   bed: {{ executor: none, boot: {{ expect: 5s, timeout: 60s }}, reuse: {{ when_changed: replace }}, offers: [{offers}] }}
 pools:
 {pools}rules:

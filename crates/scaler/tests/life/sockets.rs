@@ -161,7 +161,7 @@ struct Life {
 impl Life {
     async fn open(binaries: &Path, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let ci = setup.kind.server(SystemClock.now());
+        let ci = setup.kind.server(setup.join, SystemClock.now());
         let mut world = World::new(Arc::new(SystemClock), setup.seed, ci);
         world.is_configured(setup);
         let clouds = Clouds::open(&mut world);

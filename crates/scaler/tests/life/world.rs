@@ -1,6 +1,8 @@
 //! The world outside: one CI server, the clouds, and the machines between them. It plays the machines, and judges by what
 //! the fakes say, never by what Parmanu believes.
 
+mod guest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,9 @@ use ports::Clock;
 
 use fake_server::{Request, Response};
 
-use crate::ci::{Ci, Credentials, Job, Ticket};
+use crate::ci::{Ci, Job, Ticket};
 use crate::cloud::{Books, Cloud, Fared, Truth};
+use crate::joining::Join;
 use crate::setup::Setup;
 
 /// How often the world moves.
@@ -42,6 +45,8 @@ struct Guest {
     joined: bool,
     /// A request for a job, and when it is answered.
     ticket: Option<(Duration, Ticket)>,
+    /// Its agent asks for no more jobs, since then.
+    leaves: Option<Duration>,
 }
 
 /// A machine that was deleted while its question for a job was open: what was promised to it comes all the same.
@@ -92,8 +97,8 @@ pub(crate) struct World {
     excused: BTreeSet<Job>,
     /// A promise from just before the next cordon is kept after so long.
     pub(crate) promise: Option<Duration>,
-    /// The last of them.
-    pub(crate) asked_last: String,
+    /// The last two of them: one question may take so many.
+    pub(crate) asked_last: [String; 2],
     /// Requests of scalers that the CI server has answered.
     pub(crate) asked: u64,
     /// Deletions that were sent.
@@ -108,6 +113,10 @@ pub(crate) struct World {
     limits: BTreeMap<String, Vec<(Duration, usize)>>,
     /// Machines without an agent that stay when nothing is to do.
     beds: usize,
+    /// How machines join.
+    join: Join,
+    /// Machines whose guests are asked to end the agent, and since when.
+    asked_to_leave: BTreeMap<String, Duration>,
     /// What every machine is made from when all is at rest; whatever, if nothing is said.
     images: Vec<&'static str>,
     /// Machines that the cloud said it takes back, and when it does.
@@ -142,13 +151,15 @@ impl World {
             excused: BTreeSet::new(),
             promise: None,
             asked: 0,
-            asked_last: String::new(),
+            asked_last: Default::default(),
             deletions_asked: 0,
             deletion_takes: Duration::ZERO,
             kills: Vec::new(),
             races: 0,
             limits: BTreeMap::new(),
             beds: 0,
+            join: Join::Registered,
+            asked_to_leave: BTreeMap::new(),
             images: Vec::new(),
             noticed: BTreeMap::new(),
             on_the_way: BTreeSet::new(),
@@ -174,6 +185,7 @@ impl World {
             limits.push((now, max as usize));
         }
         (_, self.beds) = setup.at_rest();
+        self.join = setup.join;
         self.images = setup.images().to_vec();
     }
 
@@ -234,8 +246,23 @@ impl World {
             && alive.len() == min
             && beds.len() == self.beds
             && alive.iter().all(joined)
-            && self.ci.executors() == alive
+            && self.executors_that_count(&alive) == alive
             && self.all_of_one_image()
+    }
+
+    /// Whether there are executors of a pool that is not configured now.
+    pub(crate) fn has_former_executors(&self) -> bool {
+        let max = |name: &String| self.limits.get(&pool_of(name)).and_then(|all| all.last());
+        let executors = self.ci.executors();
+        let mut limits = executors.iter().map(max);
+        limits.any(|limit| limit.is_none_or(|(_, max)| *max == 0))
+    }
+
+    /// All of them; nobody may remove those without a machine from a CI server that only lets itself be read.
+    fn executors_that_count(&self, alive: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut executors = self.ci.executors();
+        executors.retain(|name| self.join.is_controlled() || alive.contains(name));
+        executors
     }
 
     fn all_of_one_image(&self) -> bool {
@@ -259,7 +286,13 @@ impl World {
         fared
     }
 
-    pub(crate) fn delete(&mut self, provider: &ProviderName, instance: &Instance) -> Fared<()> {
+    /// A deletion arrives that was sent at that time.
+    pub(crate) fn delete(
+        &mut self,
+        provider: &ProviderName,
+        instance: &Instance,
+        sent: Duration,
+    ) -> Fared<()> {
         let now = self.now();
         let Some(cloud) = self.clouds.get_mut(provider) else {
             panic!("no cloud {provider}");
@@ -269,13 +302,13 @@ impl World {
         let truth = cloud.truth(now);
         let gone = truth.iter().all(|truth| truth.name != name || !truth.alive);
         if gone {
-            self.deleted(&name);
+            self.deleted(&name, sent);
         }
         fared
     }
 
     /// A machine goes by our hand, at this very moment.
-    fn deleted(&mut self, name: &str) {
+    fn deleted(&mut self, name: &str, sent: Duration) {
         let now = self.now();
         self.deletions += 1;
         let Some(guest) = self.guests.remove(name) else {
@@ -292,7 +325,11 @@ impl World {
                 self.dying.insert(name.to_owned(), dying);
             }
             None => {
-                let killed = self.ci.gone(name, now);
+                let unseen = self.given_too_late_to_be_seen(sent);
+                let lost = self.ci.gone(name, now).into_iter();
+                let (excused, killed): (Vec<Job>, Vec<Job>) =
+                    lost.partition(|job| unseen.contains(job));
+                self.excused.extend(excused);
                 let deleted = self.moment();
                 self.killed(name, deleted, &killed);
             }
@@ -406,6 +443,8 @@ impl World {
             self.ci.hand_out(&name, dying.ticket, now);
             let lost = self.ci.gone(&name, now);
             match dying.deleted {
+                // it was given after the look on which the machine went
+                Some(_) if self.join == Join::BestEffort => self.excused.extend(lost),
                 Some(deleted) => self.killed(&name, deleted, &lost),
                 None => self.excused.extend(lost),
             }
@@ -441,7 +480,10 @@ impl World {
     pub(crate) fn answer_scaler(&mut self, request: &Request) -> Response {
         let now = self.now();
         self.asked += 1;
-        self.asked_last = format!("{}?{}", request.path, request.query);
+        let body = String::from_utf8_lossy(&request.body);
+        let asked = format!("{}?{} {body}", request.path, request.query);
+        let [_, before] = std::mem::take(&mut self.asked_last);
+        self.asked_last = [before, asked];
         let Some(kept_after) = self.promise else {
             return self.ci.answer(request, now);
         };
@@ -493,7 +535,7 @@ impl World {
             return false;
         };
         self.never_join.remove(name);
-        guest.joined = self.ci.join(name, &credentials(&guest.script), now);
+        guest.joined = guest::connects(&mut *self.ci, name, &guest.script, now);
         let ticket = self.ci.ask(name, now);
         let job = self.ci.push(now);
         self.lengths.insert(job, BEAT * 40);
@@ -530,6 +572,7 @@ impl World {
         self.come_and_go();
         self.jobs_end();
         self.promises_to_the_dead();
+        self.guests_leave();
         self.jobs_start();
     }
 
@@ -562,7 +605,7 @@ impl World {
             let due = at - guest.up >= BEAT * 2 && !self.never_join.contains(&truth.name);
             let due = due && !is_bed(&truth.name);
             if due && !guest.joined && !self.down {
-                guest.joined = self.ci.join(&truth.name, &credentials(&guest.script), now);
+                guest.joined = guest::connects(&mut *self.ci, &truth.name, &guest.script, now);
             }
         }
         let gone: Vec<String> = self.guests.keys().cloned().collect();
@@ -571,7 +614,7 @@ impl World {
                 self.vanish(&name);
             } else {
                 // nothing takes machines there but we
-                self.deleted(&name);
+                self.deleted(&name, at);
             }
         }
         if !self.elsewhere.is_empty() {
@@ -586,7 +629,7 @@ impl World {
         for name in back {
             self.back.remove(&name);
             if let Some(guest) = self.guests.get(&name) {
-                self.ci.join(&name, &credentials(&guest.script), now);
+                guest::connects(&mut *self.ci, &name, &guest.script, now);
             }
         }
     }
@@ -618,6 +661,7 @@ impl World {
                     self.ci.hand_out(name, ticket, now);
                 }
                 Some(later) => guest.ticket = Some(later),
+                None if guest.leaves.is_some() => {}
                 None if self.rng.u32(0..4) > 0 => {
                     let most = u64::try_from(PROMISE.as_millis()).expect("a short time");
                     let due = at + Duration::from_millis(self.rng.u64(0..=most));
@@ -650,14 +694,6 @@ impl World {
         }
         std::mem::take(&mut self.wrong)
     }
-}
-
-/// What a machine reads in its boot script.
-fn credentials(script: &str) -> Credentials {
-    let lines = script.lines().filter_map(|line| line.split_once('='));
-    lines
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
 }
 
 fn pool_of(name: &str) -> String {
