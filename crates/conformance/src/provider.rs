@@ -151,6 +151,7 @@ macro_rules! every_provider_case {
             listing::a_listing_that_lags_loses_nothing,
             listing::what_could_not_be_seen_is_named,
             listing::a_machine_that_is_taken_back_is_listed_with_the_notice,
+            telling::a_renewal_is_listed_to_the_microsecond,
             telling::a_renewal_reaches_every_machine_but_those_that_are_not_there,
             telling::a_console_is_read_or_said_to_be_none,
         }

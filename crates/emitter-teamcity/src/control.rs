@@ -36,7 +36,9 @@ use crate::mark;
 use crate::walk::List;
 use crate::wire::{self, Agent, AgentId, Pool};
 
-/// How long a one-time token is good. A machine that joins later is authorised by hand of probot, as without tokens.
+/// How long a one-time token is good. A machine that joins later is authorised by hand of probot, as without tokens. The
+/// server makes such tokens and takes none back (REST API 2025.07 has no other verb for them), so that of a machine which
+/// goes before it joined is good until then: longer, and it would be so for longer.
 const TOKEN_SECONDS: u32 = 900;
 
 /// Controls the agents of one fleet at one server.

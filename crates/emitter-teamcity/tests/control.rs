@@ -48,6 +48,22 @@ async fn a_machine_gets_its_name_its_key_and_a_token_that_is_good_once() {
     assert_eq!(error.kind, EmitterErrorKind::Config);
 }
 
+/// TeamCity takes no token back, so one whose machine never used it has to end by itself.
+#[tokio::test]
+async fn a_token_of_a_machine_that_never_joined_lets_nobody_in_after_a_quarter_of_an_hour() {
+    let quarter = Duration::from_secs(900);
+    for (wait, is_good) in [(quarter - Duration::from_secs(1), true), (quarter, false)] {
+        let world = World::start().await;
+        let control = world.control();
+        let made = control.register(&Register::of(instance(0))).await.unwrap();
+        control.remove(&made.executor).await.unwrap();
+        world.clock.pass(wait);
+        world.join(&made);
+        let agent = world.agent_id(made.executor.as_str());
+        assert_eq!(world.lock().agents[&agent].authorized, is_good, "{wait:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cordon_ends_by_itself_is_renewed_and_is_not_trusted_near_its_end() {
     let world = World::start().await;

@@ -8,8 +8,8 @@
 //! Who makes nothing is known by what he renews. Every machine is told from time to time until when it is wanted, and the
 //! fraction of that second is the signature of the installation which said so ([`Signature`]). So two of them, each with a
 //! fleet that is as large as it wishes, know of each other when each has renewed once. It is a fraction of a mark that is
-//! there anyway, since the rights to write it, and what a guest or a program reads of it, are what they were. Where nothing
-//! is renewed (GCE) the terms have to do.
+//! there anyway, since the rights to write it, and what a guest or a program reads of it, are what they were. On GCE a few
+//! machines carry it, which is enough. Where nothing is renewed (a program without `renew`) the terms have to do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

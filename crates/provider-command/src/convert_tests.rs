@@ -346,7 +346,7 @@ fn the_examples_in_the_documentation_are_what_is_sent_and_understood() {
             Ask::Renew {
                 fleet: fleet_name(),
                 machines: vec![machine.clone()],
-                until: "2026-11-24T18:34:34Z".to_owned(),
+                until: "2026-11-24T18:34:34.271828Z".to_owned(),
             },
         ),
         (

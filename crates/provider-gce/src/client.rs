@@ -212,6 +212,26 @@ impl Client {
         answer.map(drop)
     }
 
+    /// Accepts other labels for a machine, as it was seen: Google refuses it if they have changed since.
+    pub(crate) async fn set_labels(
+        &self,
+        place: Place<'_>,
+        seen: Seen,
+        call: &Call,
+    ) -> Result<(), Failure> {
+        let body = sdk::InstancesSetLabelsRequest::new()
+            .set_labels(seen.labels)
+            .set_label_fingerprint(seen.label_fingerprint);
+        let send = |session: Session| async move {
+            let request = session.instances.set_labels();
+            let request = request.set_project(&self.config.project);
+            let request = request.set_zone(place.zone).set_instance(place.name);
+            request.set_body(body).send().await
+        };
+        let answer = self.act(Quota::Changes, Turn::Look, call, send).await;
+        answer.map(drop)
+    }
+
     /// The last bytes that the guest wrote to its first serial port.
     pub(crate) async fn console(
         &self,

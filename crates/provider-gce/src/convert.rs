@@ -24,14 +24,33 @@ pub(crate) const OWN_PREFIX: &str = "parmanu-";
 
 /// Label keys.
 pub(crate) mod label {
+    use jiff::Timestamp;
+
     /// Whose machine it is; what we list by.
     pub(crate) const FLEET: &str = "parmanu-fleet";
     /// The creation it came from.
     pub(crate) const BATCH: &str = "parmanu-batch";
     /// The pool, for the bill; never read back.
     pub(crate) const POOL: &str = "parmanu-pool";
+    /// Until when it is wanted, on a few machines; set when they stand.
+    pub(crate) const EXPIRES: &str = "parmanu-expires";
     /// That the machine is taken back soon: written by a guest that was told, or by an operator; only ever read here.
     pub(crate) const NOTICE: &str = "parmanu-notice";
+
+    /// A moment as a label takes it, `2026-01-02t03-04-05-123456z`: to the microsecond, since the fraction tells who says so.
+    pub(crate) fn of_time(at: Timestamp) -> String {
+        format!("{at:.6}").to_lowercase().replace([':', '.'], "-")
+    }
+
+    /// Reads what [`of_time`] wrote.
+    pub(crate) fn time(text: &str) -> Option<Timestamp> {
+        let (date, time) = text.strip_suffix('z')?.split_once('t')?;
+        let [hour, minute, second, fraction] = time.split('-').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let text = format!("{date}T{hour}:{minute}:{second}.{fraction}Z");
+        text.parse().ok()
+    }
 }
 
 /// Metadata keys.
@@ -48,8 +67,8 @@ pub(crate) mod item {
     pub(crate) const EXECUTOR: &str = "parmanu-executor";
 }
 
-/// How many labels Parmanu sets itself.
-pub(crate) const OWN_LABELS: usize = 3;
+/// How many labels Parmanu sets itself: three with the creation, and two that may come later.
+pub(crate) const OWN_LABELS: usize = 5;
 
 /// Combinations of type and zone that one creation tries. Each that has no room costs half a minute of waiting for its
 /// operation, and all of them share the time of one call.
@@ -118,6 +137,8 @@ pub(crate) struct Seen {
     /// Seconds that it may run.
     pub(crate) may_run: Option<i64>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// What a change of the labels has to name, or Google refuses it: somebody else has changed them meanwhile.
+    pub(crate) label_fingerprint: Vec<u8>,
     /// Our own items only.
     pub(crate) items: BTreeMap<String, String>,
 }
@@ -187,8 +208,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId, now: Timestamp) -> Result<I
         offer: seen.item(item::OFFER).and_then(|text| text.parse().ok()),
         generation: seen.item(item::GENERATION).map(Generation::new),
         notice: notice(seen, now),
-        // there is no such mark here: `max_run_duration` ends a forgotten machine
-        expires: None,
+        expires: seen.label(label::EXPIRES).and_then(label::time),
     })
 }
 
@@ -411,7 +431,7 @@ mod tests {
         for (key, value) in labels(&batch, &offer) {
             assert!(is_label(&key) && is_label(&value), "{key}={value}");
         }
-        assert_eq!(labels(&batch, &offer).len(), OWN_LABELS + 1);
+        assert_eq!(labels(&batch, &offer).len(), OWN_LABELS - 2 + 1);
         let inherited = [("enable-oslogin", "FALSE"), ("of-template", "1")];
         let inherited = inherited.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let items = metadata(&batch, &offer, &inherited.into());
@@ -422,6 +442,27 @@ mod tests {
             "the offer's word counts more"
         );
         assert_eq!(items[item::EXECUTOR], "gitlab:42:Odd");
+    }
+
+    #[test]
+    fn a_time_is_a_label_and_comes_back_to_the_microsecond() {
+        let at = "2026-01-02T03:04:05.123456Z".parse().unwrap();
+        let text = label::of_time(at);
+        assert!(is_label(&text), "{text}");
+        assert_eq!(label::time(&text), Some(at));
+        for odd in ["", "z", "t", "2026-01-02", "2026-01-02t03-04z", "tomorrow"] {
+            assert_eq!(label::time(odd), None, "{odd}");
+        }
+        let mut seen = seen("RUNNING");
+        assert_eq!(
+            instance(&seen, &batch().fleet, made()).unwrap().expires,
+            None
+        );
+        seen.labels.insert(label::EXPIRES.to_owned(), text);
+        assert_eq!(
+            instance(&seen, &batch().fleet, made()).unwrap().expires,
+            Some(at)
+        );
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //! - *Quotas come back at the full minute*, so a refusal says to wait until then.
 //!
 //! What it does not do: it keeps no memory, knows no pool and no rule, and never touches a machine that lacks its fleet's
-//! label. It does not [renew](ports::Provider::renew) anything: the dead man's switch here is `max_run_duration`, which
-//! Google itself enforces; a label with a date would cost one call per machine and minute of a quota that creations need.
+//! label. It [renews](ports::Provider::renew) a few machines only: the dead man's switch here is `max_run_duration`, which
+//! Google itself enforces; a label with a date on each would cost calls of a quota that creations need.
 //! Where to read on: `convert` for names and states, `launch` for what a creation says, `error` for Google's codes.
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,8 @@ mod pace;
 mod provider;
 #[cfg(feature = "sdk")]
 mod read;
+#[cfg(feature = "sdk")]
+mod renew;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,7 +78,7 @@ impl Project {
         }
     }
 
-    fn outcome<T>(&self, operation: &'static str, failure: Failure) -> Outcome<T> {
+    pub(crate) fn outcome<T>(&self, operation: &'static str, failure: Failure) -> Outcome<T> {
         match failure.fate {
             Fate::NotDone => Outcome::Failed(self.error(operation, failure)),
             Fate::Unknown => Outcome::Unknown(self.error(operation, failure)),
@@ -166,20 +166,29 @@ impl Project {
         }
     }
 
-    /// Deletes a machine that carries our mark at this moment. Google's policies know no labels, so what keeps us from a
-    /// machine that somebody took the mark off is to look; a look is drawn from a quota of its own.
+    /// Deletes a machine that carries our mark at this moment.
     async fn delete_ours(&self, instance: &Instance, call: &Call) -> Result<(), Failure> {
-        let place = Place {
-            zone: &instance.scope,
-            name: instance.id.as_str(),
-        };
-        let looked = self.client.get(place, Turn::Delete, call).await;
+        match self.ours(instance, Turn::Delete, call).await? {
+            Some(_) => self.client.delete(place(instance), call).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A machine as it is now, `None` if it is gone. Google's policies know no labels, so what keeps us from a machine that
+    /// somebody took the mark off is to look; a look is drawn from a quota of its own.
+    pub(crate) async fn ours(
+        &self,
+        instance: &Instance,
+        turn: Turn,
+        call: &Call,
+    ) -> Result<Option<Seen>, Failure> {
+        let looked = self.client.get(place(instance), turn, call).await;
         let seen = looked.map_err(|mut failure| {
             // only a question failed
             failure.fate = Fate::NotDone;
             failure
         })?;
-        let Some(seen) = seen else { return Ok(()) };
+        let Some(seen) = seen else { return Ok(None) };
         let ours = seen.labels.get(label::FLEET).map(String::as_str);
         if ours != Some(instance.owner.fleet.as_str()) {
             let message = format!(
@@ -189,7 +198,14 @@ impl Project {
             let kind = ProviderErrorKind::InvalidRequest;
             return Err(Failure::new(kind, Fate::NotDone, message));
         }
-        self.client.delete(place, call).await
+        Ok(Some(seen))
+    }
+}
+
+pub(crate) fn place(instance: &Instance) -> Place<'_> {
+    Place {
+        zone: &instance.scope,
+        name: instance.id.as_str(),
     }
 }
 
@@ -241,17 +257,22 @@ impl Provider for Project {
         self.client.creations_wait()
     }
 
+    async fn renew(
+        &self,
+        instances: &[Instance],
+        until: Timestamp,
+        call: &Call,
+    ) -> Vec<Outcome<InstanceName>> {
+        self.renew_few(instances, until, call).await
+    }
+
     async fn console(
         &self,
         instance: &Instance,
         call: &Call,
     ) -> Result<Option<String>, ProviderError> {
-        let place = Place {
-            zone: &instance.scope,
-            name: instance.id.as_str(),
-        };
         let bytes = i64::try_from(MAX_CONSOLE).unwrap_or(i64::MAX);
-        match self.client.console(place, bytes, call).await {
+        match self.client.console(place(instance), bytes, call).await {
             Ok(text) => Ok(tail(text).filter(|text| !text.is_empty())),
             Err(failure) if failure.kind == ProviderErrorKind::NotFound => Ok(None),
             Err(failure) => Err(self.error(CONSOLE, failure)),

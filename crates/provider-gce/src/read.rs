@@ -81,6 +81,11 @@ pub(crate) fn machine(machine: &sdk::Instance) -> Seen {
         ends_at: ends.or(set),
         may_run: may_run.and_then(|span| span.seconds),
         labels: machine.labels.clone().into_iter().collect(),
+        label_fingerprint: machine
+            .label_fingerprint
+            .as_ref()
+            .map(|bytes| bytes.to_vec())
+            .unwrap_or_default(),
         items,
     }
 }

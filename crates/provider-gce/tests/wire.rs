@@ -176,6 +176,62 @@ async fn google_ends_a_machine_whose_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_few_machines_say_until_when_they_are_wanted_and_stay_the_same() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 30)).await;
+    let mut few = BTreeSet::new();
+    for hour in 1..3 {
+        let until = world.clock.now() + Duration::from_secs(hour * 3600);
+        let listed = world.listed().await;
+        let told = world.provider.renew(&listed, until, &world.call()).await;
+        assert!(told.iter().all(|outcome| outcome.as_str() == "done"));
+        let listed = world.listed().await.into_iter();
+        let marked = listed.filter(|it| it.expires == Some(until));
+        let marked: BTreeSet<_> = marked.map(|it| it.name).collect();
+        assert_eq!(marked.len(), 10);
+        assert!(few.is_empty() || few == marked, "{few:?} {marked:?}");
+        few = marked;
+    }
+    assert_eq!(world.gce().calls("instances.setLabels"), 20);
+    let gce = world.gce();
+    let of_pool = gce
+        .machines()
+        .filter(|it| it.labels["parmanu-pool"] == "linux");
+    assert_eq!(of_pool.count(), made.len(), "other labels stay");
+}
+
+/// Two replicas renew at one moment: who comes second is refused, and what he was to say is said.
+#[tokio::test]
+async fn of_two_renewals_at_once_one_is_written_and_both_are_done() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 1)).await;
+    let now = world.clock.now();
+    let until = |seconds| now + Duration::from_secs(seconds);
+    let call = world.call();
+    let (one, other) = tokio::join!(
+        world.provider.renew(&made, until(3600), &call),
+        world.provider.renew(&made, until(3601), &call),
+    );
+    let words = [one[0].as_str(), other[0].as_str()];
+    assert_eq!(words, ["done"; 2], "{one:?} {other:?}");
+    let looks = world.gce().calls("instances.get");
+    assert_eq!(looks, 3, "they met, and who was refused looked again");
+    assert!(world.listed().await[0].expires >= Some(until(3600)));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_not_ours_any_more_is_not_labelled() {
+    let world = World::start(|_| {});
+    let made = world.made(&batch(0, 1)).await;
+    let now = world.clock.now();
+    let id = made[0].id.as_str();
+    world.gce().relabel(id, "parmanu-fleet", "others", now);
+    let told = world.provider.renew(&made, now, &world.call()).await;
+    assert_eq!(told[0].as_str(), "failed", "{told:?}");
+    assert_eq!(world.gce().calls("instances.setLabels"), 0);
+}
+
+#[tokio::test]
 async fn a_guest_that_powers_itself_off_is_stopped_and_can_be_deleted() {
     let world = World::start(|_| {});
     let made = world.made(&batch(0, 1)).await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::InstanceName;
 use ports::{MAX_CONSOLE, Outcome, ProviderErrorKind};
 
-use super::{ProviderHarness, Shown, call, machines, never_made, standing_names};
+use super::{ProviderHarness, Shown, call, machines, never_made, standing, standing_names};
 
 /// Without it one machine that vanished lets the time of a hundred others run out.
 pub async fn a_renewal_reaches_every_machine_but_those_that_are_not_there(
@@ -31,6 +32,26 @@ pub async fn a_renewal_reaches_every_machine_but_those_that_are_not_there(
     }
     let left: Vec<InstanceName> = standing_names(harness).await;
     assert_eq!(left, standing, "and nothing came or went");
+    Ok(())
+}
+
+/// Without it two installations with one fleet id do not know of each other: who renewed a machine stands in the fraction of a
+/// second of its mark. A provider that labels one machine per call may leave most of them without.
+pub async fn a_renewal_is_listed_to_the_microsecond(harness: &dyn ProviderHarness) -> Shown {
+    let made = machines(harness, 3).await;
+    harness.settle().await;
+    for micros in [123_456, 654_321] {
+        let second = harness.clock().now().as_second() + 3600;
+        let until = Timestamp::new(second, micros * 1000).expect("a time of these days");
+        harness.provider().renew(&made, until, &call(harness)).await;
+        harness.settle().await;
+        let listed = standing(harness).await.into_values();
+        let marks: Vec<Timestamp> = listed.filter_map(|it| it.expires).collect();
+        assert!(
+            !marks.is_empty() && marks.iter().all(|mark| *mark == until),
+            "told {until}, listed {marks:?}"
+        );
+    }
     Ok(())
 }
 
