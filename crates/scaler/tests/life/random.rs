@@ -137,8 +137,8 @@ fn live(kind: Kind, seed: u64) {
             sim.pass(SECOND * 300).await;
             sim.world().operator_removes_what_never_joined(chaos.wiped);
         }
-        let join = sim.setup.join;
-        if join == Join::BestEffort || join != Join::Registered && chaos.wiped {
+        if sim.setup.join != Join::Registered {
+            // longer than it takes all that can leave to do so
             sim.pass(SECOND * 900).await;
             sim.world().operator_removes_what_is_left_alone();
         }
