@@ -304,6 +304,58 @@ fn an_entry_without_a_kind_is_told() {
     );
 }
 
+/// A machine that its provider ends by itself is kept from jobs in time; that all of them are at once is avoidable.
+#[test]
+fn a_machine_that_its_provider_ends_before_it_is_replaced_is_told() {
+    let gcp = "  aws: { kind: ec2, region: eu-central-1 }\n  gcp: { kind: gce, project: acme-ci, zones: [europe-west3-a] }\n";
+    let offer = "      - { provider: gcp, image: ci, types: [e2-small], max_run_duration: 48h, longest_job: 6h }\n";
+    let machine = |reuse: &str| {
+        let from = "    offers:\n";
+        (from.to_owned(), format!("{reuse}{from}{offer}"))
+    };
+    let (from, without) = machine("");
+    let (_, too_old) = machine("    reuse: { max_age: 41h 45m }\n");
+    let (_, in_time) = machine("    reuse: { max_age: 41h 40m }\n");
+    let (_, single) = machine("    reuse: { max_jobs: 1 }\n");
+    let aws = "  aws: { kind: ec2, region: eu-central-1 }\n";
+    check_after(
+        &[(aws, gcp), (&from, &without)],
+        expect![[r#"
+        warning: a machine of this offer takes no job after 41h 50m, since its provider ends it soon after that, and its machine has no `reuse.max_age`: machines that were made together stop serving together. Write a `max_age` of at most 41h 40m, so that they are replaced a few at a time, or let the provider end them later
+          --> parmanu.yaml:18:9
+           |
+        18 |       - { provider: gcp, image: ci, types: [e2-small], max_run_duration: 48h, longest_job: 6h }
+           |         ^
+
+        usable
+    "#]],
+    );
+    check_after(
+        &[(aws, gcp), (&from, &too_old)],
+        expect![[r#"
+        warning: a machine of this offer takes no job after 41h 50m, since its provider ends it soon after that, and its machine has `reuse.max_age: 41h 45m`: machines that were made together stop serving together. Write a `max_age` of at most 41h 40m, so that they are replaced a few at a time, or let the provider end them later
+          --> parmanu.yaml:19:9
+           |
+        19 |       - { provider: gcp, image: ci, types: [e2-small], max_run_duration: 48h, longest_job: 6h }
+           |         ^
+
+        usable
+    "#]],
+    );
+    check_after(
+        &[(aws, gcp), (&from, &in_time)],
+        expect![[r#"
+        good
+    "#]],
+    );
+    check_after(
+        &[(aws, gcp), (&from, &single)],
+        expect![[r#"
+        good
+    "#]],
+    );
+}
+
 #[test]
 fn an_unknown_name_is_told_with_a_suggestion() {
     check_after(

@@ -2,13 +2,13 @@
 //! grow when not everybody can: `allocate.rs`.
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
     BatchId, Bootstrap, ExecutorMode, InstanceName, Intent, IntentKey, Missing, OfferPolicy,
-    Policy, ProviderName, Seen, StoredIntent, age,
+    Policy, Seen, StoredIntent, age,
 };
 
 use crate::allocate::Grant;
@@ -16,7 +16,7 @@ use crate::leave::Context;
 use crate::offers::{self, Rung};
 use crate::reason::{Reason, in_words};
 use crate::rules::pace;
-use crate::trust::{self, listing_doubt, unheard};
+use crate::trust::{Unseen, is_unknown, listing_doubt};
 use crate::{Action, Observation, Plan};
 
 /// The lag bound of a provider that the configuration does not name any more: long, because nothing is lost by waiting.
@@ -40,19 +40,13 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
         now,
         ..
     } = context;
-    let unheard = unheard(seen, policy);
-    // what stands where nobody can look counts like what is listed
-    let unseen = trust::unseen(seen, policy, supply);
+    let unseen = Unseen::of(seen, supply);
     let room = policy
         .max
-        .saturating_sub(supply.costing().saturating_add(unseen));
+        .saturating_sub(supply.costing().saturating_add(unseen.count()));
     let count = short.min(room);
     if short > 0 {
-        plan.reasons.extend(counted_unseen(&unheard));
-        let executors = trust::hidden(seen, supply);
-        if executors > 0 {
-            plan.reasons.push(Reason::CountedHidden { executors });
-        }
+        plan.reasons.extend(unseen.reasons());
     }
     if count == 0 {
         return Growth::default();
@@ -64,7 +58,7 @@ pub(crate) fn growth(context: &Context<'_>, short: u32, plan: &mut Plan) -> Grow
         });
         return Growth::default();
     }
-    if let Some(reason) = blind(seen, policy, &unheard, *now) {
+    if let Some(reason) = blind(seen, policy, *now) {
         plan.reasons.push(reason);
         return Growth::default();
     }
@@ -137,27 +131,12 @@ fn one_batch(context: &Context<'_>, offer: &OfferPolicy, count: u32, plan: &mut 
     });
 }
 
-/// What stands at providers that were not listed yet, for the plan.
-fn counted_unseen(unheard: &BTreeMap<&ProviderName, Option<u32>>) -> impl Iterator<Item = Reason> {
-    let known = unheard.iter().filter_map(|(provider, standing)| {
-        let machines = (*standing).filter(|machines| *machines > 0)?;
-        Some(((*provider).clone(), machines))
-    });
-    known.map(|(provider, machines)| Reason::CountedUnseen { provider, machines })
-}
-
 /// Whether machines may exist that nothing here knows of: at a provider that was never listed and of which nothing remembers
 /// what stood there, or where creations may have been forgotten.
-fn blind(
-    seen: &Observation,
-    policy: &Policy,
-    unheard: &BTreeMap<&ProviderName, Option<u32>>,
-    now: Timestamp,
-) -> Option<Reason> {
+fn blind(seen: &Observation, policy: &Policy, now: Timestamp) -> Option<Reason> {
     for offer in &policy.offers {
         let listing = seen.listings.get(&offer.provider);
-        let standing = unheard.get(&offer.provider);
-        if standing.is_some_and(Option::is_none) {
+        if is_unknown(seen, &offer.provider) {
             let why = listing_doubt(seen, &offer.provider, now).unwrap_or_default();
             return Some(Reason::HeldByListing {
                 provider: offer.provider.clone(),

@@ -1,11 +1,13 @@
 //! The decision, top down: trust, supply, demand, limits, what the fleet grants, who leaves.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    ExecutorMode, FleetPolicy, Joins, Learned, Policy, PoolMemory, Recommendations, Seen, age,
+    ExecutorMode, FleetPolicy, InstanceName, JobsRun, Joins, Learned, Policy, PoolMemory,
+    Recommendations, Seen, age,
 };
 
 use crate::allocate::{Ask, Grant, Held, allocate};
@@ -18,7 +20,7 @@ use crate::rules::{
     self, InForce, Situation, limit, pace, pressure, reserve, scale_in, utilization,
 };
 use crate::supply::{Does, Machine, Phase, Supply};
-use crate::trust::{self, Trust};
+use crate::trust::{self, Trust, Unseen};
 use crate::{Observation, Plan, Summary, boots, create, demand, fleet, learn, offers, orders};
 
 /// Decides what one pool does next, as if it were alone: with no cap but its own.
@@ -226,8 +228,8 @@ impl<'a> Wish<'a> {
         } else {
             target
         };
-        let at_max =
-            supply.costing() + created + trust::unseen(context.seen, policy, supply) >= policy.max;
+        let unseen = Unseen::of(context.seen, supply).count();
+        let at_max = supply.costing() + created + unseen >= policy.max;
         if wanted > reached && (wanted > wanted_now || at_max) {
             let (max, costing) = (policy.max, supply.costing());
             plan.reasons.push(Reason::Ceiling {
@@ -345,8 +347,8 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     offers::learn_taken_back(memory, supply, policy, now);
     let failed = boots::remember(memory, seen, supply, policy, now);
     offers::learn_boots(memory, supply, policy, &failed, now);
-    let mut idle = std::collections::BTreeMap::new();
-    let mut coming = std::collections::BTreeSet::new();
+    let mut idle = BTreeMap::new();
+    let mut coming = BTreeSet::new();
     for machine in &supply.machines {
         let name = machine.name.clone();
         match &machine.phase {
@@ -391,13 +393,35 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     }
     let jobs = supply.machines.iter();
     let jobs = jobs.filter_map(|machine| Some((machine.name.clone(), machine.jobs.clone()?)));
-    memory.jobs = jobs.collect();
+    let mut jobs: BTreeMap<_, _> = jobs.collect();
+    keep_unlisted(memory, seen, supply, &mut coming, &mut jobs);
+    memory.jobs = jobs;
     memory.idle_since = idle;
     remember_first_listed(memory, seen, now);
     remember_what_they_join(memory, seen, policy, now);
     memory.booting = coming;
     let window = rules::longest_departure_window(policy);
     memory.departures.retain(|at| age(*at, now) < window);
+}
+
+/// Adds what is known of machines that nobody can look for now, since they may still be there: that they were never seen to
+/// join, unless the look shows their executor, and the jobs that they ran.
+fn keep_unlisted(
+    memory: &PoolMemory,
+    seen: &Observation,
+    supply: &Supply,
+    coming: &mut BTreeSet<InstanceName>,
+    jobs: &mut BTreeMap<InstanceName, JobsRun>,
+) {
+    if trust::all_listed(seen) {
+        return;
+    }
+    let unlisted = |name: &&InstanceName| supply.machine(name).is_none();
+    let joined: BTreeSet<_> = supply.ghosts.iter().map(|it| &it.instance).collect();
+    let booting = memory.booting.iter().filter(unlisted);
+    coming.extend(booting.filter(|name| !joined.contains(name)).cloned());
+    let ran = memory.jobs.iter().filter(|(name, _)| unlisted(name));
+    jobs.extend(ran.map(|(name, ran)| (name.clone(), ran.clone())));
 }
 
 /// Clocks of clouds and ours may differ by so much, and a listing is so late at most, when it is told which machines are
@@ -446,8 +470,7 @@ fn remember_first_listed(memory: &mut PoolMemory, seen: &Observation, now: Times
             memory.first_listed.insert(machine.name.clone(), first);
         }
     }
-    let mut listings = seen.listings.values();
-    if !listings.all(|listing| matches!(listing, Seen::Complete { .. })) {
+    if !trust::all_listed(seen) {
         memory.first_listed.append(&mut known);
     }
 }

@@ -17,7 +17,7 @@ use crate::decide::{Case, Wish};
 use crate::observation::{OfferNews, Split};
 use crate::offers;
 use crate::supply::Supply;
-use crate::trust::unseen;
+use crate::trust::Unseen;
 use crate::{Observation, Plan, Unavailable};
 
 /// What was decided for one pool, and on what.
@@ -140,7 +140,7 @@ fn counted<'a>(entries: &[Entry<'_>], strays: BTreeMap<ProviderName, u32>) -> He
         ..Held::default()
     };
     for entry in entries {
-        let unseen = unseen(&entry.seen, entry.policy, &entry.supply);
+        let unseen = Unseen::of(&entry.seen, &entry.supply).count();
         let costing = entry.supply.costing().saturating_add(unseen);
         held.machines = held.machines.saturating_add(costing);
         if let Some(group) = &entry.policy.standing.group {

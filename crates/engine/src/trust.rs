@@ -1,10 +1,13 @@
 //! How far each part of an observation may be trusted: doubt holds or raises a pool, never shrinks it.
 
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{LastListed, OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age};
+use model::{
+    Instance, InstanceName, OnStale, Policy, PoolMemory, ProviderName, Seen, Workload, age,
+};
 
 use crate::reason::{Reason, in_words};
 use crate::supply::{Phase, Supply};
@@ -221,40 +224,84 @@ pub(crate) fn listing_doubt(
     }
 }
 
-/// The providers of a pool that nobody has listed since this scaler began, each with the machines that stood there when it was
-/// heard last; none where nothing remembers that.
-pub(crate) fn unheard<'a>(
-    seen: &'a Observation,
-    policy: &'a Policy,
-) -> BTreeMap<&'a ProviderName, Option<u32>> {
-    let listed = &seen.seen.memory.listed;
-    let providers = policy.offers.iter().map(|offer| &offer.provider);
-    // machines of an offer that was taken out stand where they stood
-    let providers = providers.chain(listed.keys());
-    let never = providers.filter(|provider| {
-        let listing = seen.listings.get(*provider);
-        listing.is_none_or(|listing| matches!(listing, Seen::Never { .. }))
-    });
-    let standing = |last: &LastListed| u32::try_from(last.machines.len()).unwrap_or(u32::MAX);
-    never
-        .map(|provider| (provider, listed.get(provider).map(standing)))
-        .collect()
+/// Whether nobody knows what stands at a provider: it was not listed since this scaler began, and nothing remembers what was
+/// listed there before.
+pub(crate) fn is_unknown(seen: &Observation, provider: &ProviderName) -> bool {
+    let listing = seen.listings.get(provider);
+    listing.is_none_or(|listing| matches!(listing, Seen::Never { .. }))
+        && !seen.seen.memory.listed.contains_key(provider)
 }
 
-/// How many machines stand where nobody can look, as far as that is remembered or their executors tell it.
-pub(crate) fn unseen(seen: &Observation, policy: &Policy, supply: &Supply) -> u32 {
-    let remembered: u32 = unheard(seen, policy).values().flatten().sum();
-    remembered.max(hidden(seen, supply))
+fn is_whole(listing: &Seen<Vec<Instance>>) -> bool {
+    matches!(listing, Seen::Complete { .. })
 }
 
-/// Executors of ours without a machine, while not every machine is listed: there may be a machine behind each, at the place of
-/// a former offer for instance, of which a store that was wiped remembers nothing.
-pub(crate) fn hidden(seen: &Observation, supply: &Supply) -> u32 {
-    let mut listings = seen.listings.values();
-    if listings.all(|listing| matches!(listing, Seen::Complete { .. })) {
-        return 0;
+/// Whether every provider's listing is whole.
+pub(crate) fn all_listed(seen: &Observation) -> bool {
+    seen.listings.values().all(is_whole)
+}
+
+/// Machines of a pool that stand where nobody can look, as far as that is remembered or their executors tell it. Each counts
+/// like one that is listed.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen<'a> {
+    /// Those that a provider listed last, where it is not listed whole now.
+    remembered: BTreeMap<&'a ProviderName, BTreeSet<&'a InstanceName>>,
+    /// Other executors of ours without a machine, while not every machine is listed: there may be a machine behind each, at the
+    /// place of a former offer for instance, of which a store that was wiped remembers nothing.
+    executors: u32,
+}
+
+impl<'a> Unseen<'a> {
+    pub(crate) fn of(seen: &'a Observation, supply: &Supply) -> Unseen<'a> {
+        let memory = &seen.seen.memory.listed;
+        let hidden = memory
+            .iter()
+            .filter(|(provider, _)| !seen.listings.get(*provider).is_some_and(is_whole));
+        let mut unseen = Unseen::default();
+        let mut all = BTreeSet::new();
+        let shown = LazyCell::new(|| -> HashSet<&InstanceName> {
+            let listed = seen.listings.values().filter_map(Seen::any).flatten();
+            listed.map(|instance| &instance.name).collect()
+        });
+        for (provider, last) in hidden {
+            // one of another zone, one that was called elsewhere meanwhile, and one whose creation is still open count once
+            let missing = last.machines.iter().filter(|name| {
+                !shown.contains(*name) && supply.machine(name).is_none() && all.insert(*name)
+            });
+            let missing: BTreeSet<&InstanceName> = missing.collect();
+            if !missing.is_empty() {
+                unseen.remembered.insert(provider, missing);
+            }
+        }
+        if !all_listed(seen) {
+            let others = supply.ghosts.iter();
+            let others = others.filter(|ghost| !all.contains(&ghost.instance));
+            unseen.executors = number(others.count());
+        }
+        unseen
     }
-    u32::try_from(supply.ghosts.len()).unwrap_or(u32::MAX)
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        let remembered = self.remembered.values().map(|names| number(names.len()));
+        remembered.sum::<u32>().saturating_add(self.executors)
+    }
+
+    /// What of it counts, for the plan.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = Reason> {
+        let remembered = self.remembered.iter();
+        let remembered = remembered.map(|(provider, names)| Reason::CountedUnseen {
+            provider: (*provider).clone(),
+            machines: number(names.len()),
+        });
+        let executors = Some(self.executors).filter(|executors| *executors > 0);
+        remembered.chain(executors.map(|executors| Reason::CountedHidden { executors }))
+    }
+}
+
+fn number(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
 }
 
 /// The reason a pool may not shrink, for the plan.

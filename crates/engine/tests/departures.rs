@@ -9,7 +9,8 @@ mod support;
 
 use engine::{Action, DeleteProof, Plan, invariants};
 use model::{
-    Cordon, ExecutorState, InstanceState, Intent, IntentKey, JobId, LeaveStep, StoredIntent,
+    Cordon, ExecutorState, InstanceState, Intent, IntentKey, JobId, JobsRun, LeaveStep,
+    StoredIntent,
 };
 use support::{EPOCH, World, executor_ref, now, span};
 
@@ -527,6 +528,56 @@ fn a_machine_whose_executor_was_never_made_goes_after_one_more_look() {
     assert!(deletes("62s", &registered).is_empty());
 }
 
+/// While nobody can look where a machine stands, what is known of it is kept; but for its never having joined, when the look
+/// shows its executor. Once everything is listed and shows none, all of it is forgotten.
+#[test]
+fn what_is_known_of_a_machine_is_kept_while_it_is_not_listed() {
+    let mut world = World::parse("max 9 jobs 1 | queued 0 | absent");
+    world.policy.executors_appear = true;
+    let name = world.instances[0].name.clone();
+    let used = JobsRun::default();
+    world.instances.clear();
+    world.memory.booting = [name.clone()].into();
+    world.memory.jobs = [(name.clone(), used.clone())].into();
+    for listing in ["never", "partial"] {
+        world.listing = listing;
+        let memory = plan(&world).memory;
+        assert!(memory.booting.contains(&name), "{listing}");
+        assert_eq!(memory.jobs.get(&name), Some(&used), "{listing}");
+        let mut joined = world.clone();
+        let idle = ExecutorState::Idle { since: None };
+        joined
+            .workload
+            .executors
+            .push(support::executor(&name, idle));
+        let memory = plan(&joined).memory;
+        assert!(memory.booting.is_empty(), "{listing}");
+        assert_eq!(memory.jobs.get(&name), Some(&used), "{listing}");
+    }
+    world.listing = "whole";
+    let memory = plan(&world).memory;
+    assert!(memory.booting.is_empty() && memory.jobs.is_empty());
+}
+
+/// Prevents: where executors may only be read, the one that a deleted machine leaves behind is asked to be removed every half
+/// minute for ever, and each time refused.
+#[test]
+fn an_executor_that_may_only_be_read_is_left_to_its_server() {
+    let mut world = World::parse("max 9 executors best-effort | queued 0 | idle 30m");
+    let name = world.instances.remove(0).name;
+    let intent = Intent::Leave {
+        instance: name.clone(),
+        executor: Some(executor_ref(&name)),
+        epoch: EPOCH,
+        step: LeaveStep::Deleting,
+    };
+    let age = span("1m");
+    world.intents = vec![StoredIntent { intent, age }];
+    let over = plan(&world);
+    assert_eq!(over.end, [IntentKey::Leave(name)], "{over}");
+    assert!(over.actions.is_empty(), "{over}");
+}
+
 /// Seed 350 of the simulated lives found it: whatever hides for a while that a machine is on its way up (a notice that comes
 /// to nothing, a CI server that is down when its time is over, a state that means nothing to us), it was still never seen to
 /// join. Forgotten, it would be one that may have joined, and be paid for ever.
@@ -539,7 +590,7 @@ fn a_machine_that_never_joined_is_known_as_such_whatever_came_between() {
     coming.memory = plan(&coming).memory;
     assert!(coming.memory.booting.contains(&name));
     let old = Some(support::ago(9_000));
-    let between: [(&str, &dyn Fn(&mut World)); 4] = [
+    let between: [(&str, &dyn Fn(&mut World)); 5] = [
         ("a notice", &|world| {
             world.instances[0].notice = Some("spot".into());
         }),
@@ -554,6 +605,10 @@ fn a_machine_that_never_joined_is_known_as_such_whatever_came_between() {
         ("a strange state", &|world| {
             let what = "rebooting".into();
             world.instances[0].state = InstanceState::Unknown { what };
+        }),
+        ("a scaler that has not listed it yet", &|world| {
+            world.instances.clear();
+            world.listing = "never";
         }),
     ];
     for (what, change) in between {

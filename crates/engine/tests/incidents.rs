@@ -108,6 +108,26 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     assert_eq!(grown(&world).0, 0);
 }
 
+/// A zone is out of service while another scaler takes over: it lists the rest, and has never seen what stands in that zone. What
+/// its predecessor listed there counts, and what is listed counts once.
+#[test]
+fn what_a_part_of_a_listing_does_not_show_counts_as_it_was_listed_last() {
+    let mut world = World::parse("max 5 | queued 5 | idle 1m x2 | listing partial");
+    let shown = world.instances[0].name.clone();
+    world.policy.offers = vec![offer(0, "aws"), offer(1, "gcp")];
+    let (aws, mut last) = stood_at("aws", 2);
+    last.machines.insert(shown);
+    world.memory.listed = [(aws, last)].into();
+    let made = plan(&world);
+    assert_eq!(created(&made), 1, "{made}");
+    assert!(
+        made.to_string().contains("2 machines of it at aws"),
+        "{made}"
+    );
+    world.listing = "whole";
+    assert_eq!(created(&plan(&world)), 3);
+}
+
 /// A store was wiped, and a cloud of which the file knows no offer any more is not listed: what its machines' executors tell counts.
 #[test]
 fn an_executor_without_a_machine_counts_as_one_while_not_all_is_listed() {

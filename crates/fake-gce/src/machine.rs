@@ -75,11 +75,16 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// When it has run for as long as it may.
+    pub(crate) fn time_is_over_at(&self) -> Option<Timestamp> {
+        Some(after(self.running_at, self.max_run?))
+    }
+
     /// The ending that counts at a moment.
     #[must_use]
     pub fn end_at(&self, now: Timestamp) -> Option<Ending> {
-        let expiry = self.max_run.map(|run| Ending {
-            at: after(self.running_at, run),
+        let expiry = self.time_is_over_at().map(|at| Ending {
+            at,
             why: Why::Expired,
             stops: !self.deletes_itself,
         });

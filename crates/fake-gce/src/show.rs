@@ -81,23 +81,34 @@ pub(crate) fn machine(
         interfaces(machine, settings),
     );
     shown.insert("scheduling".to_owned(), scheduling(machine));
-    if let Some(begins) = machine.maintenance {
-        let upcoming = json!({
-            "type": "SCHEDULED",
-            "maintenanceStatus": "PENDING",
-            "canReschedule": false,
-            "windowStartTime": time(begins),
-        });
-        shown.insert(
-            "resourceStatus".to_owned(),
-            json!({ "upcomingMaintenance": upcoming }),
-        );
+    let resource = resource_status(machine, now);
+    if resource.as_object().is_some_and(|it| !it.is_empty()) {
+        shown.insert("resourceStatus".to_owned(), resource);
     }
     let ending = machine.end_at(now);
     if ending.is_some_and(|ending| ending.why == Why::Preempted) {
         shown.insert("statusMessage".to_owned(), json!("Instance was preempted."));
     }
     Value::Object(shown)
+}
+
+/// What the service says of a machine beside what was asked for. When its time is over is told once it runs.
+fn resource_status(machine: &Machine, now: Timestamp) -> Value {
+    let mut status = json!({});
+    if let Some(begins) = machine.maintenance {
+        status["upcomingMaintenance"] = json!({
+            "type": "SCHEDULED",
+            "maintenanceStatus": "PENDING",
+            "canReschedule": false,
+            "windowStartTime": time(begins),
+        });
+    }
+    if let Some(over_at) = machine.time_is_over_at()
+        && now >= machine.running_at
+    {
+        status["scheduling"] = json!({ "terminationTimestamp": time(over_at) });
+    }
+    status
 }
 
 /// What was asked for as it is attached: the parameters are gone, the disk has a name.

@@ -59,7 +59,8 @@ impl Probot {
         })
     }
 
-    /// Makes the emitters of a checked configuration that any pool uses.
+    /// Makes the emitters of a checked configuration, also those that no pool uses any more: a pool that was removed may have
+    /// left executors there, and machines that leave only when somebody tells what runs on them.
     ///
     /// # Errors
     ///
@@ -71,10 +72,6 @@ impl Probot {
     ) -> Result<Vec<Arc<Polled>>, PluginError> {
         let mut emitters = Vec::new();
         for name in settings.emitters.keys() {
-            if settings.serves_of(name).is_empty() {
-                info!(emitter = %name, "no pool uses this emitter: it is not looked at");
-                continue;
-            }
             let made = Probot::emitter(settings, registries, clock, name, true)?;
             emitters.extend(made.map(Arc::new));
         }

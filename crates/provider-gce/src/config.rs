@@ -14,7 +14,7 @@ use ports::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::convert::{MAX_PLACEMENTS, OWN_LABELS, OWN_PREFIX};
+use crate::convert::{LAST_CALL, MAX_PLACEMENTS, OWN_LABELS, OWN_PREFIX};
 
 /// One Google Cloud project and the zones to use in it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -100,9 +100,13 @@ pub struct Offer {
     #[serde(default = "startup_script")]
     pub boot_key: String,
     /// After this time Google deletes the machine, whoever still runs on it: the safety line for when Parmanu is gone
-    /// for good. More than the machine's `reuse.max_age` and the longest job together; no line, if absent.
+    /// for good. More than the machine's `reuse.max_age` and `longest_job` together; no line, if absent.
     #[serde(default)]
     pub max_run_duration: Option<Span>,
+    /// The longest job that these machines run. So long before Google ends a machine, and ten minutes more, it takes no
+    /// further job. Needed with `max_run_duration`.
+    #[serde(default)]
+    pub longest_job: Option<Span>,
 }
 
 /// The boot disk.
@@ -199,16 +203,51 @@ impl Offer {
         self.check_network(problems);
         self.check_labels(problems);
         self.check_metadata(problems);
+        self.check_end(problems);
+    }
+
+    /// For how long a machine takes jobs, where Google ends it.
+    pub(crate) fn serves_for(&self) -> Option<Duration> {
+        let before = self.longest_job?.0.saturating_add(LAST_CALL);
+        Some(self.max_run_duration?.0.saturating_sub(before))
+    }
+
+    /// Google ends a machine whatever it runs, so no job may begin there that could not end in time.
+    fn check_end(&self, problems: &mut Problems) {
         let range = Duration::from_secs(30)..=Duration::from_secs(120 * 24 * 3600);
-        if let Some(span) = self
-            .max_run_duration
-            .filter(|span| !range.contains(&span.0))
-        {
-            let message = format!(
-                "Google takes 30s to 120d, and this is {}s",
-                span.0.as_secs()
-            );
-            problems.error(["max_run_duration".into()], message);
+        match (self.max_run_duration, self.longest_job) {
+            (Some(span), _) if !range.contains(&span.0) => {
+                let seconds = span.0.as_secs();
+                let message = format!("Google takes 30s to 120d, and this is {seconds}s");
+                problems.error(["max_run_duration".into()], message);
+            }
+            (Some(span), None) => {
+                let message = format!(
+                    "Google deletes a machine after {span}, busy or not: say with `longest_job` (such as 6h) how long a job may take there, so that none begins which could not end"
+                );
+                problems.error(["max_run_duration".into()], message);
+            }
+            (Some(span), Some(job)) => {
+                let before = job.0.saturating_add(LAST_CALL);
+                if span.0 <= before {
+                    let message = format!(
+                        "a machine takes no job in the last {} before Google ends it (longest_job and {}), and it lives for {span}: write more than `reuse.max_age` and that together",
+                        Span(before),
+                        Span(LAST_CALL)
+                    );
+                    problems.error(["max_run_duration".into()], message);
+                }
+            }
+            (None, Some(_)) if self.template.is_none() => {
+                let message = "it changes nothing without `max_run_duration`";
+                problems.warning(["longest_job".into()], message);
+            }
+            (None, _) if self.template.is_none() => problems.warning(
+                [],
+                "nothing ends a machine of this offer when Parmanu is gone for good: write `longest_job` (such as 6h) and `max_run_duration`, more than `reuse.max_age` and that together (such as 48h)",
+            ),
+            // the template may have it
+            (None, _) => {}
         }
     }
 

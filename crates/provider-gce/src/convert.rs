@@ -9,8 +9,9 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{
     CreateBatch, FleetId, Generation, InstallationId, Instance, InstanceName, InstanceState, Owner,
     ProviderRef,
@@ -41,6 +42,8 @@ pub(crate) mod item {
     pub(crate) const OFFER: &str = "parmanu-offer";
     /// What it was made from, as a hash.
     pub(crate) const GENERATION: &str = "parmanu-generation";
+    /// How many seconds the longest job takes that it runs: when its last one begins is reckoned from it.
+    pub(crate) const LONGEST_JOB: &str = "parmanu-longest-job";
     /// The executor registered for it: has a colon, and whatever the CI server likes.
     pub(crate) const EXECUTOR: &str = "parmanu-executor";
 }
@@ -51,6 +54,11 @@ pub(crate) const OWN_LABELS: usize = 3;
 /// Combinations of type and zone that one creation tries. Each that has no room costs half a minute of waiting for its
 /// operation, and all of them share the time of one call.
 pub(crate) const MAX_PLACEMENTS: usize = 6;
+
+/// What lies between the notice of a machine whose time runs out and the last job that it may be given: a listing, a cordon,
+/// what the CI server had promised before it, and clocks that do not agree. Shorter, and that job may be cut off; longer,
+/// and every machine serves that much less.
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(600);
 
 /// Longest boot script (Compute Engine guide, "About VM metadata": 256 KB for one value).
 pub(crate) const MAX_USER_DATA: usize = 256 * 1024;
@@ -77,12 +85,14 @@ pub(crate) fn metadata(
     items.extend(offer.metadata.clone());
     let script = (!batch.user_data.0.is_empty()).then(|| batch.user_data.0.clone());
     let executor = batch.executor.as_ref().map(ToString::to_string);
+    let longest_job = offer.longest_job.map(|span| span.0.as_secs().to_string());
     let own = [
         (offer.boot_key.as_str(), script),
         (item::INSTALLATION, Some(batch.installation.to_string())),
         (item::OFFER, Some(batch.offer.to_string())),
         (item::GENERATION, Some(batch.generation.to_string())),
         (item::EXECUTOR, executor),
+        (item::LONGEST_JOB, longest_job),
     ];
     let own = own.into_iter();
     items.extend(own.filter_map(|(key, value)| Some((key.to_owned(), value?))));
@@ -103,6 +113,10 @@ pub(crate) struct Seen {
     pub(crate) spot: bool,
     /// When maintenance of its host begins that it does not survive.
     pub(crate) maintenance: Option<String>,
+    /// When Google ends it, whatever it runs, as Google reckons it.
+    pub(crate) ends_at: Option<String>,
+    /// Seconds that it may run.
+    pub(crate) may_run: Option<i64>,
     pub(crate) labels: BTreeMap<String, String>,
     /// Our own items only.
     pub(crate) items: BTreeMap<String, String>,
@@ -118,8 +132,37 @@ impl Seen {
     }
 }
 
+impl Seen {
+    fn made_at(&self) -> Option<Timestamp> {
+        self.created_at.as_deref().and_then(|at| at.parse().ok())
+    }
+
+    /// When Google ends it. Until it runs nobody says, and it is reckoned from its creation: that is no later.
+    fn ends_at(&self) -> Option<Timestamp> {
+        let told = self.ends_at.as_deref().and_then(|at| at.parse().ok());
+        let may_run = || self.may_run.map(SignedDuration::from_secs);
+        told.or_else(|| self.made_at()?.checked_add(may_run()?).ok())
+    }
+
+    /// From when on a job that it is given might not end before Google ends the machine. Where nobody said how long a job
+    /// takes (a template has its own limit, or the machine is older than the key) it is given half of its time.
+    fn last_call(&self) -> Option<Timestamp> {
+        let ends = self.ends_at()?;
+        let longest = self.item(item::LONGEST_JOB);
+        let longest = longest.and_then(|seconds| seconds.parse().ok());
+        let longest = longest.map(SignedDuration::from_secs);
+        let half = || self.made_at().map(|made| ends.duration_since(made) / 2);
+        let before = longest.or_else(half)?.checked_add(last_call())?;
+        ends.checked_sub(before).ok()
+    }
+}
+
+fn last_call() -> SignedDuration {
+    SignedDuration::try_from(LAST_CALL).unwrap_or(SignedDuration::ZERO)
+}
+
 /// Reads a machine of our fleet back; says what is odd about one that cannot be read.
-pub(crate) fn instance(seen: &Seen, fleet: &FleetId) -> Result<Instance, String> {
+pub(crate) fn instance(seen: &Seen, fleet: &FleetId, now: Timestamp) -> Result<Instance, String> {
     if seen.label(label::FLEET) != Some(fleet.as_str()) {
         return Err("its fleet label is not the one asked for".to_owned());
     }
@@ -135,7 +178,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId) -> Result<Instance, String>
         id: ProviderRef::new(&seen.name),
         scope: seen.zone.clone(),
         state: state(seen),
-        created_at: seen.created_at.as_deref().and_then(|at| at.parse().ok()),
+        created_at: seen.made_at(),
         owner: Owner {
             fleet: fleet.clone(),
             installation: seen.item(item::INSTALLATION).map(InstallationId::new),
@@ -143,7 +186,7 @@ pub(crate) fn instance(seen: &Seen, fleet: &FleetId) -> Result<Instance, String>
         executor: seen.item(item::EXECUTOR).and_then(|text| text.parse().ok()),
         offer: seen.item(item::OFFER).and_then(|text| text.parse().ok()),
         generation: seen.item(item::GENERATION).map(Generation::new),
-        notice: notice(seen),
+        notice: notice(seen, now),
         // there is no such mark here: `max_run_duration` ends a forgotten machine
         expires: None,
     })
@@ -164,14 +207,19 @@ fn state(seen: &Seen) -> InstanceState {
     }
 }
 
-/// What says that a machine is taken back: a label, maintenance of its host, or Google's comment on a spot machine that
-/// stops already. A deletion of ours it does not comment.
-fn notice(seen: &Seen) -> Option<String> {
+/// What says that a machine is taken back: a label, maintenance of its host, its time running out, or Google's comment on a
+/// spot machine that stops already. A deletion of ours it does not comment.
+fn notice(seen: &Seen, now: Timestamp) -> Option<String> {
     if let Some(text) = seen.label(label::NOTICE) {
         return Some(text.to_owned());
     }
     if let Some(begins) = &seen.maintenance {
         return Some(format!("its host is maintained from {begins} on"));
+    }
+    if let (Some(last), Some(ends)) = (seen.last_call(), seen.ends_at())
+        && last <= now
+    {
+        return Some(format!("its max_run_duration is over at {ends:.0}"));
     }
     let ends = matches!(
         state(seen),
@@ -330,10 +378,15 @@ mod tests {
         }
     }
 
+    /// When the machines of these tests were made.
+    fn made() -> Timestamp {
+        "2026-01-02T11:04:05.678Z".parse().unwrap()
+    }
+
     #[test]
     fn a_machine_is_read_back_as_it_was_asked_for() {
         let batch = batch();
-        let machine = instance(&seen("RUNNING"), &batch.fleet).unwrap();
+        let machine = instance(&seen("RUNNING"), &batch.fleet, made()).unwrap();
         assert_eq!(machine.name, batch.batch.instance(0));
         assert_eq!(machine.executor, batch.executor);
         assert_eq!(machine.offer, Some(batch.offer.clone()));
@@ -388,7 +441,7 @@ mod tests {
         let spoil = |change: &dyn Fn(&mut Seen)| {
             let mut spoilt = seen("RUNNING");
             change(&mut spoilt);
-            instance(&spoilt, &fleet).unwrap_err()
+            instance(&spoilt, &fleet, made()).unwrap_err()
         };
         assert!(spoil(&|s| drop(s.labels.remove(label::FLEET))).contains("fleet"));
         assert!(
@@ -419,7 +472,7 @@ mod tests {
             ("REPAIRING", unknown("REPAIRING")),
             ("LEVITATING", unknown("LEVITATING")),
         ] {
-            let machine = instance(&seen(status), &batch().fleet).unwrap();
+            let machine = instance(&seen(status), &batch().fleet, made()).unwrap();
             assert_eq!(machine.state, state);
         }
     }
@@ -430,7 +483,7 @@ mod tests {
             let mut seen = seen(status);
             seen.spot = spot;
             seen.status_message = Some("Instance was preempted.".to_owned());
-            instance(&seen, &batch().fleet).unwrap().notice
+            instance(&seen, &batch().fleet, made()).unwrap().notice
         };
         assert_eq!(
             read("STOPPING", true).as_deref(),
@@ -446,11 +499,50 @@ mod tests {
         let mut seen = seen("RUNNING");
         let fleet = batch().fleet;
         seen.maintenance = Some("2026-01-02T03:04:05Z".to_owned());
-        let told = |seen: &Seen| instance(seen, &fleet).unwrap().notice.unwrap();
+        let told = |seen: &Seen| instance(seen, &fleet, made()).unwrap().notice.unwrap();
         assert!(told(&seen).contains("2026-01-02"));
         seen.labels
             .insert(label::NOTICE.to_owned(), "preempted".to_owned());
         assert_eq!(told(&seen), "preempted");
+    }
+
+    /// Whether a machine so many minutes old has a notice.
+    fn is_told(seen: &Seen, minutes: i64) -> bool {
+        let now = made() + SignedDuration::from_mins(minutes);
+        instance(seen, &batch().fleet, now)
+            .unwrap()
+            .notice
+            .is_some()
+    }
+
+    #[test]
+    fn the_end_of_its_time_is_told_the_longest_job_and_ten_minutes_ahead() {
+        let mut seen = seen("RUNNING");
+        seen.may_run = Some(48 * 3600);
+        let six_hours = (6 * 3600).to_string();
+        seen.items.insert(item::LONGEST_JOB.to_owned(), six_hours);
+        let last = (48 - 6) * 60 - 10;
+        assert!(!is_told(&seen, last - 1) && is_told(&seen, last));
+        // what Google reckons counts more: a machine runs later than it was made
+        seen.ends_at = Some("2026-01-04T12:04:05.678+01:00".to_owned());
+        assert!(is_told(&seen, last));
+        seen.ends_at = Some("2026-01-04T03:34:05.678-08:00".to_owned());
+        assert!(!is_told(&seen, last + 29) && is_told(&seen, last + 30));
+        seen.may_run = None;
+        assert!(is_told(&seen, last + 30), "an end that a template sets");
+        seen.ends_at = None;
+        assert!(!is_told(&seen, 365 * 24 * 60), "without an end");
+    }
+
+    #[test]
+    fn of_a_machine_that_does_not_say_how_long_a_job_takes_half_its_time_is_for_the_last() {
+        let mut seen = seen("RUNNING");
+        seen.may_run = Some(48 * 3600);
+        let last = 24 * 60 - 10;
+        assert!(!is_told(&seen, last - 1) && is_told(&seen, last));
+        // half an hour is no time for anything
+        seen.may_run = Some(900);
+        assert!(is_told(&seen, 0));
     }
 
     #[test]

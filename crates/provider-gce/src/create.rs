@@ -180,7 +180,7 @@ impl Project {
         let mut rest = failure;
         for answer in answers {
             match answer {
-                Ok(Some(seen)) => match convert::instance(&seen, &batch.fleet) {
+                Ok(Some(seen)) => match convert::instance(&seen, &batch.fleet, self.now()) {
                     Ok(machine) => drop(made.insert(machine.name.clone(), machine)),
                     Err(why) => rest = foreign(&seen.name, placement.zone, &why),
                 },

@@ -87,6 +87,10 @@ impl ProviderPlugin for Gce {
         offer.check(config, problems);
     }
 
+    fn serves_for(_: &Config, offer: &Offer) -> Option<Duration> {
+        offer.serves_for()
+    }
+
     #[cfg(feature = "sdk")]
     fn provider(
         config: Config,

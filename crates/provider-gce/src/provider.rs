@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use model::{CreateBatch, FleetId, Instance, InstanceName, Listing, ProviderName};
 use ports::provider::MAX_CONSOLE;
 use ports::{Call, Clock, Outcome, Provider, ProviderContext, ProviderError, ProviderErrorKind};
@@ -63,9 +64,13 @@ impl Project {
         }
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn error(&self, operation: &'static str, failure: Failure) -> ProviderError {
         ProviderError {
-            kind: at_the_full_minute(failure.kind, &self.name, self.clock.now()),
+            kind: at_the_full_minute(failure.kind, &self.name, self.now()),
             provider: self.name.clone(),
             operation,
             message: failure.message,
@@ -141,7 +146,7 @@ impl Project {
     /// about it, and it must not stop the rest.
     pub(crate) fn read(&self, seen: &[Seen], fleet: &FleetId) -> Vec<Instance> {
         let machines = seen.iter().filter_map(|seen| {
-            let read = convert::instance(seen, fleet);
+            let read = convert::instance(seen, fleet, self.now());
             read.inspect_err(|why| {
                 tracing::warn!(provider = %self.name, machine = %seen.name, why, "machine carries our fleet label but cannot be read");
             })

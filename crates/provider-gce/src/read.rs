@@ -56,9 +56,13 @@ pub(crate) fn machine(machine: &sdk::Instance) -> Seen {
     let preemptible = scheduling.and_then(|scheduling| scheduling.preemptible);
     let stays = scheduling.and_then(|scheduling| scheduling.on_host_maintenance.as_ref());
     let stays = stays.is_some_and(|what| what.to_string() == "MIGRATE");
-    let upcoming = machine.resource_status.as_ref();
-    let upcoming = upcoming.and_then(|status| status.upcoming_maintenance.as_ref());
+    let status = machine.resource_status.as_ref();
+    let upcoming = status.and_then(|status| status.upcoming_maintenance.as_ref());
     let begins = upcoming.map(|upcoming| text(&upcoming.window_start_time));
+    let ends = status.and_then(|status| status.scheduling.as_ref());
+    let ends = ends.and_then(|scheduling| scheduling.termination_timestamp.clone());
+    let set = scheduling.and_then(|scheduling| scheduling.termination_time.clone());
+    let may_run = scheduling.and_then(|scheduling| scheduling.max_run_duration.as_ref());
     let mut items = items(machine.metadata.as_ref());
     items.retain(|key, _| key.starts_with(OWN_PREFIX));
     Seen {
@@ -74,6 +78,8 @@ pub(crate) fn machine(machine: &sdk::Instance) -> Seen {
         spot: preemptible == Some(true) || model.is_some_and(|model| model.to_string() == "SPOT"),
         // a machine that moves to another host while it runs loses nothing
         maintenance: begins.filter(|_| !stays),
+        ends_at: ends.or(set),
+        may_run: may_run.and_then(|span| span.seconds),
         labels: machine.labels.clone().into_iter().collect(),
         items,
     }

@@ -151,8 +151,23 @@ async fn google_ends_a_machine_whose_time_is_over() {
     let world = World::start(|_| {});
     let mut batch = batch(1, 2);
     batch.spec["max_run_duration"] = json!("48h");
+    batch.spec["longest_job"] = json!("6h");
     world.made(&batch).await;
-    world.clock.pass(Duration::from_secs(48 * 3600 - 1));
+    let told = async || {
+        let listed = world.listed().await.into_iter();
+        listed.filter_map(|it| it.notice).collect::<Vec<_>>()
+    };
+    // no job begins that could not end in time
+    let last = Duration::from_secs(42 * 3600 - 600);
+    world.clock.pass(last - Duration::from_secs(1));
+    assert_eq!(told().await, [""; 0]);
+    world.clock.pass(Duration::from_secs(1));
+    let said = told().await;
+    assert!(
+        said.len() == 2 && said[0].contains("max_run_duration"),
+        "{said:?}"
+    );
+    world.clock.pass(Duration::from_secs(6 * 3600 + 600 - 1));
     assert_eq!(world.listed().await.len(), 2);
     world.clock.pass(Duration::from_secs(1));
     assert!(world.listed().await.is_empty());

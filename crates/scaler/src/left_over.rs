@@ -37,6 +37,11 @@ impl LeftOver {
         }
     }
 
+    /// The pools that were told last.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &PoolName> {
+        self.told.keys()
+    }
+
     /// The pools that were told for long enough while nothing else was known of them, each with its CI servers. `is_known` says
     /// of which there is more to know.
     pub(crate) fn due(

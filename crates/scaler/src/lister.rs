@@ -177,7 +177,7 @@ pub(crate) struct Retired {
     /// Where it stands, in words.
     pub(crate) place: String,
     /// What it was called.
-    was: ProviderName,
+    pub(crate) was: ProviderName,
     since: Timestamp,
 }
 

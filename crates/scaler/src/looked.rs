@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use model::{EmitterName, Overrides, PoolName};
 use ports::EmitterStatus;
 
+use crate::former::Former;
 use crate::held::Waiting;
 
 /// The fleet as one replica saw it at one moment.
@@ -19,6 +20,8 @@ pub(crate) struct Looked {
     pub(crate) unreadable: BTreeMap<PoolName, String>,
     pub(crate) emitters: BTreeMap<EmitterName, EmitterStatus>,
     pub(crate) overrides: Overrides,
+    /// What is left of earlier configurations.
+    pub(crate) former: Former,
     /// What waits for an operator, of what the configuration lets go.
     pub(crate) waiting: Option<Waiting>,
 }

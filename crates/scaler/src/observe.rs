@@ -1,13 +1,17 @@
 //! Puts together what is known: the store's record, the providers' listings, and what actions taught since.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use engine::{FleetObservation, Observation, PoolSeen, Supply};
 use jiff::Timestamp;
-use model::{EmitterName, Epoch, Intent, Overrides, PoolName, Seen, Workload};
+use model::{
+    Demand, EmitterName, Epoch, Intent, Overrides, PoolName, Seen, StoredWorkload, Workload,
+};
 use ports::{FleetRecord, PoolRecord};
 
 use crate::drains;
+use crate::former::Former;
 use crate::lease::Term;
 use crate::ledger::{Changes, Learned};
 use crate::looked::{Looked, PoolLooked};
@@ -54,6 +58,7 @@ pub(crate) fn observe(
     now: Timestamp,
 ) -> Observed {
     let boottime = fleet.clock.boottime();
+    let looks = last_looks(&record);
     let mut pools = BTreeMap::new();
     let mut changes = BTreeMap::new();
     let mut lost_at = BTreeMap::new();
@@ -77,6 +82,12 @@ pub(crate) fn observe(
         }
         changes.insert(name.clone(), changed);
         let emitter = pool.policy.emitter.as_ref();
+        if let Some(emitter) = emitter.filter(|_| orphans.contains_key(name)) {
+            let none = looked_in_vain(name, &stored, looks.get(emitter), &record);
+            stored
+                .workloads
+                .extend(none.map(|none| (emitter.clone(), none)));
+        }
         let workload = emitter.map_or(Seen::Never { why: None }, |emitter| {
             workload_of(&record, &stored, emitter, now)
         });
@@ -129,6 +140,52 @@ pub(crate) fn observe(
         changes,
         unreadable,
     }
+}
+
+/// So many pools without a configuration probot tells of at most: of more than these it leaves some out.
+const MOST_TOLD: usize = 100;
+
+/// A pool is not told of when its last workload is older than the last look by so much. The store is not read in one moment, and a
+/// look may be written in between.
+const SILENT_FOR: Duration = Duration::from_secs(120);
+
+/// One workload of the last look at each CI server: what holds for the look holds for all of its pools.
+fn last_looks(record: &FleetRecord) -> BTreeMap<EmitterName, StoredWorkload> {
+    let mut looks: BTreeMap<EmitterName, StoredWorkload> = BTreeMap::new();
+    for (emitter, stored) in record.pools.values().flat_map(|pool| &pool.workloads) {
+        let known = looks.get(emitter).map(|known| known.age);
+        if known.is_none_or(|known| stored.age < known) {
+            looks.insert(emitter.clone(), stored.clone());
+        }
+    }
+    looks
+}
+
+/// What a look says of a pool that is not configured and of which it showed no executor: probot writes workloads of the pools that
+/// it knows, and of others that have executors. Silence is told from a look that did not come by another pool of the same look.
+fn looked_in_vain(
+    pool: &PoolName,
+    stored: &PoolRecord,
+    look: Option<&StoredWorkload>,
+    record: &FleetRecord,
+) -> Option<StoredWorkload> {
+    let look = look?;
+    let emitter = &look.workload.emitter;
+    let status = record.emitters.get(emitter)?;
+    let was_told = stored.workloads.get(emitter).map(|own| own.age);
+    let is_last = status.last_good.is_some_and(|last| look.age <= last);
+    let was_long_ago = |own: Duration| own > look.age.saturating_add(SILENT_FOR);
+    let is_silent = was_told.is_none_or(was_long_ago) && !status.left_over.contains(pool);
+    let told_all = status.left_over.len() < MOST_TOLD;
+    (is_last && is_silent && told_all).then(|| StoredWorkload {
+        age: look.age,
+        workload: Workload {
+            pool: pool.clone(),
+            demand: Demand::default(),
+            executors: Vec::new(),
+            ..look.workload.clone()
+        },
+    })
 }
 
 /// The orders in force, and what they mean for our offers.
@@ -197,6 +254,7 @@ pub(crate) fn overlook(fleet: &Fleet, mut record: FleetRecord, now: Timestamp) -
         unreadable,
         emitters: record.emitters,
         overrides,
+        former: Former::default(),
         waiting: None,
     }
 }
@@ -234,5 +292,82 @@ pub fn workload_of(
             }
         }
         Seen::Never { .. } => Seen::Never { why: Some(why) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Completeness, ConfigHash};
+    use ports::EmitterStatus;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn workload(pool: &str, age: Duration) -> StoredWorkload {
+        let workload = Workload {
+            version: Workload::VERSION,
+            pool: pool.parse().unwrap(),
+            emitter: "ci".parse().unwrap(),
+            config: ConfigHash::new("c"),
+            demand: Demand::default(),
+            executors: Vec::new(),
+            completeness: Completeness::Complete,
+        };
+        StoredWorkload { workload, age }
+    }
+
+    /// Whether the last look, which is a second old and wrote the workload of `linux`, is taken for one that showed no executor
+    /// of `mac`.
+    fn is_silent(told: Option<Duration>, change: impl FnOnce(&mut EmitterStatus)) -> bool {
+        let ci: EmitterName = "ci".parse().unwrap();
+        let of = |stored: StoredWorkload| PoolRecord {
+            workloads: [(ci.clone(), stored)].into(),
+            ..PoolRecord::default()
+        };
+        let mut status = EmitterStatus {
+            last_good: Some(SECOND),
+            ..EmitterStatus::default()
+        };
+        change(&mut status);
+        let mac = told.map_or_else(PoolRecord::default, |age| of(workload("mac", age)));
+        let record = FleetRecord {
+            pools: [
+                ("linux".parse().unwrap(), of(workload("linux", SECOND))),
+                ("mac".parse().unwrap(), mac.clone()),
+            ]
+            .into(),
+            emitters: [(ci.clone(), status)].into(),
+            ..FleetRecord::default()
+        };
+        let looks = last_looks(&record);
+        let pool = "mac".parse().unwrap();
+        let none = looked_in_vain(&pool, &mac, looks.get(&ci), &record);
+        if let Some(none) = &none {
+            assert_eq!((&none.workload.pool, none.age), (&pool, SECOND));
+        }
+        none.is_some()
+    }
+
+    #[test]
+    fn a_look_that_does_not_tell_of_a_pool_has_shown_no_executor_of_it() {
+        assert!(is_silent(None, |_| {}));
+        assert!(is_silent(Some(SECOND * 300), |_| {}));
+        // it was told by that look, or by the one before, and the store was read while that one was written
+        assert!(!is_silent(Some(SECOND), |_| {}));
+        assert!(!is_silent(Some(SECOND * 60), |_| {}));
+        // it has executors, or may be among those that were left out
+        assert!(!is_silent(None, |status| {
+            status.left_over = ["mac".parse().unwrap()].into();
+        }));
+        assert!(!is_silent(None, |status| {
+            let pools = (0..MOST_TOLD).map(|n| format!("p{n}").parse().unwrap());
+            status.left_over = pools.collect();
+        }));
+        // the other pool's workload is of another look
+        assert!(!is_silent(None, |status| status.last_good = None));
+        assert!(!is_silent(None, |status| {
+            status.last_good = Some(Duration::ZERO);
+        }));
     }
 }

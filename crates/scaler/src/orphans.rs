@@ -20,12 +20,13 @@ use jiff::Timestamp;
 use model::rules::ScaleIn;
 use model::{
     Boot, Bootstrap, EmitterName, ExecutorMode, Instance, InstanceName, Joins, OnStale, Policy,
-    PoolName, Reuse, Rule, RuleKind, Seen, Standing, UncontrolledLeave, WorkloadTrust, age,
+    PoolName, Reuse, Rule, RuleKind, Seen, Standing, WorkloadTrust, age,
 };
 use ports::FleetRecord;
 
 use crate::left_over::LeftOver;
 use crate::run::{Fleet, Pool};
+use crate::ways::CiServers;
 
 /// A machine of an unknown pool is looked at when it is so old: replicas of a new configuration start one after the other,
 /// and the last one of the old configuration may still be the active one.
@@ -107,6 +108,7 @@ impl Orphans {
             }
         }
         let has_machines: BTreeSet<PoolName> = found.keys().cloned().collect();
+        let servers = CiServers::of(&fleet.parts);
         for (number, (name, machines)) in found.into_iter().enumerate() {
             if number >= MOST {
                 let why = format!("there are more than {MOST} such pools; it has its turn later");
@@ -121,12 +123,12 @@ impl Orphans {
             if !machines.iter().all(old) {
                 continue;
             }
-            let way = match emitter_of(fleet, &machines) {
+            let way = match servers.way_by_tags(&machines) {
                 Ok(way) => Ok(way),
                 // by the next tick the store has been read
                 Err(_) if !orphans.joined.contains_key(&name) => continue,
                 Err(why) => match orphans.joined.get(&name).and_then(Option::as_ref) {
-                    Some(joins) => way_of(fleet, joins, &machines),
+                    Some(joins) => servers.way_by_memory(joins, &machines),
                     None => Err(why),
                 },
             };
@@ -162,7 +164,8 @@ impl Orphans {
         // those whose last machine went a moment ago are planned with as they were
         let due = due.filter(|(name, _)| !self.pools.contains_key(name));
         for (name, emitters) in due.take(MOST).collect::<Vec<_>>() {
-            let ways = emitters.iter().map(|emitter| managed(fleet, emitter));
+            let servers = CiServers::of(&fleet.parts);
+            let ways = emitters.iter().map(|emitter| servers.managed(emitter));
             match ways.reduce(|first, next| first.or(next)) {
                 Some(Ok((emitter, executors))) => {
                     let pool = wanted_by_nobody(fleet, &name, emitter, executors);
@@ -170,6 +173,9 @@ impl Orphans {
                     self.pools.insert(name, pool);
                 }
                 Some(Err(why)) => {
+                    let why = format!(
+                        "nothing but executors is left of it, and {why}: remove them at the CI server"
+                    );
                     self.left_alone.insert(name, why);
                 }
                 None => {}
@@ -188,6 +194,12 @@ impl Orphans {
         }
     }
 
+    /// Pools that are not configured and of which probot told in its last look.
+    pub(crate) fn told<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = &'a PoolName> {
+        let told = self.left_over.told();
+        told.filter(|pool| !fleet.pools.contains_key(*pool))
+    }
+
     /// Pools whose machines are not told any more that they are wanted.
     pub(crate) fn unwanted(&self, now: Timestamp) -> BTreeSet<PoolName> {
         let left = self.left_since.iter();
@@ -195,66 +207,6 @@ impl Orphans {
         long.map(|(name, _)| name.clone()).collect()
     }
 }
-
-/// The CI server that all of these machines joined, with its settle time.
-fn emitter_of(fleet: &Fleet, machines: &[Instance]) -> Result<Way, String> {
-    let mut emitters = machines.iter().map(|machine| {
-        let executor = machine.executor.as_ref();
-        executor
-            .map(|executor| &executor.emitter)
-            .ok_or_else(|| format!("{} does not say which executor it has", machine.name))
-    });
-    let first = emitters.next().ok_or("it has no machine")??;
-    for other in emitters {
-        let other = other?;
-        if other != first {
-            return Err(format!("its machines joined both {first} and {other}"));
-        }
-    }
-    managed(fleet, first)
-}
-
-/// How machines leave whose executors Parmanu controls.
-fn managed(fleet: &Fleet, emitter: &EmitterName) -> Result<Way, String> {
-    match fleet.settles.get(emitter) {
-        Some(settle) if fleet.controls.contains_key(emitter) => {
-            let settle = *settle;
-            Ok((Some(emitter.clone()), ExecutorMode::Managed { settle }))
-        }
-        _ => Err(format!(
-            "executors of {emitter} cannot be controlled by this configuration"
-        )),
-    }
-}
-
-/// How the machines of a pool leave by what it was when it was configured; all of them must be younger than that. One that
-/// does not tell its age may be older.
-fn way_of(fleet: &Fleet, joins: &Joins, machines: &[Instance]) -> Result<Way, String> {
-    let is_older = |machine: &&Instance| machine.created_at.is_none_or(|at| at < joins.since);
-    if let Some(machine) = machines.iter().find(is_older) {
-        let name = &machine.name;
-        return Err(format!(
-            "{name} may be older than what is known of its pool, and may have joined another CI server"
-        ));
-    }
-    let Some(emitter) = &joins.emitter else {
-        return Ok((None, ExecutorMode::None));
-    };
-    match joins.uncontrolled {
-        None => managed(fleet, emitter),
-        Some(UncontrolledLeave::ByThemselves) => Err(format!(
-            "executors of {emitter} could not be controlled, and its pool let machines leave by themselves only"
-        )),
-        // somebody has to look at them
-        Some(leave) if fleet.settles.contains_key(emitter) => {
-            Ok((Some(emitter.clone()), ExecutorMode::ReadOnly { leave }))
-        }
-        Some(_) => Err(format!("{emitter} is not configured any more")),
-    }
-}
-
-/// A CI server, and what is possible there.
-type Way = (Option<EmitterName>, ExecutorMode);
 
 fn wanted_by_nobody(
     fleet: &Fleet,

@@ -10,6 +10,7 @@ use ports::EmitterStatus;
 use telemetry::chain;
 use tracing::{debug, info};
 
+use crate::former::Former;
 use crate::keeping::Keeping;
 use crate::looked::{Looked, PoolLooked};
 use crate::observe::overlook;
@@ -48,6 +49,7 @@ impl Ticker {
                     &Keeping::default(),
                 );
                 looked.waiting.clone_from(&self.held.waiting);
+                looked.former = Former::of(&self.fleet, &self.orphans, &Unseen::default());
                 api.looked(looked, &[]);
             }
             Err(error) => api.looked_in_vain(chain(&error).to_string()),
@@ -83,6 +85,7 @@ impl Ticker {
             unreadable: self.unreadable.clone(),
             emitters,
             overrides,
+            former: Former::of(&self.fleet, &self.orphans, &self.unseen),
             waiting: self.held.waiting.clone(),
         };
         api.looked(looked, &changed);

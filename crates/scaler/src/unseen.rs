@@ -5,7 +5,8 @@
 //! among the listings as a partial one: it counts against `max`, its executors are no ghosts, and nothing leaves there. That
 //! lasts until the provider is put back, another one lists the machines, or an operator confirms that they are gone.
 //!
-//! A store that was wiped knows nothing of them; and of a pool that was removed together with its provider nothing is read.
+//! A store that was wiped knows nothing of them; and of a pool that was removed together with its provider nothing is read, unless
+//! executors of it are left at a CI server (`left_over.rs`).
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

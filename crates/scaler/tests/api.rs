@@ -723,3 +723,131 @@ fn an_order_to_the_scaler_that_acts_does_not_wait_for_the_sweep() {
         }
     });
 }
+
+/// Two pools, each at its own provider; `change` is what the file says then.
+fn former(change: fn(&mut Setup), life: impl AsyncFnOnce(&Sim, &Asked)) {
+    let mac = PoolSetup {
+        name: "mac",
+        min: 2,
+        provider: "sim-b",
+        ..LINUX
+    };
+    let setup = Setup {
+        pools: vec![PoolSetup { min: 1, ..LINUX }, mac],
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        let before = (sim.probot("p"), sim.scaler("before"));
+        sim.until("all stand", SECOND * 60, |world| {
+            world.executors().len() == 3
+        })
+        .await;
+        sim.pass(SECOND * 10).await;
+        drop(before);
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        change(&mut after.setup);
+        let _probot = after.probot("q");
+        let asked = shown(&after, "after");
+        sim.pass(SECOND * 30).await;
+        life(&after, &asked).await;
+    });
+}
+
+#[test]
+fn a_pool_that_was_removed_is_shown_with_what_becomes_of_it_until_nothing_is_left() {
+    former(
+        |_| {},
+        async |sim, asked| {
+            let left = async || asked.good("/api/v1/pools").await["former_pools"].clone();
+            let pools = left().await;
+            assert_eq!(
+                (&pools[0]["name"], &pools[0]["machines"]),
+                (&json!("mac"), &json!(2))
+            );
+            assert_eq!(pools[0]["stays"], false);
+            let what = pools[0]["what"].as_str().expect("words");
+            assert!(what.contains("ten minutes"), "{what}");
+            sim.pass(SECOND * 580).await;
+            let pools = left().await;
+            let what = pools[0]["what"].as_str().expect("words");
+            assert!(what.contains("leave as they become idle"), "{what}");
+            assert_eq!(
+                (&pools[0]["emitter"], &pools[0]["executors"]),
+                (&json!("ci"), &json!(2))
+            );
+            assert_ne!(pools[0]["reasons"], json!([]));
+            sim.until("they have left", SECOND * 600, |world| {
+                world.alive("mac").is_empty() && world.executors().len() == 1
+            })
+            .await;
+            sim.pass(SECOND * 700).await;
+            assert_eq!(left().await, json!([]));
+        },
+    );
+}
+
+#[test]
+fn executors_of_a_pool_that_was_removed_are_shown_and_say_why_they_stay() {
+    former(
+        |_| {},
+        async |sim, asked| {
+            let names = sim.world().alive("mac");
+            for name in &names {
+                sim.world().kill(name);
+            }
+            sim.pass(SECOND * 5).await;
+            // somebody else's cloud has them
+            names.iter().for_each(|name| sim.ci("ci").join(name));
+            sim.pass(SECOND * 1300).await;
+            let pools = asked.good("/api/v1/pools").await["former_pools"].clone();
+            assert_eq!(pools[0]["machines"], 0, "{pools}");
+            assert_eq!(pools[0]["executors"], 2);
+            let what = pools[0]["what"].as_str().expect("words");
+            assert!(what.contains("when they are offline"), "{what}");
+            let reasons = pools[0]["reasons"].to_string();
+            assert!(reasons.contains("ghosts_online"), "{reasons}");
+        },
+    );
+}
+
+#[test]
+fn a_pool_that_is_left_alone_says_why() {
+    former(
+        // what could be controlled cannot be any more
+        |setup| setup.pools[0].uncontrolled = Some(model::UncontrolledLeave::AskGuest),
+        async |sim, asked| {
+            sim.pass(SECOND * 700).await;
+            let pools = asked.good("/api/v1/pools").await["former_pools"].clone();
+            assert_eq!(pools[0]["stays"], true, "{pools}");
+            let what = pools[0]["what"].as_str().expect("words");
+            assert!(
+                what.contains("executors of ci cannot be controlled"),
+                "{what}"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_provider_that_left_the_file_is_shown_while_machines_stood_there() {
+    former(
+        |setup| {
+            setup.removed = Some("sim-b");
+            setup.pools.push(PoolSetup {
+                name: "mac",
+                max: 2,
+                ..LINUX
+            });
+        },
+        async |sim, asked| {
+            let shown = asked.good("/api/v1/pools").await["former_providers"].clone();
+            assert_eq!(shown[0]["was"], "sim-b", "{shown}");
+            assert_eq!(
+                (&shown[0]["machines"], &shown[0]["listed"]),
+                (&json!(2), &json!(false))
+            );
+            assert_eq!(sim.world().alive("mac").len(), 2);
+        },
+    );
+}

@@ -8,6 +8,7 @@ mod support;
 use std::time::Duration;
 
 use model::InstanceName;
+use ports::ExecutorControl as _;
 use provider_fake::Fault;
 use support::{LINUX, PoolSetup, Running, SECOND, Setup, Sim, World, simulate};
 
@@ -183,5 +184,46 @@ fn nothing_goes_while_another_installation_acts_for_the_fleet() {
         let _theirs = theirs.scaler("t");
         sim.pass(WATCHED * 3).await;
         assert_eq!(left(&sim.world()), 2);
+    });
+}
+
+/// Machines of a removed pool that are powered off, and of which no executor is left: no look has a word of the pool any more,
+/// and nobody can say by name whether one joined. They go all the same; one that runs stays.
+#[test]
+fn a_machine_that_is_powered_off_goes_though_nobody_tells_of_its_pool() {
+    let mac = PoolSetup { min: 3, ..MAC };
+    let setup = Setup {
+        pools: vec![PoolSetup { min: 1, ..LINUX }, mac],
+        ..Setup::default()
+    };
+    simulate(setup, |sim| async move {
+        // none ever joins
+        sim.world().join = SECOND * 1_000_000;
+        let before = start(&sim);
+        sim.until("all stand", SECOND * 60, |world| {
+            world.alive("mac").len() == 3
+        })
+        .await;
+        sim.pass(SECOND * 10).await;
+        drop(before);
+        let names = sim.world().alive("mac");
+        let executors = sim.world().executors().into_iter();
+        let of_mac: Vec<_> = executors.filter(|it| it.name.starts_with("mac-")).collect();
+        for executor in of_mac {
+            let removed = sim.ci("ci").remove(&executor.id).await;
+            removed.expect("a fake that removes");
+        }
+        sim.ci("ci").hide_names(Some("one runner for all of them"));
+        let cloud = sim.cloud("sim-b");
+        names[1..].iter().for_each(|name| cloud.power_off(name));
+        let mut after = sim.clone();
+        after.setup.pools.pop();
+        let _loops = start(&after);
+        sim.until("those that are off are gone", WATCHED + SOON, |world| {
+            world.alive("mac").len() == 1
+        })
+        .await;
+        sim.pass(WATCHED).await;
+        assert_eq!(sim.world().alive("mac"), names[..1]);
     });
 }

@@ -1,9 +1,12 @@
 //! `machines:` and their offers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::{Generation, MachineName, Money, OfferId, OfferPolicy, ProviderName};
+use ports::ProviderEntry;
 use ports::strict::{self, Problems};
+use ports::units::Span;
 use serde_json::{Map, Value};
 
 use super::Maker;
@@ -50,6 +53,12 @@ impl Maker<'_> {
                         inner.warning([], message);
                     }
                     let read = maker.offer(value, providers, &provider_names, &mut inner);
+                    if let Some((offer, _, spec)) = &read
+                        && let Some((account, plugin)) = maker.account(offer, providers)
+                        && let Some(serves_for) = (plugin.serves_for)(account, spec)
+                    {
+                        ends(&machine, serves_for, &mut inner);
+                    }
                     problems.append(&["offers".into(), index.into()], inner);
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let id = OfferId {
@@ -58,7 +67,8 @@ impl Maker<'_> {
                     };
                     if let Some((offer, _, spec)) = &read
                         && offer.price.is_none()
-                        && let Some(hint) = maker.price_hint(offer, spec, providers)
+                        && let Some((account, plugin)) = maker.account(offer, providers)
+                        && let Some(hint) = (plugin.price_hint)(account, spec)
                     {
                         maker.price_hints.insert(id.clone(), hint);
                     }
@@ -91,15 +101,15 @@ impl Maker<'_> {
         self.entries(document, "machines", read)
     }
 
-    fn price_hint(
+    /// The account of an offer, and its plugin.
+    fn account<'p>(
         &self,
         offer: &raw::Offer,
-        spec: &Value,
-        providers: &BTreeMap<ProviderName, ProviderSettings>,
-    ) -> Option<String> {
+        providers: &'p BTreeMap<ProviderName, ProviderSettings>,
+    ) -> Option<(&'p Value, &ProviderEntry)> {
         let provider = providers.get(&offer.provider)?;
         let entry = self.registries.providers.get(&provider.kind)?;
-        (entry.price_hint)(&provider.config, spec)
+        Some((&provider.config, entry))
     }
 
     /// What is added to a message that asks for the price of this offer.
@@ -141,10 +151,10 @@ impl Maker<'_> {
         if !names.iter().any(|known| known == name) {
             unknown("provider", name, names, ["provider".into()], problems);
         }
-        let provider = providers.get(&offer.provider)?;
-        let entry = self.registries.providers.get(&provider.kind)?;
-        (entry.check_offer)(&provider.config, &spec, problems);
-        Some((offer, provider.facts, spec))
+        let facts = providers.get(&offer.provider)?.facts;
+        let (account, plugin) = self.account(&offer, providers)?;
+        (plugin.check_offer)(account, &spec, problems);
+        Some((offer, facts, spec))
     }
 }
 
@@ -177,6 +187,26 @@ fn numbers(machine: &raw::Machine, problems: &mut Problems) {
             "a machine needs at least one offer: where is it to be had?",
         );
     }
+}
+
+/// Whether machines are replaced, a few at a time, before their provider ends them. Those that are not are kept from jobs in
+/// time, all at once if they were made together. Those that run a counted number of jobs seldom grow so old.
+fn ends(machine: &raw::Machine, serves_for: Duration, problems: &mut Problems) {
+    let reuse = &machine.reuse;
+    // one that is replaced may wait for the other to boot
+    let longest = serves_for.saturating_sub(machine.boot.timeout.0);
+    let so = match reuse.max_age {
+        Some(age) if age.0 <= longest => return,
+        None if reuse.max_jobs.is_some() => return,
+        Some(age) => format!("its machine has `reuse.max_age: {age}`"),
+        None => "its machine has no `reuse.max_age`".to_owned(),
+    };
+    let message = format!(
+        "a machine of this offer takes no job after {}, since its provider ends it soon after that, and {so}: machines that were made together stop serving together. Write a `max_age` of at most {}, so that they are replaced a few at a time, or let the provider end them later",
+        Span(serves_for),
+        Span(longest),
+    );
+    problems.warning([], message);
 }
 
 fn reuse(machine: &raw::Machine, problems: &mut Problems) {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::words::counted;
 use ports::units::Span;
-use scaler::api::shapes::{Emitter, Emitters, Override, Overrides, Pool, Pools, Replica};
+use scaler::api::shapes::{
+    Emitter, Emitters, FormerPool, FormerProvider, Override, Overrides, Pool, Pools, Replica,
+};
 use serde::Serialize;
 
 use super::client::{Client, Found};
@@ -34,6 +36,8 @@ pub(crate) struct Status {
 struct Seen {
     replica: Replica,
     pools: Vec<Pool>,
+    former_pools: Vec<FormerPool>,
+    former_providers: Vec<FormerProvider>,
     emitters: Vec<Emitter>,
     overrides: Vec<Override>,
     /// Overrides that cannot be read.
@@ -80,12 +84,19 @@ impl Status {
 
 impl Seen {
     async fn ask(client: &Client) -> anyhow::Result<Self> {
-        let Pools { replica, pools } = whole(client.get(&["pools"]).await?)?;
+        let Pools {
+            replica,
+            pools,
+            former_pools,
+            former_providers,
+        } = whole(client.get(&["pools"]).await?)?;
         let Emitters { emitters, .. } = whole(client.get(&["emitters"]).await?)?;
         let overrides: Overrides = whole(client.get(&["overrides"]).await?)?;
         Ok(Seen {
             replica,
             pools,
+            former_pools,
+            former_providers,
             emitters,
             overrides: overrides.overrides,
             unreadable: overrides.unreadable,
@@ -95,7 +106,10 @@ impl Seen {
     fn doubts(&self) -> usize {
         let pools: usize = self.pools.iter().map(|pool| pool.doubts.len()).sum();
         let failures = self.emitters.iter().filter(|it| it.failure.is_some());
-        self.replica.doubts.len() + pools + failures.count() + self.unreadable.len()
+        let stay = self.former_pools.iter().filter(|pool| pool.stays).count();
+        let unseen = self.former_providers.iter().filter(|it| !it.listed);
+        let former = stay + unseen.count();
+        self.replica.doubts.len() + pools + former + failures.count() + self.unreadable.len()
     }
 }
 
@@ -124,6 +138,7 @@ fn words(seen: &Seen) -> String {
         pools.add_row(row(pool));
     }
     let _ = writeln!(text, "{pools}");
+    say_former(&mut text, &seen.former_pools, &seen.former_providers);
     for emitter in &seen.emitters {
         say_emitter(&mut text, emitter);
     }
@@ -176,6 +191,43 @@ fn row(pool: &Pool) -> [String; 9] {
     ]
 }
 
+/// What is left of earlier configurations, and why.
+fn say_former(text: &mut String, pools: &[FormerPool], providers: &[FormerProvider]) {
+    for pool in pools {
+        let FormerPool {
+            name,
+            machines,
+            executors,
+            what,
+            ..
+        } = pool;
+        let _ = write!(
+            text,
+            "pool {name} is not configured, and has {}",
+            counted(*machines, "machine")
+        );
+        if let (Some(executors), Some(emitter)) = (executors, &pool.emitter) {
+            let executors = counted(*executors, "executor");
+            let _ = write!(text, " and {executors} at {emitter}");
+        }
+        let _ = writeln!(text, ": {what}");
+        for reason in &pool.reasons {
+            let _ = writeln!(text, "  {}", reason.text);
+        }
+    }
+    for provider in providers {
+        let place = provider.place.as_ref();
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        let _ = writeln!(
+            text,
+            "provider {}{place} has {}: {}",
+            provider.was,
+            counted(provider.machines, "machine"),
+            provider.what
+        );
+    }
+}
+
 fn say_emitter(text: &mut String, emitter: &Emitter) {
     let heard = emitter.last_good_seconds.map(Duration::from_secs);
     let heard = heard.map_or_else(
@@ -219,4 +271,56 @@ pub(super) fn say_overrides(text: &mut String, overrides: &[Override], unreadabl
 fn now() -> Timestamp {
     use ports::Clock as _;
     telemetry::SystemClock.now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_earlier_configurations_is_said_with_its_reasons() {
+        let reason = scaler::api::shapes::Reason {
+            code: "ghosts_online".to_owned(),
+            text: "2 executors are online".to_owned(),
+        };
+        let pool = FormerPool {
+            name: "mac".to_owned(),
+            emitter: Some("gitlab".to_owned()),
+            machines: 1,
+            executors: Some(2),
+            stays: true,
+            what: "it stays".to_owned(),
+            reasons: vec![reason],
+        };
+        let provider = FormerProvider {
+            name: "old-earlier".to_owned(),
+            was: "old".to_owned(),
+            place: Some("eu-west-1".to_owned()),
+            machines: 3,
+            listed: false,
+            what: "nobody lists it".to_owned(),
+        };
+        let mut seen = Seen {
+            replica: Replica::default(),
+            pools: Vec::new(),
+            former_pools: vec![pool],
+            former_providers: vec![provider],
+            emitters: Vec::new(),
+            overrides: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        let text = words(&seen);
+        for line in [
+            "pool mac is not configured, and has 1 machine and 2 executors at gitlab: it stays",
+            "  2 executors are online",
+            "provider old (eu-west-1) has 3 machines: nobody lists it",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}: {text}");
+        }
+        // what leaves by itself is nothing to look after
+        assert_eq!(seen.doubts(), 2);
+        seen.former_pools[0].stays = false;
+        seen.former_providers[0].listed = true;
+        assert_eq!(seen.doubts(), 0);
+    }
 }

@@ -14,6 +14,7 @@ use model::{
 use ports::Leftover;
 
 use super::executors;
+use super::former;
 use super::look::Seen;
 use super::report::{MachineRow, Problem, Report};
 use crate::tables::in_words;
@@ -50,7 +51,7 @@ pub(super) fn examine(seen: &Seen) -> Report {
 pub(super) struct Fleet<'a> {
     pub(super) seen: &'a Seen,
     /// Machines that are not gone.
-    machines: Vec<(&'a ProviderName, &'a Instance)>,
+    pub(super) machines: Vec<(&'a ProviderName, &'a Instance)>,
     /// How often each name is listed.
     listed: BTreeMap<&'a InstanceName, Vec<&'a ProviderName>>,
     intents: Vec<&'a StoredIntent>,
@@ -372,6 +373,8 @@ impl<'a> Fleet<'a> {
             }
         }
         found.extend(self.leftovers());
+        found.extend(former::pools(self));
+        found.extend(former::providers(self));
         let record = self.seen.record.iter().flatten();
         for record in record {
             let pools = record

@@ -50,9 +50,18 @@ fn ghost(fleet: &Fleet<'_>, executor: &Executor) -> Option<Problem> {
         return None;
     }
     let busy = matches!(executor.state, ExecutorState::Busy { .. });
+    let former = name
+        .as_ref()
+        .is_some_and(|name| fleet.policy(name).is_none());
     let advice = match busy {
         true => {
             "it runs a job, so its machine runs somewhere: at another provider or region, or under another fleet's tag?"
+        }
+        false if former && is_heard_of(executor) => {
+            "its pool is not configured and the CI server hears of it, so its machine runs somewhere: scaler leaves it until it is offline. Stop that machine, or put its provider back into the configuration"
+        }
+        false if former => {
+            "its pool is not configured: an active scaler removes it after ten minutes; without one, remove it at the CI server"
         }
         false => {
             "an active scaler removes it after watching it for a while; without one, remove it at the CI server"
@@ -63,6 +72,16 @@ fn ghost(fleet: &Fleet<'_>, executor: &Executor) -> Option<Problem> {
         "no provider lists its machine",
         advice,
     ))
+}
+
+/// Whether there is an agent behind it, as far as the CI server tells.
+pub(super) fn is_heard_of(executor: &Executor) -> bool {
+    match executor.state {
+        ExecutorState::Idle { .. } | ExecutorState::Busy { .. } | ExecutorState::Unknown { .. } => {
+            true
+        }
+        ExecutorState::NeverJoined | ExecutorState::Offline { .. } => false,
+    }
 }
 
 /// What an executor does, and whether it is kept from jobs.

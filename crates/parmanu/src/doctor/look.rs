@@ -1,26 +1,32 @@
 //! One look at everything, each part bounded in time; what fails is kept as words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Settings, StoreSettings};
 use futures::future::join_all;
 use jiff::Timestamp;
-use model::{EmitterName, FleetId, Listing, Policy, PoolName, ProviderName, Snapshot};
+use model::{EmitterName, FleetId, Listing, NameParts, Policy, PoolName, ProviderName, Snapshot};
 use ports::{Clock, FleetRecord, Leftover, Provider, Store, timeout};
 use probot::{Polled, Probot};
-use scaler::Scaler;
+use scaler::{CiServers, Scaler};
 use telemetry::chain;
 
 /// Longest time one provider's listing may take: whoever asks at 3 a.m. waits for a slow cloud, but not for ever.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Machines and executors of which the pools' records are read at most: a fleet has ten thousand.
+const MOST_NAMED: usize = 100_000;
 
 /// Everything that was seen.
 pub(super) struct Seen {
     pub(super) fleet: FleetId,
     pub(super) at: Timestamp,
     pub(super) pools: BTreeMap<PoolName, Policy>,
+    /// The configured providers, and where each stands.
+    pub(super) places: BTreeMap<ProviderName, String>,
+    pub(super) servers: CiServers,
     pub(super) listings: BTreeMap<ProviderName, Result<Listing, String>>,
     /// What outlived its machine.
     pub(super) leftovers: BTreeMap<ProviderName, Result<Vec<Leftover>, String>>,
@@ -58,19 +64,48 @@ pub(super) async fn look(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow:
         let look = probe(&polled, &**clock).await;
         (name, look)
     }));
-    let (listings, looks, record) = tokio::join!(listings, looks, read(settings, clock));
+    let (listings, looks) = tokio::join!(listings, looks);
     let (listings, leftovers) = listings.into_iter().unzip();
+    let looks = looks.into_iter().collect();
+    let mut pools = named(&settings.fleet, &listings, &looks);
+    pools.extend(settings.pools.keys().cloned());
+    let record = read(settings, clock, pools).await;
+    let emitters = settings.emitters.iter();
+    let manages = emitters.filter(|(_, emitter)| emitter.facts.manages);
     let policy =
         |(name, pool): (&PoolName, &config::PoolSettings)| (name.clone(), pool.policy.clone());
     Ok(Seen {
         fleet: settings.fleet.clone(),
         at: clock.now(),
         pools: settings.pools.iter().map(policy).collect(),
+        places: Scaler::places(settings),
+        servers: CiServers {
+            settles: Scaler::settles(settings),
+            controlled: manages.map(|(name, _)| name.clone()).collect(),
+        },
         listings,
         leftovers,
-        looks: looks.into_iter().collect(),
+        looks,
         record,
     })
+}
+
+/// The pools that machines and executors of the fleet name, configured or not.
+fn named(
+    fleet: &FleetId,
+    listings: &BTreeMap<ProviderName, Result<Listing, String>>,
+    looks: &BTreeMap<EmitterName, Result<Snapshot, String>>,
+) -> BTreeSet<PoolName> {
+    let machines = listings
+        .values()
+        .flatten()
+        .flat_map(|listing| &listing.instances);
+    let machines = machines.map(|machine| machine.pool().clone());
+    let executors = looks.values().flatten().flat_map(|look| &look.executors);
+    let ours = executors.filter(|executor| executor.fleet.as_ref() == Some(fleet));
+    let executors = ours.filter_map(|executor| NameParts::of(&executor.name)?.pool.parse().ok());
+    // a name is anybody's to choose: of more than a fleet has nothing is read
+    machines.chain(executors).take(MOST_NAMED).collect()
 }
 
 async fn list(
@@ -102,7 +137,11 @@ async fn probe(polled: &Polled, clock: &dyn Clock) -> Result<Snapshot, String> {
     }
 }
 
-async fn read(settings: &Settings, clock: &Arc<dyn Clock>) -> Option<Result<FleetRecord, String>> {
+async fn read(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    pools: BTreeSet<PoolName>,
+) -> Option<Result<FleetRecord, String>> {
     let StoreSettings::Redis(address) = &settings.store else {
         return None;
     };
@@ -111,7 +150,7 @@ async fn read(settings: &Settings, clock: &Arc<dyn Clock>) -> Option<Result<Flee
         Ok(store) => store,
         Err(error) => return Some(Err(format!("{error:#}"))),
     };
-    let pools: Vec<PoolName> = settings.pools.keys().cloned().collect();
+    let pools: Vec<PoolName> = pools.into_iter().collect();
     let emitters: Vec<EmitterName> = settings.emitters.keys().cloned().collect();
     let record = store.read(&pools, &emitters).await;
     Some(record.map_err(|error| chain(&error).to_string()))

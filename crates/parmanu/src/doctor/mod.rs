@@ -3,11 +3,12 @@
 //! It looks by itself, with the configuration: the providers' listings, the CI servers' executors, and the store if it can
 //! be read. So it works while scaler and Redis are away, which is when it is needed. It changes nothing.
 //!
-//! - `look.rs` looks, `examine.rs` and `executors.rs` say what is wrong: pure; `report.rs` is what comes of it;
+//! - `look.rs` looks; `examine.rs`, `executors.rs` and `former.rs` say what is wrong: pure; `report.rs` is what comes of it;
 //! - `words.rs` prints it.
 
 mod examine;
 mod executors;
+mod former;
 mod look;
 mod report;
 #[cfg(test)]

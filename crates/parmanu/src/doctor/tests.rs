@@ -62,6 +62,11 @@ fn well() -> Seen {
         cost: SnapshotCost::default(),
     };
     Seen {
+        places: scaler::Scaler::places(&settings),
+        servers: scaler::CiServers {
+            settles: scaler::Scaler::settles(&settings),
+            controlled: ["ci".parse().unwrap()].into(),
+        },
         fleet: settings.fleet,
         at: now(),
         pools: BTreeMap::from([(policy.pool.clone(), policy)]),
@@ -194,7 +199,8 @@ fn nothing_is_wrong_with_a_fleet_that_is_well() {
 
 #[test]
 fn a_machine_of_no_pool_is_an_orphan() {
-    assert_eq!(of_machine(|seen| seen.pools.clear()), ["orphan"]);
+    let all = after(|seen| seen.pools.clear());
+    assert_eq!(all, (vec!["orphan"], vec![], vec!["former_pool"]));
 }
 
 #[test]
@@ -390,4 +396,114 @@ fn what_was_not_seen_is_named() {
         ]
     );
     assert_eq!(report.wrong(), 0);
+}
+
+/// What is said of a pool that is not configured, after a change.
+fn former(change: impl FnOnce(&mut Seen)) -> String {
+    let report = report(|seen| {
+        seen.pools.clear();
+        change(seen);
+    });
+    let mut problems = report.problems.iter();
+    let found = problems.find(|problem| problem.code == "former_pool");
+    let found = found.unwrap_or_else(|| panic!("{report:?}"));
+    format!("{}: {}", found.what, found.advice)
+}
+
+fn remembered(seen: &mut Seen, memory: model::PoolMemory) {
+    let pool = PoolRecord {
+        memory: Some(memory),
+        ..PoolRecord::default()
+    };
+    let record = seen.record.as_mut().unwrap().as_mut().unwrap();
+    record.pools.insert("linux".parse().unwrap(), pool);
+}
+
+#[test]
+fn a_pool_that_is_not_configured_is_told_with_what_becomes_of_it() {
+    let said = former(|_| {});
+    assert!(
+        said.contains("linux is not configured, and has 1 machine and 1 executor"),
+        "{said}"
+    );
+    assert!(said.contains("leave as they become idle"), "{said}");
+    let said = former(|seen| seen.servers.controlled.clear());
+    assert!(said.contains("without scaler's memory"), "{said}");
+    let untagged = |seen: &mut Seen| {
+        seen.machine().executor = None;
+        seen.look().executors[0].name = "linux-7-1-0".to_owned();
+        let joins = model::Joins {
+            emitter: "ci".parse().ok(),
+            uncontrolled: Some(model::UncontrolledLeave::ByThemselves),
+            since: hours_ago(5),
+        };
+        let memory = model::PoolMemory {
+            joins: Some(joins),
+            ..model::PoolMemory::default()
+        };
+        remembered(seen, memory);
+    };
+    let said = former(untagged);
+    assert!(
+        said.contains("let machines leave by themselves only"),
+        "{said}"
+    );
+}
+
+#[test]
+fn executors_of_a_pool_that_is_not_configured_are_told_by_whether_they_go() {
+    let only_executors = |state: ExecutorState| {
+        move |seen: &mut Seen| {
+            seen.listing("a").instances.clear();
+            seen.look().executors[0].state = state;
+        }
+    };
+    let offline = ExecutorState::Offline { since: None };
+    let said = former(only_executors(offline.clone()));
+    assert!(
+        said.contains("offline (1)") && said.contains("0 that the CI server hears of"),
+        "{said}"
+    );
+    let online = ExecutorState::Idle { since: None };
+    let said = former(only_executors(online.clone()));
+    assert!(
+        said.contains("offline (0)") && said.contains("1 that the CI server hears of"),
+        "{said}"
+    );
+    for (state, words) in [
+        (offline, "removes it after ten minutes"),
+        (online, "leaves it until it is offline"),
+    ] {
+        let report = report(|seen| {
+            seen.pools.clear();
+            only_executors(state)(seen);
+        });
+        let ghost = &report.executors[0].problems[0];
+        assert_eq!(ghost.code, "ghost");
+        assert!(ghost.advice.contains(words), "{ghost:?}");
+    }
+}
+
+#[test]
+fn a_provider_that_left_the_file_is_told_while_its_machines_are_not_listed_elsewhere() {
+    let had = |provider: &str, name: &str| {
+        let last = model::LastListed {
+            place: "eu-west-1".to_owned(),
+            machines: [name.parse().unwrap()].into(),
+        };
+        let memory = model::PoolMemory {
+            listed: [(provider.parse().unwrap(), last)].into(),
+            ..model::PoolMemory::default()
+        };
+        move |seen: &mut Seen| remembered(seen, memory)
+    };
+    let (_, _, fleet) = after(had("old", "linux-7-9-0"));
+    assert_eq!(fleet, ["former_provider"]);
+    // another one lists it, or it is configured and does not say where it stands
+    assert_eq!(after(had("old", "linux-7-1-0")).2, Vec::<&str>::new());
+    let silent = |seen: &mut Seen| {
+        seen.places.values_mut().for_each(String::clear);
+        had("a", "linux-7-9-0")(seen);
+    };
+    assert_eq!(after(silent).2, Vec::<&str>::new());
 }

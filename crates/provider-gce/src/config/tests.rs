@@ -1,6 +1,6 @@
 //! What the checks find, and where they say it is.
 
-use ports::strict;
+use ports::strict::{self, Severity};
 use serde_json::{Value, json};
 
 use super::*;
@@ -17,13 +17,27 @@ fn account(value: &Value) -> Vec<String> {
     words(&problems)
 }
 
-fn offer(value: &Value) -> Vec<String> {
+fn check(value: &Value, problems: &mut Problems) {
     let config: Config = serde_json::from_value(config()).unwrap();
-    let mut problems = Problems::default();
-    if let Some(offer) = strict::read::<Offer>(value, &mut problems) {
-        offer.check(&config, &mut problems);
+    if let Some(offer) = strict::read::<Offer>(value, problems) {
+        offer.check(&config, problems);
     }
+}
+
+fn offer(value: &Value) -> Vec<String> {
+    let mut problems = Problems::default();
+    check(value, &mut problems);
     words(&problems)
+}
+
+/// What is wrong, without what could be better.
+fn errors(value: &Value) -> Vec<String> {
+    let mut found = Problems::default();
+    check(value, &mut found);
+    found
+        .0
+        .retain(|problem| problem.severity == Severity::Error);
+    words(&found)
 }
 
 fn words(problems: &Problems) -> Vec<String> {
@@ -114,7 +128,7 @@ fn good_offers_have_no_problem() {
             "disk": {"size_gib": 100, "type": "pd-ssd"}, "subnet": "builders", "external_ip": false,
             "tags": ["ci"], "labels": {"cost-centre": "ci_1"}, "metadata": {"enable-oslogin": "TRUE"},
             "service_account": {"email": "builder@acme-ci.iam.gserviceaccount.com"},
-            "boot_key": "user-data", "max_run_duration": "48h",
+            "boot_key": "user-data", "max_run_duration": "48h", "longest_job": "6h",
         }),
     ] {
         assert_eq!(offer(&good), Vec::<String>::new(), "{good}");
@@ -179,12 +193,42 @@ fn bad_offers_are_told_where() {
             with(base(), "max_run_duration", json!("4800h")),
             "max_run_duration: ",
         ),
+        (
+            with(base(), "max_run_duration", json!("48h")),
+            "max_run_duration: Google deletes a machine after 48h, busy or not: say with `longest_job`",
+        ),
+        (
+            with(
+                with(base(), "max_run_duration", json!("6h 10m")),
+                "longest_job",
+                json!("6h"),
+            ),
+            "max_run_duration: a machine takes no job in the last 6h 10m before",
+        ),
         (with(base(), "price", json!(1)), "price: unknown key"),
     ] {
-        let found = offer(&bad);
+        let found = errors(&bad);
         assert_eq!(found.len(), 1, "{bad}: {found:?}");
         assert!(found[0].starts_with(path), "{found:?} {path}");
     }
     let disk = json!({"template": "t", "disk": {"size_gib": 50}});
     assert!(offer(&disk)[0].starts_with("disk: "));
+}
+
+#[test]
+fn that_nothing_ends_a_forgotten_machine_is_said() {
+    let base = json!({"image": "family/debian-12", "types": ["e2-standard-4"]});
+    let found = offer(&base);
+    assert!(
+        found[0].contains("when Parmanu is gone for good"),
+        "{found:?}"
+    );
+    let found = offer(&with(base.clone(), "longest_job", json!("6h")));
+    assert!(found[0].starts_with("longest_job: "), "{found:?}");
+    let ends = with(base, "max_run_duration", json!("48h"));
+    let ends = with(ends, "longest_job", json!("6h"));
+    assert_eq!(offer(&ends), [""; 0]);
+    let ends: Offer = serde_json::from_value(ends).unwrap();
+    let most = Duration::from_secs((48 - 6) * 3600 - 600);
+    assert_eq!(ends.serves_for(), Some(most));
 }

@@ -10,7 +10,7 @@ use axum::routing::get;
 use model::{InstanceName, PoolName};
 use serde::Deserialize;
 
-use super::{Api, Now, Refusal, document, shapes, show};
+use super::{Api, Now, Refusal, document, former, shapes, show};
 use crate::looked::Looked;
 
 /// Decisions in one answer, unless fewer are asked for.
@@ -32,9 +32,12 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn pools(State(api): State<Api>) -> Json<shapes::Pools> {
     let now = api.now();
+    let looked = now.looked.as_deref();
     Json(shapes::Pools {
         replica: show::replica(&api, &now),
         pools: show::pools(&api, &now),
+        former_pools: looked.map_or_else(Vec::new, former::pools),
+        former_providers: looked.map_or_else(Vec::new, former::providers),
     })
 }
 

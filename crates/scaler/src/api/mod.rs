@@ -9,6 +9,7 @@
 //! - `look.rs` has the routes that look, `order.rs` those that change something.
 
 mod document;
+mod former;
 mod job;
 mod look;
 mod order;

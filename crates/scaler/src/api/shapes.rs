@@ -212,6 +212,42 @@ pub struct Override {
     pub until: Timestamp,
 }
 
+/// A pool that is not configured, and of which machines or executors are left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FormerPool {
+    /// Its name.
+    pub name: String,
+    /// The CI server that has its executors, as far as it was heard.
+    pub emitter: Option<String>,
+    /// Machines of it that are listed.
+    pub machines: u32,
+    /// Executors of it, as far as that CI server was heard.
+    pub executors: Option<u32>,
+    /// Whether nothing of it leaves until somebody does something.
+    pub stays: bool,
+    /// What becomes of it, in words.
+    pub what: String,
+    /// What the last plan says of it; only the active replica plans.
+    pub reasons: Vec<Reason>,
+}
+
+/// A provider that is not configured any more, or stands somewhere else now, and where machines of the fleet stand or stood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FormerProvider {
+    /// Its name, or one made from it where another provider has it now.
+    pub name: String,
+    /// What it was called.
+    pub was: String,
+    /// Where it stood: region, account, endpoint, in its own words.
+    pub place: Option<String>,
+    /// Machines that are listed there, or were listed there last.
+    pub machines: u32,
+    /// Whether it is still listed.
+    pub listed: bool,
+    /// What becomes of it, in words.
+    pub what: String,
+}
+
 /// `GET /api/v1/pools`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pools {
@@ -219,6 +255,12 @@ pub struct Pools {
     pub replica: Replica,
     /// Every configured pool, by name.
     pub pools: Vec<Pool>,
+    /// Pools that are not configured and of which something is left.
+    #[serde(default)]
+    pub former_pools: Vec<FormerPool>,
+    /// Providers that are not configured and where machines of the fleet stand or stood.
+    #[serde(default)]
+    pub former_providers: Vec<FormerProvider>,
 }
 
 /// `GET /api/v1/pools/{name}`

@@ -137,8 +137,9 @@ fn live(kind: Kind, seed: u64) {
             sim.pass(SECOND * 300).await;
             sim.world().operator_removes_what_never_joined(chaos.wiped);
         }
+        // machines that join by themselves name no CI server, so of a pool that is gone, or whose store was wiped, they may be left
+        // to somebody
         if sim.setup.join != Join::Registered {
-            // longer than it takes all that can leave to do so
             sim.pass(SECOND * 900).await;
             sim.world().operator_removes_what_is_left_alone();
         }

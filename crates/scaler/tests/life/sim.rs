@@ -205,9 +205,15 @@ impl Sim {
     /// learn that all is well again.
     pub(crate) async fn comes_to_rest(&self) {
         let (min, _) = self.configured().at_rest();
+        // the longest of it: a breaker that opens, a lost creation, a ghost that is watched
+        let mut limit = SECOND * 1_200;
+        if self.setup.kind == Kind::GitLab && self.world().has_former_executors() {
+            // GitLab takes a runner for online for so long after it heard of it last, and one of a pool that is not configured
+            // stays until then
+            limit += SECOND * 7_200;
+        }
         for _ in 0..6 {
-            // the longest of it: a breaker that opens, a lost creation, a ghost that is watched
-            self.until_settled(SECOND * 1_200).await;
+            self.until_settled(limit).await;
             self.pass(SECOND * 30).await;
             if self.world().settled(min) {
                 return;

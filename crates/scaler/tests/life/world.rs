@@ -250,6 +250,14 @@ impl World {
             && self.all_of_one_image()
     }
 
+    /// Whether there are executors of a pool that is not configured now.
+    pub(crate) fn has_former_executors(&self) -> bool {
+        let max = |name: &String| self.limits.get(&pool_of(name)).and_then(|all| all.last());
+        let executors = self.ci.executors();
+        let mut limits = executors.iter().map(max);
+        limits.any(|limit| limit.is_none_or(|(_, max)| *max == 0))
+    }
+
     /// All of them; nobody may remove those without a machine from a CI server that only lets itself be read.
     fn executors_that_count(&self, alive: &BTreeSet<String>) -> BTreeSet<String> {
         let mut executors = self.ci.executors();
