@@ -4,15 +4,17 @@
 //! boot script starts a worker in each, the builds drain, the machines leave. A second scaler stands by and takes over twice.
 //! Meanwhile both services, Redis's contents, the LXD daemon and one machine in the middle of a build are lost. Then
 //! all services are gone, the machines look after themselves, and an operator's `parmanu doctor` and `parmanu reap` look at
-//! them. At last an order gives a pool a machine, and a changed boot script has it replaced. A timeline tells it, verdicts
-//! end it.
+//! them. Then an order gives a pool a machine, which is replaced for a changed boot script and for its age, and serves once. At
+//! last orders keep, empty and hold a pool of machines that join no CI server. A timeline tells it, verdicts end it.
 //!
 //! Everything runs in a [`Cell`], so that one process, when it ends, takes all of it along. This file is outside of the
 //! cell; the program starts itself again inside, where [`inside`] plays the story.
 
+mod age;
 mod alone;
 mod faults;
 mod look;
+mod nodes;
 mod operator;
 mod orders;
 mod stage;
@@ -52,6 +54,12 @@ pub(crate) const BUILDERS: [Builder; 2] = [
         max: 2,
     },
 ];
+
+/// The pools by name, with the machines that each may have.
+pub(crate) fn pools() -> impl Iterator<Item = (&'static str, usize)> {
+    let builders = BUILDERS.iter().map(|builder| (builder.name, builder.max));
+    builders.chain([(nodes::POOL, nodes::MAX)])
+}
 
 /// What the program inside the cell must know.
 #[derive(clap::Args, Clone, Debug)]
@@ -250,6 +258,8 @@ mod tests {
             assert!(master.contains(&format!("\"{name}\": ")), "{name}");
             assert!(builds > max, "more builds than machines, or nothing drains");
         }
+        let nodes = format!("{}: {{ machine: node, max: {},", nodes::POOL, nodes::MAX);
+        assert!(yaml.contains(&nodes), "{nodes}");
         assert_eq!(
             BUILDERS.iter().map(|builder| builder.builds).sum::<usize>(),
             12

@@ -53,32 +53,27 @@ impl Operator {
         self.run(&["reap", "--fleet", "chain"])
     }
 
-    /// Gives a pool a size, at the scaler that listens there.
-    pub(crate) fn pin(
+    /// Gives an order, such as `pin docs 1`, to the scaler that listens there.
+    pub(crate) fn order(
         &self,
         scaler: &str,
-        pool: &str,
-        machines: &str,
+        what: &[&str],
         lasts: &str,
         because: &str,
     ) -> anyhow::Result<Said> {
-        let order = [
-            "pin",
-            pool,
-            machines,
-            "--for",
-            lasts,
-            "--because",
-            because,
-            "--scaler",
-            &format!("http://{scaler}"),
-        ];
-        self.run(&order)
+        let how = ["--for", lasts, "--because", because];
+        self.tell(scaler, &[what, &how].concat())
+    }
+
+    /// Has a verb speak with the scaler that listens there.
+    pub(crate) fn tell(&self, scaler: &str, what: &[&str]) -> anyhow::Result<Said> {
+        let url = format!("http://{scaler}");
+        self.run(&[what, &["--scaler", &url]].concat())
     }
 
     /// The orders in force, as the scaler that listens there has them.
     pub(crate) fn overrides(&self, scaler: &str) -> anyhow::Result<Said> {
-        self.run(&["overrides", "--scaler", &format!("http://{scaler}")])
+        self.tell(scaler, &["overrides"])
     }
 
     /// Runs a verb to its end; each of them has limits of its own for whom it asks.

@@ -1,7 +1,8 @@
 //! An operator's order and a changed boot script, on a fleet that has nothing to do.
 //!
 //! Pool `docs` is given one machine for some minutes, by the scaler that stands by, and the one that acts has the order. Then
-//! the boot script changes: another machine joins before the first leaves. Then the configuration makes machines single-use, and
+//! the boot script changes: another machine joins before the first leaves. Then the configuration gives machines an age, and one
+//! reaches it while it builds (`age.rs`). Then it makes machines single-use, and
 //! two builds come: each has a machine of its own, although the pool has one. A second order takes the place of the first, and
 //! ends by itself after seconds; the rules decide again, and the last machine leaves like any other.
 
@@ -11,13 +12,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::age;
 use super::look::{self, Look};
 use super::operator::{Said, WHO};
 use super::stage::{BOOT_SCRIPT, MACHINES, SCALERS, Stage};
 use super::story::Teller;
-use crate::command::wait_until;
+use crate::command::{now, wait_until};
+use crate::image::Image;
 
-const POOL: &str = "docs";
+pub(crate) const POOL: &str = "docs";
 const ORDER: &str = "pin:docs";
 const BECAUSE: &str = "documents are due tonight";
 
@@ -26,9 +29,9 @@ pub(crate) const BUILDS: usize = 2;
 /// Long enough for a changed configuration to be read and for the cordon of the next probe, while the first of them runs.
 const BUILD_SECONDS: u32 = 10;
 
-/// Where the file of the machines gets the key, and the key.
+/// Where the file of the machines gets the key, and how the key begins.
 const MACHINE: &str = "  worker:\n";
-const SINGLE_USE: &str = "    reuse: { max_jobs: 1 }\n";
+const REUSE: &str = "    reuse:";
 
 /// Far longer than a machine takes to come and another to take its place.
 const LONG: &str = "10m";
@@ -44,20 +47,23 @@ pub(crate) struct Orders {
     pub(crate) pin: Vec<String>,
     /// What the changed boot script did not do.
     pub(crate) change: Vec<String>,
+    /// What the machine of age did not do.
+    pub(crate) age: Vec<String>,
     /// What single-use machines did not do.
     pub(crate) reuse: Vec<String>,
 }
 
 /// Plays it, with services that run and no machine.
-pub(crate) fn play(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Orders> {
-    let [active, standby] = wait_until("a scaler that acts", LEASE, || Ok(roles()))?;
-    let ordered = stage.operator.pin(standby, POOL, "1", LONG, BECAUSE)?;
+pub(crate) fn play(stage: &mut Stage, teller: &mut Teller, image: Image) -> anyhow::Result<Orders> {
+    let [active, standby] = roles()?;
+    let pinned = ["pin", POOL, "1"];
+    let ordered = stage.operator.order(standby, &pinned, LONG, BECAUSE)?;
     teller.say(
         WHO,
         &format!("pins {POOL} to 1 for {LONG}, at the scaler that stands by"),
     );
     let mut pin = ordered.ends_with("parmanu pin", 0);
-    let (mut change, mut reuse) = (Vec::new(), Vec::new());
+    let (mut change, mut age, mut reuse) = (Vec::new(), Vec::new(), Vec::new());
     let operator = stage.operator.clone();
     let shown = |_: &Look| operator.overrides(active).is_ok_and(|said| is_shown(&said));
     if teller.until(stage, shown)?.is_none() {
@@ -66,11 +72,13 @@ pub(crate) fn play(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Ord
     match teller.until(stage, |look| joined(look).len() == 1)? {
         None => pin.push("no machine came of the order".to_owned()),
         Some(look) => {
+            let since = now();
             change = replaced(stage, teller, &joined(&look)[0])?;
+            age = age::play(stage, teller, since, image)?;
             reuse = single_use(stage, teller)?;
         }
     }
-    let ordered = stage.operator.pin(active, POOL, "1", SHORT, BECAUSE)?;
+    let ordered = stage.operator.order(active, &pinned, SHORT, BECAUSE)?;
     pin.extend(ordered.ends_with("parmanu pin", 0));
     teller.say(WHO, &format!("pins {POOL} to 1 for {SHORT} only"));
     let none = |said: Said| said.orders().is_some_and(<[Value]>::is_empty);
@@ -79,17 +87,37 @@ pub(crate) fn play(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Ord
         Some(_) => teller.say("chain", "no order is in force any more"),
         None => pin.push(format!("an order for {SHORT} is still in force")),
     }
-    Ok(Orders { pin, change, reuse })
+    Ok(Orders {
+        pin,
+        change,
+        age,
+        reuse,
+    })
 }
 
 /// The addresses of the scaler that acts and of the one that stands by, as soon as they say so.
-fn roles() -> Option<[&'static str; 2]> {
+pub(crate) fn roles() -> anyhow::Result<[&'static str; 2]> {
     let [first, second] = SCALERS.map(|(_, listen)| listen);
-    match [first, second].map(look::leads) {
-        [Some(true), Some(false)] => Some([first, second]),
-        [Some(false), Some(true)] => Some([second, first]),
-        _ => None,
-    }
+    wait_until("a scaler that acts", LEASE, || {
+        Ok(match [first, second].map(look::leads) {
+            [Some(true), Some(false)] => Some([first, second]),
+            [Some(false), Some(true)] => Some([second, first]),
+            _ => None,
+        })
+    })
+}
+
+/// Gives the machines these keys of `reuse`, in place of those that they have.
+pub(crate) fn reuse(keys: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(MACHINES)?;
+    let others = text.split_inclusive('\n');
+    let others: String = others.filter(|line| !line.starts_with(REUSE)).collect();
+    let changed = others.replacen(MACHINE, &format!("{MACHINE}{REUSE} {{ {keys} }}\n"), 1);
+    // as editors do it: a half-written file is a file that cannot be used
+    let beside = format!("{MACHINES}.new");
+    std::fs::write(&beside, changed)?;
+    std::fs::rename(&beside, MACHINES)?;
+    Ok(())
 }
 
 /// Whether this is a list with the order in it as it was given.
@@ -130,12 +158,7 @@ fn replaced(stage: &mut Stage, teller: &mut Teller, old: &str) -> anyhow::Result
 
 /// Makes machines single-use and asks for two builds; what was not as promised of them.
 fn single_use(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(MACHINES)?;
-    let changed = text.replacen(MACHINE, &format!("{MACHINE}{SINGLE_USE}"), 1);
-    // as editors do it: a half-written file is a file that cannot be used
-    let beside = format!("{MACHINES}.new");
-    std::fs::write(&beside, changed)?;
-    std::fs::rename(&beside, MACHINES)?;
+    reuse("max_jobs: 1")?;
     for _ in 0..BUILDS {
         look::force(POOL, BUILD_SECONDS)?;
     }
@@ -148,11 +171,7 @@ fn single_use(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Vec<Stri
     };
     let mut facts = Vec::new();
     let over = |look: &Look| running(look).is_none_or(|(machine, _)| machine != first);
-    let cordoned = |look: &Look| {
-        let workers = look.queue.iter().flat_map(|queue| &queue.workers);
-        let mut paused = workers.filter(|(_, it)| it.paused);
-        paused.any(|(id, _)| *id == worker)
-    };
+    let cordoned = |look: &Look| is_cordoned(look, worker);
     let seen = teller.until(stage, |look| cordoned(look) || over(look))?;
     if seen.is_none_or(|look| over(&look)) {
         facts.push(format!("{first} was not cordoned while its last build ran"));
@@ -164,8 +183,15 @@ fn single_use(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<Vec<Stri
     Ok(facts)
 }
 
+/// Whether a worker is kept from new builds.
+pub(crate) fn is_cordoned(look: &Look, worker: u64) -> bool {
+    let workers = look.queue.iter().flat_map(|queue| &queue.workers);
+    let mut paused = workers.filter(|(_, it)| it.paused);
+    paused.any(|(id, _)| *id == worker)
+}
+
 /// The machine of the pool that runs a build, and its worker.
-fn running(look: &Look) -> Option<(String, u64)> {
+pub(crate) fn running(look: &Look) -> Option<(String, u64)> {
     let (queue, machines) = (look.queue.as_ref()?, look.machines.as_ref()?);
     let runs = |worker| {
         let mut builds = queue.builds.values();
@@ -176,7 +202,7 @@ fn running(look: &Look) -> Option<(String, u64)> {
 }
 
 /// The pool's machines whose workers are connected.
-fn joined(look: &Look) -> Vec<String> {
+pub(crate) fn joined(look: &Look) -> Vec<String> {
     let (Some(queue), Some(machines)) = (&look.queue, &look.machines) else {
         return Vec::new();
     };

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde_json::Value;
 
-use super::BUILDERS;
 use super::alone::{self, Alone};
 use super::faults::Faults;
 use super::look::{self, Build, Look, Queue};
+use super::nodes::{self, Nodes};
 use super::orders::{self, Orders};
 use super::stage::Stage;
+use super::{BUILDERS, pools};
 use crate::command::{interrupted, now, sleep};
 use crate::image::Image;
 
@@ -51,6 +52,8 @@ pub(crate) struct Story {
     pub(crate) alone: Option<Alone>,
     /// What came of an operator's orders.
     pub(crate) orders: Option<Orders>,
+    /// What came of his orders to a pool that joins no CI server.
+    pub(crate) nodes: Option<Nodes>,
     /// What `parmanu doctor` found at the end.
     pub(crate) unwell: Vec<String>,
     /// Lines of the services that must not be there.
@@ -92,7 +95,11 @@ fn acts(stage: &mut Stage, teller: &mut Teller, image: Image) -> anyhow::Result<
     if let Some(why) = play(stage, teller, image)? {
         return Ok(Some(why));
     }
-    teller.orders = Some(orders::play(stage, teller)?);
+    teller.orders = Some(orders::play(stage, teller, image)?);
+    if let Some(why) = play(stage, teller, image)? {
+        return Ok(Some(why));
+    }
+    teller.nodes = Some(nodes::play(stage, teller)?);
     play(stage, teller, image)
 }
 
@@ -137,6 +144,7 @@ pub(crate) struct Teller {
     faults: Faults,
     alone: Option<Alone>,
     orders: Option<Orders>,
+    nodes: Option<Nodes>,
     unwell: Vec<String>,
     alarms: Vec<String>,
     probot: Tail,
@@ -155,6 +163,7 @@ impl Teller {
             faults: Faults::new(),
             alone: None,
             orders: None,
+            nodes: None,
             unwell: Vec::new(),
             alarms: Vec::new(),
             probot: Tail::default(),
@@ -351,12 +360,10 @@ impl Teller {
             self.say("lxd", &format!("machine {name} is gone"));
         }
         self.ever.extend(machines.keys().cloned());
-        for builder in &BUILDERS {
-            let count = machines
-                .values()
-                .filter(|machine| machine.pool == builder.name)
-                .count();
-            let most = self.most.entry(builder.name.to_owned()).or_default();
+        for (pool, _) in pools() {
+            let of_pool = machines.values().filter(|machine| machine.pool == pool);
+            let count = of_pool.count();
+            let most = self.most.entry(pool.to_owned()).or_default();
             *most = count.max(*most);
         }
     }
@@ -433,6 +440,7 @@ impl Teller {
             faults: self.faults,
             alone: self.alone,
             orders: self.orders,
+            nodes: self.nodes,
             unwell: self.unwell,
             alarms: self.alarms,
             ended_well,
@@ -443,14 +451,11 @@ impl Teller {
 
 /// Creations and departures that Redis still has written down.
 fn intents() -> Option<usize> {
-    let count = |builder: &super::Builder| {
-        let answer = look::redis(&[
-            "HLEN",
-            &format!("parmanu:v1:chain:{}:intents", builder.name),
-        ]);
+    let count = |(pool, _)| {
+        let answer = look::redis(&["HLEN", &format!("parmanu:v1:chain:{pool}:intents")]);
         answer.ok()?.first()?.parse::<usize>().ok()
     };
-    BUILDERS.iter().map(count).sum()
+    pools().map(count).sum()
 }
 
 /// The whole lines of a log that were not read yet.

@@ -2,7 +2,7 @@
 
 use super::operator::WHO;
 use super::story::Story;
-use super::{BUILDERS, alone, orders, seconds};
+use super::{BUILDERS, age, alone, orders, pools, seconds};
 
 /// Prints the verdicts; true when every promise was kept.
 pub(crate) fn give(mut story: Story) -> bool {
@@ -27,7 +27,7 @@ pub(crate) fn give(mut story: Story) -> bool {
 /// Each promise with the facts that break it.
 fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
     let asked = BUILDERS.iter().map(|builder| builder.builds);
-    let asked = asked.sum::<usize>() + alone::BUILDS + orders::BUILDS;
+    let asked = asked.sum::<usize>() + alone::BUILDS + age::BUILDS + orders::BUILDS;
     let mut most = story
         .most
         .iter()
@@ -80,8 +80,16 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
             played(story.orders.as_ref(), |orders| &orders.change),
         ),
         (
+            "a machine that reached its age ended its build, and another had joined by then".to_owned(),
+            played(story.orders.as_ref(), |orders| &orders.age),
+        ),
+        (
             "a single-use machine was cordoned while its build ran, and the next build had another".to_owned(),
             played(story.orders.as_ref(), |orders| &orders.reuse),
+        ),
+        (
+            "of machines that join no CI server one came for a pin, another stood in before it left for a drain, none left in a pause, and all after it".to_owned(),
+            played(story.nodes.as_ref(), |nodes| &nodes.facts),
         ),
         (
             "`parmanu doctor` found nothing wrong at the end".to_owned(),
@@ -158,16 +166,11 @@ fn repeated(story: &Story) -> Vec<String> {
 }
 
 fn too_many(story: &Story) -> Vec<String> {
-    let over = |builder: &super::Builder| {
-        let most = story.most.get(builder.name).copied().unwrap_or_default();
-        (most > builder.max).then(|| {
-            format!(
-                "{most} machines of {} with `max: {}`",
-                builder.name, builder.max
-            )
-        })
+    let over = |(pool, max)| {
+        let most = story.most.get(pool).copied().unwrap_or_default();
+        (most > max).then(|| format!("{most} machines of {pool} with `max: {max}`"))
     };
-    BUILDERS.iter().filter_map(over).collect()
+    pools().filter_map(over).collect()
 }
 
 fn forgotten(story: &Story) -> Vec<String> {

@@ -74,6 +74,8 @@ pub(crate) trait Cloud: Books {
     fn delete(&mut self, instance: &Instance, now: Timestamp) -> Fared<()>;
     /// The cloud takes a machine back, at once.
     fn take_back(&mut self, name: &str, now: Timestamp);
+    /// Somebody deletes a machine by hand.
+    fn is_removed_by_hand(&mut self, name: &str, now: Timestamp);
     /// The cloud says that it will.
     fn announce(&mut self, name: &str, now: Timestamp);
     fn go_wrong(&mut self, verb: Verb, times: u32, wrong: Wrong);
@@ -366,6 +368,11 @@ impl Cloud for Ec2Cloud {
         }
     }
 
+    fn is_removed_by_hand(&mut self, name: &str, now: Timestamp) {
+        // its machines end with their guests
+        self.take_back(name, now);
+    }
+
     fn announce(&mut self, name: &str, _: Timestamp) {
         if let Some(id) = self.id_of(name) {
             self.ec2.retag(&id, NOTICE, "marked-for-termination");
@@ -425,6 +432,42 @@ impl GceCloud {
             }
             (_, status) => refused(&answer.reason().unwrap_or_default(), status),
         }
+    }
+
+    fn insert(
+        &mut self,
+        batch: &CreateBatch,
+        name: InstanceName,
+        now: Timestamp,
+    ) -> Fared<Instance> {
+        let (labels, items): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            marks(batch).into_iter().partition(|(key, _)| key == FLEET);
+        let mut items: Vec<Value> = items
+            .into_iter()
+            .map(|(key, value)| json!({ "key": key, "value": value }))
+            .collect();
+        items.push(json!({ "key": "startup-script", "value": batch.user_data.0 }));
+        items.push(json!({ "key": IMAGE, "value": image_of(batch) }));
+        let body = json!({
+            "name": name.to_string(),
+            "machineType": format!("zones/{GCP_ZONE}/machineTypes/e2-small"),
+            "disks": [{ "boot": true, "autoDelete": true, "initializeParams": {
+                "sourceImage": image_of(batch) } }],
+            "networkInterfaces": [{ "network": "global/networks/default" }],
+            "labels": labels,
+            "metadata": { "items": items },
+        });
+        let path = format!("zones/{GCP_ZONE}/instances");
+        match self.call("POST", &path, &body, now) {
+            Fared::Whole(_) => {}
+            // a name is used once, so what stands there is this very machine
+            Fared::Refused(_, why) if why == "alreadyExists" => {}
+            Fared::Refused(kind, why) => return Fared::Refused(kind, why),
+            Fared::Lost => return Fared::Lost,
+        }
+        let (id, state) = (name.to_string(), InstanceState::Pending);
+        let place = (id.as_str(), GCP_ZONE);
+        Fared::Whole(instance(&marks(batch), name, place, state, now))
     }
 
     fn machine(&self, name: &str) -> Option<&fake_gce::Machine> {
@@ -500,35 +543,17 @@ impl Cloud for GceCloud {
     }
 
     fn create(&mut self, batch: &CreateBatch, now: Timestamp) -> Fared<Vec<Instance>> {
-        let name = batch.batch.instance(0);
-        let (labels, items): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            marks(batch).into_iter().partition(|(key, _)| key == FLEET);
-        let mut items: Vec<Value> = items
-            .into_iter()
-            .map(|(key, value)| json!({ "key": key, "value": value }))
-            .collect();
-        items.push(json!({ "key": "startup-script", "value": batch.user_data.0 }));
-        items.push(json!({ "key": IMAGE, "value": image_of(batch) }));
-        let body = json!({
-            "name": name.to_string(),
-            "machineType": format!("zones/{GCP_ZONE}/machineTypes/e2-small"),
-            "disks": [{ "boot": true, "autoDelete": true, "initializeParams": {
-                "sourceImage": image_of(batch) } }],
-            "networkInterfaces": [{ "network": "global/networks/default" }],
-            "labels": labels,
-            "metadata": { "items": items },
-        });
-        let path = format!("zones/{GCP_ZONE}/instances");
-        match self.call("POST", &path, &body, now) {
-            Fared::Whole(_) => {}
-            // a name is used once, so what stands there is this very machine
-            Fared::Refused(_, why) if why == "alreadyExists" => {}
-            Fared::Refused(kind, why) => return Fared::Refused(kind, why),
-            Fared::Lost => return Fared::Lost,
+        let mut made = Vec::new();
+        for index in 0..batch.count {
+            match self.insert(batch, batch.batch.instance(index), now) {
+                Fared::Whole(machine) => made.push(machine),
+                // of the others nothing is said that a listing will not say
+                _ if index > 0 => return Fared::Lost,
+                Fared::Refused(kind, why) => return Fared::Refused(kind, why),
+                Fared::Lost => return Fared::Lost,
+            }
         }
-        let (id, state) = (name.to_string(), InstanceState::Pending);
-        let place = (id.as_str(), GCP_ZONE);
-        Fared::Whole(vec![instance(&marks(batch), name, place, state, now)])
+        Fared::Whole(made)
     }
 
     fn delete(&mut self, instance: &Instance, now: Timestamp) -> Fared<()> {
@@ -544,6 +569,13 @@ impl Cloud for GceCloud {
     fn take_back(&mut self, name: &str, now: Timestamp) {
         // the guest is off, and its machine stays and costs
         self.gce.power_off(name, now);
+    }
+
+    fn is_removed_by_hand(&mut self, name: &str, now: Timestamp) {
+        if self.machine(name).is_some() {
+            let path = format!("zones/{GCP_ZONE}/instances/{name}");
+            self.call("DELETE", &path, &Value::Null, now);
+        }
     }
 
     fn announce(&mut self, name: &str, now: Timestamp) {

@@ -162,15 +162,19 @@ impl Provider for CloudPort {
             return vec![self.late()];
         }
         lock(&self.world).on_the_way.insert(batch.batch.to_string());
+        let batch_size = batch.count;
         let (name, batch) = (self.name.clone(), batch.clone());
         let made = sent(self.world.clone(), self.clock.clone(), move |world| {
             world.on_the_way.remove(&batch.batch.to_string());
             world.create(&name, &batch)
         });
-        match self.outcome(made.await) {
-            Outcome::Done(mut made) => made.pop().into_iter().map(Outcome::Done).collect(),
-            Outcome::Failed(error) => vec![Outcome::Failed(error)],
-            Outcome::Unknown(error) => vec![Outcome::Unknown(error)],
+        let all = 0..batch_size;
+        match made.await {
+            Fared::Whole(made) => made.into_iter().map(Outcome::Done).collect(),
+            Fared::Refused(kind, why) => all
+                .map(|_| self.outcome(Fared::Refused(kind.clone(), why.clone())))
+                .collect(),
+            Fared::Lost => all.map(|_| self.outcome(Fared::Lost)).collect(),
         }
     }
 

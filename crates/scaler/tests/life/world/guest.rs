@@ -120,8 +120,15 @@ impl World {
         let mut names: Vec<String> = self.alive();
         names.retain(|name| {
             let there = self.guests.get(name).is_some_and(|guest| guest.joined);
-            self.limit(&super::pool_of(name)) == 0 || !there && !super::is_bed(name)
+            let is_doubted = self.join == Join::BestEffort && !there && !super::is_bed(name);
+            is_doubted || self.limit(&super::pool_of(name)) == 0
         });
-        names.iter().for_each(|name| self.take_back(name));
+        let now = self.now();
+        for name in &names {
+            for cloud in self.clouds.values_mut() {
+                cloud.is_removed_by_hand(name, now);
+            }
+            self.vanish(name);
+        }
     }
 }
