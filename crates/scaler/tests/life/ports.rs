@@ -172,7 +172,7 @@ impl Provider for CloudPort {
         match made.await {
             Fared::Whole(made) => made.into_iter().map(Outcome::Done).collect(),
             Fared::Refused(kind, why) => all
-                .map(|_| self.outcome(Fared::Refused(kind.clone(), why.clone())))
+                .map(|_| self.outcome(Fared::Refused(kind, why.clone())))
                 .collect(),
             Fared::Lost => all.map(|_| self.outcome(Fared::Lost)).collect(),
         }
