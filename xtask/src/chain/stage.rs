@@ -77,6 +77,8 @@ impl Stage {
         }
         write_passwords(&folder.join("passwords"))?;
         write_configuration(scene, Path::new(CONFIG))?;
+        let full = scene.repository.join("xtask/chain/full.py");
+        std::fs::copy(full, folder.join("full.py"))?;
         std::fs::write(TOKEN, "not-a-secret-of-the-chain")?;
         // what an image would bring, for people who watch
         std::fs::write(Path::new(GUEST).join("guest.conf"), "every=1\ngrace=5\n")?;

@@ -54,6 +54,8 @@ pub(crate) struct Story {
     pub(crate) orders: Option<Orders>,
     /// What came of his orders to a pool that joins no CI server.
     pub(crate) nodes: Option<Nodes>,
+    /// How often the cloud without room was asked for machines.
+    pub(crate) refused: usize,
     /// What `parmanu doctor` found at the end.
     pub(crate) unwell: Vec<String>,
     /// Lines of the services that must not be there.
@@ -441,6 +443,7 @@ impl Teller {
             alone: self.alone,
             orders: self.orders,
             nodes: self.nodes,
+            refused: refused(),
             unwell: self.unwell,
             alarms: self.alarms,
             ended_well,
@@ -456,6 +459,12 @@ fn intents() -> Option<usize> {
         answer.ok()?.first()?.parse::<usize>().ok()
     };
     pools().map(count).sum()
+}
+
+/// How often the cloud without room was asked for machines, as it wrote down.
+fn refused() -> usize {
+    let asked = std::fs::read_to_string("/run/chain/full.asked");
+    asked.map_or(0, |asked| asked.lines().count())
 }
 
 /// The whole lines of a log that were not read yet.

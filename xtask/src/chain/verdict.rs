@@ -58,6 +58,10 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
             format!("none of {} machines was forgotten", story.ever.len()),
             forgotten(story),
         ),
+        (
+            format!("the next offer stood in for a cloud without room, which was asked {} times", story.refused),
+            tried_too_often(story),
+        ),
         ("every fault came about".to_owned(), missed(story)),
         (
             "with everybody gone, a machine that nobody wants ended its build and powered off, and the other stayed until it was asked to drain".to_owned(),
@@ -100,6 +104,15 @@ fn verdicts(story: &Story) -> Vec<(String, Vec<String>)> {
             alarms(story),
         ),
     ]
+}
+
+/// Whether the first offer was not tried, or was tried for each machine although it had just been refused.
+fn tried_too_often(story: &Story) -> Vec<String> {
+    let made = story.ever.len();
+    // those of one tick are asked for before the first refusal is heard
+    let few = story.refused > 0 && story.refused < made;
+    let fact = || format!("for {made} machines it was asked {} times", story.refused);
+    (!few).then(fact).into_iter().collect()
 }
 
 /// What breaks a promise of a part of the story, which it does too when that was not played.
