@@ -404,8 +404,8 @@ fn remember(plan: &mut Plan, seen: &Observation, supply: &Supply, policy: &Polic
     memory.departures.retain(|at| age(*at, now) < window);
 }
 
-/// Adds what is known of machines that nobody can look for now, since they may still be there: that they were never seen to
-/// join, unless the look shows their executor, and the jobs that they ran.
+/// Adds what is known of machines that may stand where nobody can look: that they were never seen to join, unless the look shows
+/// their executor, and the jobs that they ran.
 fn keep_unlisted(
     memory: &PoolMemory,
     seen: &Observation,
@@ -413,15 +413,15 @@ fn keep_unlisted(
     coming: &mut BTreeSet<InstanceName>,
     jobs: &mut BTreeMap<InstanceName, JobsRun>,
 ) {
-    if trust::all_listed(seen) {
-        return;
+    for name in Unseen::of(seen, supply).names() {
+        let mut joined = supply.ghosts.iter();
+        if memory.booting.contains(name) && !joined.any(|it| it.instance == *name) {
+            coming.insert(name.clone());
+        }
+        if let Some(ran) = memory.jobs.get(name) {
+            jobs.insert(name.clone(), ran.clone());
+        }
     }
-    let unlisted = |name: &&InstanceName| supply.machine(name).is_none();
-    let joined: BTreeSet<_> = supply.ghosts.iter().map(|it| &it.instance).collect();
-    let booting = memory.booting.iter().filter(unlisted);
-    coming.extend(booting.filter(|name| !joined.contains(name)).cloned());
-    let ran = memory.jobs.iter().filter(|(name, _)| unlisted(name));
-    jobs.extend(ran.map(|(name, ran)| (name.clone(), ran.clone())));
 }
 
 /// Clocks of clouds and ours may differ by so much, and a listing is so late at most, when it is told which machines are

@@ -282,6 +282,11 @@ impl<'a> Unseen<'a> {
         unseen
     }
 
+    /// Those of which a name is remembered.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a InstanceName> {
+        self.remembered.values().flatten().copied()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         let remembered = self.remembered.values().map(|names| number(names.len()));

@@ -9,10 +9,10 @@ mod support;
 
 use engine::{Action, DeleteProof, Plan, invariants};
 use model::{
-    Cordon, ExecutorState, InstanceState, Intent, IntentKey, JobId, JobsRun, LeaveStep,
-    StoredIntent,
+    Cordon, ExecutorState, InstanceName, InstanceState, Intent, IntentKey, JobId, JobsRun,
+    LeaveStep, StoredIntent,
 };
-use support::{EPOCH, World, executor_ref, now, span};
+use support::{EPOCH, World, executor_ref, now, span, stood_at};
 
 /// The plan of a world; it breaks no invariant.
 fn plan(world: &World) -> Plan {
@@ -529,7 +529,8 @@ fn a_machine_whose_executor_was_never_made_goes_after_one_more_look() {
 }
 
 /// While nobody can look where a machine stands, what is known of it is kept; but for its never having joined, when the look
-/// shows its executor. Once everything is listed and shows none, all of it is forgotten.
+/// shows its executor. Once everything is listed and shows none, all of it is forgotten; and so is a machine of another place
+/// at once, or a provider that stays away would make the memory grow.
 #[test]
 fn what_is_known_of_a_machine_is_kept_while_it_is_not_listed() {
     let mut world = World::parse("max 9 jobs 1 | queued 0 | absent");
@@ -539,11 +540,15 @@ fn what_is_known_of_a_machine_is_kept_while_it_is_not_listed() {
     world.instances.clear();
     world.memory.booting = [name.clone()].into();
     world.memory.jobs = [(name.clone(), used.clone())].into();
+    world.memory.listed = [stood_at("aws", [name.clone()])].into();
+    let elsewhere: InstanceName = "linux-7-9-0".parse().unwrap();
+    world.memory.booting.insert(elsewhere.clone());
+    world.memory.jobs.insert(elsewhere, used.clone());
     for listing in ["never", "partial"] {
         world.listing = listing;
         let memory = plan(&world).memory;
-        assert!(memory.booting.contains(&name), "{listing}");
-        assert_eq!(memory.jobs.get(&name), Some(&used), "{listing}");
+        assert!(memory.booting.iter().eq([&name]), "{listing}");
+        assert!(memory.jobs.iter().eq([(&name, &used)]), "{listing}");
         let mut joined = world.clone();
         let idle = ExecutorState::Idle { since: None };
         joined
@@ -607,6 +612,8 @@ fn a_machine_that_never_joined_is_known_as_such_whatever_came_between() {
             world.instances[0].state = InstanceState::Unknown { what };
         }),
         ("a scaler that has not listed it yet", &|world| {
+            let name = world.instances[0].name.clone();
+            world.memory.listed = [stood_at("aws", [name])].into();
             world.instances.clear();
             world.listing = "never";
         }),

@@ -31,8 +31,8 @@ mod support;
 use std::time::Duration;
 
 use engine::{Action, OfferNews, Plan, Reason, Refusal, RefusalKind, invariants};
-use model::{BatchId, IntentKey, LastListed, Missing, ProviderName};
-use support::{World, ago, now, offer, span};
+use model::{BatchId, InstanceName, IntentKey, Missing};
+use support::{World, ago, now, offer, span, stood_at};
 
 fn plan(world: &World) -> Plan {
     let seen = world.observation();
@@ -60,14 +60,10 @@ fn done(plan: &Plan) -> Vec<&str> {
     actions.filter(|action| *action != "create").collect()
 }
 
-/// What is remembered of a provider that listed so many machines last.
-fn stood_at(provider: &str, machines: u32) -> (ProviderName, LastListed) {
+/// So many machines that are not among a world's own.
+fn others(machines: u32) -> impl Iterator<Item = InstanceName> {
     let batch: BatchId = "linux-6-1".parse().unwrap();
-    let last = LastListed {
-        place: String::new(),
-        machines: (0..machines).map(|index| batch.instance(index)).collect(),
-    };
-    (provider.parse().unwrap(), last)
+    (0..machines).map(move |index| batch.instance(index))
 }
 
 /// A region is out of service while a scaler starts: the pool grows elsewhere, and what stood there counts against `max`. Nothing
@@ -93,7 +89,7 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     let (count, said) = grown(&world);
     assert_eq!(count, 0, "{said}");
     assert!(said.contains("connection refused"), "{said}");
-    world.memory.listed = [stood_at("aws", 3)].into();
+    world.memory.listed = [stood_at("aws", others(3))].into();
     let (count, said) = grown(&world);
     assert_eq!(count, 2, "{said}");
     assert!(said.contains("3 machines of it at aws"), "{said}");
@@ -101,7 +97,7 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
     let both = std::mem::replace(&mut world.policy.offers, vec![offer(1, "gcp")]);
     assert_eq!(grown(&world).0, 2);
     world.policy.offers = both;
-    world.memory.listed = [stood_at("aws", 0)].into();
+    world.memory.listed = [stood_at("aws", others(0))].into();
     assert_eq!(grown(&world).0, 5);
     // a lost memory of what was begun still waits for every listing
     world.lost_at = Some(ago(1));
@@ -115,9 +111,7 @@ fn what_a_part_of_a_listing_does_not_show_counts_as_it_was_listed_last() {
     let mut world = World::parse("max 5 | queued 5 | idle 1m x2 | listing partial");
     let shown = world.instances[0].name.clone();
     world.policy.offers = vec![offer(0, "aws"), offer(1, "gcp")];
-    let (aws, mut last) = stood_at("aws", 2);
-    last.machines.insert(shown);
-    world.memory.listed = [(aws, last)].into();
+    world.memory.listed = [stood_at("aws", others(2).chain([shown]))].into();
     let made = plan(&world);
     assert_eq!(created(&made), 1, "{made}");
     assert!(

@@ -192,6 +192,18 @@ fn when_of(text: &str) -> When {
     When { all }
 }
 
+/// What is remembered of a provider that listed these machines last.
+pub fn stood_at(
+    provider: &str,
+    machines: impl IntoIterator<Item = InstanceName>,
+) -> (ProviderName, LastListed) {
+    let last = LastListed {
+        place: String::new(),
+        machines: machines.into_iter().collect(),
+    };
+    (provider.parse().unwrap(), last)
+}
+
 pub fn offer(index: u32, provider: &str) -> OfferPolicy {
     OfferPolicy {
         id: OfferId {
