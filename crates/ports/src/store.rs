@@ -150,9 +150,12 @@ pub struct WorkloadWrite {
     /// Some of the jobs by name; bounded by the writer.
     pub named: Vec<NamedJob>,
     /// Pools that the writer has no configuration of, and of which the look showed executors of ours. Each is among the
-    /// workloads; bounded by the writer.
+    /// workloads. At most [`MOST_LEFT_OVER`]: where there are as many, others may be missing.
     pub left_over: BTreeSet<PoolName>,
 }
+
+/// Pools without a configuration that one look tells of at most: an executor's name bounds nothing.
+pub const MOST_LEFT_OVER: usize = 100;
 
 /// What the store knows of one emitter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

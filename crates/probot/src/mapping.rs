@@ -14,15 +14,13 @@ use model::{
     Workload, age,
 };
 use ports::Matcher;
+use ports::store::MOST_LEFT_OVER;
 
 use crate::ahead::{Ahead, Durations};
 use crate::named::Named;
 
 /// Jobs without a pool that are reported by name; the rest is a number.
 const MAX_UNMATCHED: usize = 50;
-
-/// Pools without a configuration that are told of at most: an executor's name bounds nothing.
-const MAX_LEFT_OVER: usize = 100;
 
 /// One pool of an emitter, as the mapping needs it.
 pub struct PoolRule {
@@ -236,7 +234,7 @@ impl Mapper {
         let mut homes = BTreeMap::new();
         let mut workloads: BTreeMap<&PoolName, Workload> = BTreeMap::new();
         for (executor, pool) in &named {
-            if !workloads.contains_key(pool) && workloads.len() == MAX_LEFT_OVER {
+            if !workloads.contains_key(pool) && workloads.len() == MOST_LEFT_OVER {
                 continue;
             }
             let workload = workloads
@@ -755,11 +753,11 @@ mod tests {
     #[test]
     fn pools_that_are_not_configured_are_told_of_up_to_a_bound_and_by_the_same_workloads() {
         let mapper = mapper(vec![rule("linux", 0, &["linux"])]);
-        let named = (0..MAX_LEFT_OVER + 50).map(|n| format!("p{n}-7-1-0"));
+        let named = (0..MOST_LEFT_OVER + 50).map(|n| format!("p{n}-7-1-0"));
         let executors = named.map(|name| executor(&name, Some("acme"), &["mac"]));
         let look = look(vec![], executors.collect());
         let mapped = mapper.map(&look, &Durations::default(), Timestamp::UNIX_EPOCH);
-        assert_eq!(mapped.left_over.len(), MAX_LEFT_OVER);
+        assert_eq!(mapped.left_over.len(), MOST_LEFT_OVER);
         let pools = mapped.workloads.iter().skip(1).map(|it| it.pool.clone());
         assert_eq!(pools.collect::<BTreeSet<_>>(), mapped.left_over);
     }

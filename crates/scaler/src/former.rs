@@ -58,14 +58,19 @@ pub(crate) struct FormerProvider {
 
 impl Former {
     pub(crate) fn of(fleet: &Fleet, orphans: &Orphans, unseen: &Unseen) -> Former {
+        let names = orphans.found.iter().chain(orphans.told(fleet));
+        let names = names.chain(orphans.pools.keys().chain(orphans.left_alone.keys()));
+        let mut names = names.peekable();
+        // at most ticks nothing is left, and no machine is looked at for it
+        if names.peek().is_none() && fleet.retiring.is_empty() && unseen.0.is_empty() {
+            return Former::default();
+        }
         let listings = fleet.listings.since(Timestamp::MIN);
         let mut machines: BTreeMap<&PoolName, usize> = BTreeMap::new();
         let listed = listings.values().filter_map(Seen::any).flatten();
         for machine in listed.filter(|it| !it.state.is_gone() && it.owner.fleet == fleet.id) {
             *machines.entry(machine.pool()).or_default() += 1;
         }
-        let names = orphans.found.iter().chain(orphans.told(fleet));
-        let names = names.chain(orphans.pools.keys().chain(orphans.left_alone.keys()));
         let pools = names.map(|name| {
             let machines = machines.get(name).copied().unwrap_or_default();
             let stands = stands(orphans, name);

@@ -54,5 +54,6 @@ pub use api::Api;
 pub use observe::workload_of;
 pub use reload::Reconfigure;
 pub use run::{Parts, Pool, Scaler, Timing};
+pub use unseen::is_listed;
 pub use view::{FleetView, MachineView, PoolView};
 pub use ways::CiServers;

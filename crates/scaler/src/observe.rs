@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use model::{
     Demand, EmitterName, Epoch, Intent, Overrides, PoolName, Seen, StoredWorkload, Workload,
 };
+use ports::store::MOST_LEFT_OVER;
 use ports::{FleetRecord, PoolRecord};
 
 use crate::drains;
@@ -142,9 +143,6 @@ pub(crate) fn observe(
     }
 }
 
-/// So many pools without a configuration probot tells of at most: of more than these it leaves some out.
-const MOST_TOLD: usize = 100;
-
 /// A pool is not told of when its last workload is older than the last look by so much. The store is not read in one moment, and a
 /// look may be written in between.
 const SILENT_FOR: Duration = Duration::from_secs(120);
@@ -176,7 +174,7 @@ fn looked_in_vain(
     let is_last = status.last_good.is_some_and(|last| look.age <= last);
     let was_long_ago = |own: Duration| own > look.age.saturating_add(SILENT_FOR);
     let is_silent = was_told.is_none_or(was_long_ago) && !status.left_over.contains(pool);
-    let told_all = status.left_over.len() < MOST_TOLD;
+    let told_all = status.left_over.len() < MOST_LEFT_OVER;
     (is_last && is_silent && told_all).then(|| StoredWorkload {
         age: look.age,
         workload: Workload {
@@ -361,7 +359,7 @@ mod tests {
             status.left_over = ["mac".parse().unwrap()].into();
         }));
         assert!(!is_silent(None, |status| {
-            let pools = (0..MOST_TOLD).map(|n| format!("p{n}").parse().unwrap());
+            let pools = (0..MOST_LEFT_OVER).map(|n| format!("p{n}").parse().unwrap());
             status.left_over = pools.collect();
         }));
         // the other pool's workload is of another look

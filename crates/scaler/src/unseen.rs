@@ -139,8 +139,9 @@ impl Unseen {
     }
 }
 
-/// Whether a provider is listed that stands where this one stood; where nobody said it, the name tells.
-fn is_listed(
+/// Whether a provider of `places` stands where this one stood, so that its machines are listed; where nobody said where that was, the
+/// name tells.
+pub fn is_listed(
     places: &BTreeMap<ProviderName, String>,
     name: &ProviderName,
     last: &LastListed,

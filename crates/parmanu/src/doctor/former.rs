@@ -85,7 +85,7 @@ pub(super) fn providers(fleet: &Fleet<'_>) -> Vec<Problem> {
     let memories = memories.filter_map(|pool| pool.memory.as_ref());
     let mut gone: BTreeMap<(&ProviderName, &str), BTreeSet<&InstanceName>> = BTreeMap::new();
     for (provider, last) in memories.flat_map(|memory| &memory.listed) {
-        if stands(fleet, provider, &last.place) {
+        if scaler::is_listed(&fleet.seen.places, provider, last) {
             continue;
         }
         let machines = last.machines.iter().filter(|name| !fleet.is_listed(name));
@@ -106,13 +106,4 @@ pub(super) fn providers(fleet: &Fleet<'_>) -> Vec<Problem> {
         )
     });
     gone.collect()
-}
-
-/// Whether a configured provider stands where this one stood; where nobody said it, the name tells.
-fn stands(fleet: &Fleet<'_>, provider: &ProviderName, place: &str) -> bool {
-    let places = &fleet.seen.places;
-    let there = |at: &String| !at.is_empty() && at == place;
-    let same_name = places.get(provider);
-    same_name.is_some_and(|at| at == place || at.is_empty() || place.is_empty())
-        || places.values().any(there)
 }
