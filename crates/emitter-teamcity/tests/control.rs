@@ -136,16 +136,21 @@ async fn an_agent_that_is_not_connected_and_shows_no_build_may_have_one_all_the_
     world.lock().dispatch(now);
     control.cordon(&executor, EPOCH).await.unwrap();
     let agent = world.agent_id(executor.as_str());
-    let row = serde_json::json!({
-        "id": agent, "name": executor.as_str(), "connected": false, "authorized": true,
-        "enabledInfo": { "status": false, "comment": { "text": format!("parmanu-cordon fleet=acme-ci epoch={EPOCH}") } },
-        "authorizedInfo": { "status": true, "comment": { "text": "parmanu-fleet=acme-ci" } },
-    });
+    let row = |connected: bool, authorized: bool| {
+        serde_json::json!({
+            "id": agent, "name": executor.as_str(), "connected": connected, "authorized": authorized,
+            "enabledInfo": { "status": false, "comment": { "text": format!("parmanu-cordon fleet=acme-ci epoch={EPOCH}") } },
+            "authorizedInfo": { "status": authorized, "comment": { "text": "parmanu-fleet=acme-ci" } },
+        })
+    };
     let place = format!("/app/rest/agents/name:{executor}");
-    let body = FaultKind::Body(row.to_string());
-    world.lock().inject(Fault::on(&place, 1, body));
-    let reading = control.read(&executor).await.unwrap();
-    assert_eq!(reading.work, Work::Jobs { count: 1 });
+    // nor does one tell its build whose authorisation was withdrawn under it
+    for row in [row(false, true), row(true, false)] {
+        let body = FaultKind::Body(row.to_string());
+        world.lock().inject(Fault::on(&place, 1, body));
+        let reading = control.read(&executor).await.unwrap();
+        assert_eq!(reading.work, Work::Jobs { count: 1 }, "{row}");
+    }
     // what that list does not answer whole is no proof either
     world.lock().agents.get_mut(&agent).unwrap().connected = false;
     assert!(world.lock().finish(build));

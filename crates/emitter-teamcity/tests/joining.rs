@@ -402,6 +402,9 @@ async fn an_agent_whose_pool_was_removed_before_it_was_let_in_leaves_by_a_cordon
     control.cordon(&executor, EPOCH).await.unwrap();
     whole(&emitter).await;
     assert!(!world.lock().agents[&agent].authorized);
+    let idle = (Cordon::Ours { epoch: EPOCH }, model::Work::None);
+    let reading = control.read(&executor).await.unwrap();
+    assert_eq!((reading.cordon, reading.work), idle);
     {
         let mut teamcity = world.lock();
         let agent = teamcity.agents.get_mut(&agent).unwrap();
@@ -412,10 +415,7 @@ async fn an_agent_whose_pool_was_removed_before_it_was_let_in_leaves_by_a_cordon
     let now = world.now();
     world.lock().dispatch(now);
     let reading = control.read(&executor).await.unwrap();
-    assert_eq!(
-        (reading.cordon, reading.work),
-        (Cordon::Ours { epoch: EPOCH }, model::Work::None)
-    );
+    assert_eq!((reading.cordon, reading.work), idle);
     assert_eq!(world.lock().builds[&build].state, State::Queued);
     if let Some(agent) = world.lock().agents.get_mut(&agent) {
         agent.connected = false;
