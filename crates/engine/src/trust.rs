@@ -276,7 +276,9 @@ impl<'a> Unseen<'a> {
         }
         if !all_listed(seen) {
             let others = supply.ghosts.iter();
-            let others = others.filter(|ghost| !all.contains(&ghost.instance));
+            // one whose machine is listed as gone has none
+            let others = others
+                .filter(|ghost| !all.contains(&ghost.instance) && !shown.contains(&ghost.instance));
             unseen.executors = number(others.count());
         }
         unseen

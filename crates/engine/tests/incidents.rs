@@ -105,13 +105,13 @@ fn a_provider_that_is_out_of_service_at_the_start_stops_no_other() {
 }
 
 /// A zone is out of service while another scaler takes over: it lists the rest, and has never seen what stands in that zone. What
-/// its predecessor listed there counts, and what is listed counts once.
+/// its predecessor listed there counts; what is listed counts once, and what is listed as gone not at all.
 #[test]
 fn what_a_part_of_a_listing_does_not_show_counts_as_it_was_listed_last() {
-    let mut world = World::parse("max 5 | queued 5 | idle 1m x2 | listing partial");
-    let shown = world.instances[0].name.clone();
+    let mut world = World::parse("max 5 | queued 5 | idle 1m x2, gone | listing partial");
+    let shown: Vec<InstanceName> = world.instances.iter().map(|it| it.name.clone()).collect();
     world.policy.offers = vec![offer(0, "aws"), offer(1, "gcp")];
-    world.memory.listed = [stood_at("aws", others(2).chain([shown]))].into();
+    world.memory.listed = [stood_at("aws", others(2).chain(shown))].into();
     let made = plan(&world);
     assert_eq!(created(&made), 1, "{made}");
     assert!(
